@@ -1,0 +1,1 @@
+"""Adloom beside its peers, one table a benchmark."""

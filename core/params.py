@@ -1,0 +1,269 @@
+"""Every number a person may turn: params.yaml, read in one place into frozen strict models."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from core.errors import ParamsError
+
+
+class Section(BaseModel):
+    """One section of params.yaml: frozen, strict, no unknown keys, no hidden defaults."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+
+
+class CollectParams(Section):
+    """Where raw data come from."""
+
+    source: Literal["market", "files", "complete_journey", "open_bandit", "retailrocket", "amazon", "advertisegen"]
+    path: str | None = Field(description="folder or file of the source's own data; null for market and complete_journey")
+    mapping: str | None = Field(description="for source `files`: a YAML file that maps the user's columns onto the data contract")
+    max_users: int | None = Field(gt=0, description="keep this many users, chosen by hash; null keeps all")
+
+
+class MarketStrengths(Section):
+    """How strongly each cause acts on a simulated shopper, on the logit scale (docs/decisions/0003-market-strengths.md)."""
+
+    taste: float = Field(ge=0)
+    price: float = Field(ge=0)
+    season: float = Field(ge=0)
+    drift: float = Field(ge=0)
+    popularity: float = Field(ge=0)
+    intent: float = Field(ge=0)
+    tone: float = Field(ge=0)
+    length: float = Field(ge=0)
+    selling_point: float = Field(ge=0)
+    context: float = Field(ge=0)
+    position: float = Field(ge=0)
+
+
+class MarketParams(Section):
+    """The embedded marketplace."""
+
+    seed: int = Field(ge=0)
+    catalogue: str | None = Field(description="null for the embedded catalogue; else a JSON-lines file of real products (advertisegen or yanxuan form)")
+    products: int = Field(gt=0, description="how many products to take from the catalogue at the most")
+    shoppers: int = Field(gt=1)
+    days: int = Field(ge=14)
+    start: str = Field(pattern=r"^\d{4}-\d{2}-\d{2}$", description="first simulated day, UTC")
+    sessions_per_day: float = Field(gt=0, description="mean sessions a day for one shopper")
+    requests_per_day: float = Field(gt=0, description="mean ad requests a day for one shopper")
+    candidates: int = Field(ge=4, description="candidate creatives a logged request")
+    slate: int = Field(ge=1, le=3)
+    base_ctr: float = Field(gt=0, lt=1)
+    base_cvr: float = Field(gt=0, lt=1)
+    strengths: MarketStrengths
+
+
+class PrepareParams(Section):
+    """Validation, pseudonyms and the split by time."""
+
+    validation_share: float = Field(gt=0, lt=0.5, description="share of events, by time, between training and test")
+    test_share: float = Field(gt=0, lt=0.5, description="share of events at the end of time that only evaluate reads")
+    conversion_window_days: float = Field(gt=0, description="feedback later than this after its impression does not count")
+    max_events_per_user: int = Field(gt=0, description="older events of a user beyond this many go to quarantine")
+    max_quarantine_share: float = Field(ge=0, le=1, description="stop when a larger share of a table is refused")
+
+
+class EncodeParams(Section):
+    """The text encoder."""
+
+    model: str = Field(description="`embedded` (multilingual-e5-small), a hub id, or a folder of any transformers BERT")
+    prefix: str
+    max_tokens: int = Field(ge=8, le=512)
+    batch_tokens: int = Field(gt=0, description="tokens a batch, padding included")
+    precision: Literal["float32", "bfloat16"]
+
+
+class RecommenderParams(Section):
+    """The recommenders; `kind` is the challenger, the others are its baselines."""
+
+    kind: Literal["sequence", "content_linear", "content_cosine", "matrix_factorisation", "popularity"]
+    dim: int = Field(ge=8)
+    layers: int = Field(ge=1)
+    heads: int = Field(ge=1)
+    max_events: int = Field(ge=2, description="latest events of a shopper that the models read")
+    dropout: float = Field(ge=0, lt=1)
+    epochs: int = Field(ge=1)
+    patience: int = Field(ge=1)
+    batch_size: int = Field(ge=1)
+    learning_rate: float = Field(gt=0)
+    weight_decay: float = Field(ge=0)
+    negatives: int = Field(ge=1)
+    audiences: int = Field(ge=2, description="clusters of the user feature F that copy is written for")
+
+
+class GeneratorParams(Section):
+    """The latent text model and the generators over it."""
+
+    latent_dim: int = Field(ge=8)
+    hidden_dim: int = Field(ge=16)
+    layers: int = Field(ge=1)
+    heads: int = Field(ge=1)
+    max_length: int = Field(ge=16, description="longest copy in characters")
+    vocabulary_size: int = Field(ge=500)
+    latent_epochs: int = Field(ge=1)
+    gan_steps: int = Field(ge=1)
+    vae_epochs: int = Field(ge=1)
+    gpt_epochs: int = Field(ge=1)
+    batch_size: int = Field(ge=1)
+    learning_rate: float = Field(gt=0)
+    noise_dim: int = Field(ge=1)
+    r1_weight: float = Field(ge=0)
+    ema_decay: float = Field(ge=0, lt=1)
+    validation_share: float = Field(gt=0, lt=0.5)
+    time_limit_s: int = Field(gt=0, description="no further epoch starts after this many seconds for all generators together")
+
+
+class GenerateParams(Section):
+    """How the creative pool is filled."""
+
+    max_slots: int = Field(ge=1)
+    candidates_per_slot: int = Field(ge=1)
+    temperature: float = Field(gt=0)
+    top_p: float = Field(gt=0, le=1)
+    max_copied_span: int = Field(ge=2, description="a copy that shares a longer span of characters with a training text is dropped")
+
+
+class RankerParams(Section):
+    """The click and conversion model."""
+
+    dim: int = Field(ge=4)
+    cross_layers: int = Field(ge=1)
+    hidden_dim: int = Field(ge=4)
+    dropout: float = Field(ge=0, lt=1)
+    epochs: int = Field(ge=1)
+    patience: int = Field(ge=1)
+    batch_size: int = Field(ge=1)
+    learning_rate: float = Field(gt=0)
+    weight_decay: float = Field(ge=0)
+
+
+class EvaluateParams(Section):
+    """The evaluation protocol."""
+
+    bootstrap: int = Field(ge=100, description="bootstrap replications over users")
+    top_k: int = Field(ge=1)
+    min_effective_sample_size: float = Field(gt=0, description="off-policy values below it are refused")
+    exploration: float = Field(gt=0, lt=1, description="floor that the evaluated policy mixes in")
+
+
+class PromoteParams(Section):
+    """The gates that a challenger must pass."""
+
+    max_latency_ms: float = Field(gt=0, description="median time to score one request")
+    max_calibration_error: float = Field(gt=0, lt=1)
+
+
+class ServingParams(Section):
+    """The HTTP service."""
+
+    host: str
+    port: int = Field(ge=1, le=65535)
+    candidates: int = Field(ge=1, description="creatives that are scored for one request")
+    max_slate: int = Field(ge=1, le=10)
+    exploration: float = Field(gt=0, lt=1)
+
+
+class Params(Section):
+    """The whole of params.yaml."""
+
+    seed: int = Field(ge=0, le=2**31 - 1)
+    threads: int = Field(ge=1, description="processor threads for training and encoding; results depend on it in the last digit")
+    collect: CollectParams
+    market: MarketParams
+    prepare: PrepareParams
+    encode: EncodeParams
+    train_recommender: RecommenderParams
+    train_generator: GeneratorParams
+    generate: GenerateParams
+    train_ranker: RankerParams
+    evaluate: EvaluateParams
+    promote: PromoteParams
+    serving: ServingParams
+
+
+def load_params(path: Path) -> Params:
+    """Read and check params.yaml as DVC reads it.
+
+    Args:
+        path: the file.
+
+    Returns:
+        The checked parameters.
+
+    Raises:
+        ParamsError: no such file, no YAML, or unknown, missing or ill-typed keys; all faults in one message.
+    """
+    return check_params(read_yaml(path), where=str(path))
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Read a YAML mapping with ruamel's safe YAML 1.2 rules.
+
+    Args:
+        path: the file.
+
+    Raises:
+        ParamsError: no such file, not YAML, not UTF-8, or not a mapping.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ParamsError(f"{path}: no such file. Run from the project's folder, or restore it with `git checkout {path.name}`.") from None
+    except UnicodeDecodeError as error:
+        raise ParamsError(f"{path}: not UTF-8 at byte {error.start}. Save it as UTF-8.") from None
+    try:
+        value = YAML(typ="safe", pure=True).load(text)
+    except YAMLError as error:
+        raise ParamsError(f"{path}: not YAML: {error}") from None
+    if not isinstance(value, dict):
+        raise ParamsError(f"{path}: holds {type(value).__name__}; a mapping of sections is needed.")
+    return value
+
+
+def check_params(values: dict[str, Any], *, where: str) -> Params:
+    """Check a mapping against the parameter models.
+
+    Args:
+        values: sections by name.
+        where: what the message calls the source of the values.
+
+    Raises:
+        ParamsError: one line a fault, all faults at once.
+    """
+    try:
+        return Params.model_validate(values)
+    except ValidationError as error:
+        lines = [f"  {'.'.join(str(part) for part in fault['loc'])}: {_fault(fault)}" for fault in error.errors()]
+        raise ParamsError(f"{where}: {len(lines)} fault{'s' if len(lines) > 1 else ''}; mend them and run again:\n" + "\n".join(lines)) from None
+
+
+def _fault(fault: Any) -> str:
+    kind, value = fault["type"], fault.get("input")
+    if kind == "missing":
+        return "missing; add it (core/params.py says what it is)"
+    if kind == "extra_forbidden":
+        return f"unknown key (value {value!r}); remove it or mend its spelling"
+    return f"{fault['msg'][0].lower()}{fault['msg'][1:]}; found {value!r} ({type(value).__name__})"
+
+
+def section_names(kinds: Sequence[type[Section]]) -> list[str]:
+    """Names of the params.yaml sections that hold the given models, in order.
+
+    Args:
+        kinds: section classes, each the type of exactly one field of `Params`.
+
+    Raises:
+        ValueError: a class is no section of params.yaml.
+    """
+    by_kind = {field.annotation: name for name, field in Params.model_fields.items()}
+    for kind in kinds:
+        if kind not in by_kind:
+            raise ValueError(f"{kind.__name__} is no section of params.yaml")
+    return [by_kind[kind] for kind in kinds]

@@ -1,0 +1,1 @@
+"""Prefect flows: compose stages, schedule, retry, notify. Compute nothing."""

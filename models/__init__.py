@@ -1,0 +1,1 @@
+"""Networks and what scoring needs. Knows no Prefect, MLflow, FastAPI and no path of the project."""

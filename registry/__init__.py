@@ -1,0 +1,1 @@
+"""The one door to MLflow: tracker, registration, aliases, ledger, fetched bundles."""

@@ -1,0 +1,1 @@
+"""The HTTP service: decisions, events, creatives."""

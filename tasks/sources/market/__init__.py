@@ -1,0 +1,1 @@
+"""The embedded source: a simulated Chinese marketplace with known truth."""
