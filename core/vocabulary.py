@@ -30,6 +30,14 @@ class Channel(StrEnum):
     SEARCH = "search"
 
 
+class Tone(StrEnum):
+    """How a copy speaks."""
+
+    LIVELY = "lively"
+    WARM = "warm"
+    EXPERT = "expert"
+
+
 class Origin(StrEnum):
     """Who wrote a copy."""
 
@@ -52,6 +60,7 @@ class FeedbackKind(StrEnum):
 EVENT_TYPES: tuple[str, ...] = tuple(EventType)
 SCENES: tuple[str, ...] = tuple(Scene)
 CHANNELS: tuple[str, ...] = tuple(Channel)
+TONES: tuple[str, ...] = tuple(Tone)
 ORIGINS: tuple[str, ...] = tuple(Origin)
 
 LENGTH_LIMITS: dict[str, int] = {Channel.ONSITE: 60, Channel.SOCIAL: 120, Channel.SEARCH: 30}
