@@ -1,0 +1,39 @@
+# Every target makes its environment first, and is one line that works without make too (see README).
+PYTHON ?= python3
+ARGS ?=
+IN := $(PYTHON) -m bootstrap
+.DEFAULT_GOAL := help
+.PHONY: help setup run test test-all check format repro serve ui prefect deploy undeploy bench lock clean
+
+help:      ## what can be made
+	@$(PYTHON) -c "import re; [print(f'make {m[1]:<10} {m[2]}') for m in re.finditer(r'^([\w-]+):.*?## (.*)$$', open('Makefile').read(), re.M)]"
+setup:     ## the environment in .venv, from requirements.lock
+	@$(IN)
+run:       ## the whole loop as a Prefect flow; ARGS="-S section.key=value" or ARGS="--profile ci"
+	@$(IN) adloom run $(ARGS)
+test:      ## the tests
+	@$(IN) pytest $(ARGS)
+test-all:  ## the tests, and those that take minutes
+	@$(IN) pytest -m "slow or not slow" $(ARGS)
+check:     ## format, lint, types, layers
+	@$(IN) --check
+format:    ## format the code
+	@$(IN) ruff format
+repro:     ## the same loop through dvc
+	@$(IN) dvc repro $(ARGS)
+serve:     ## the HTTP service on loopback
+	@$(IN) adloom serve $(ARGS)
+ui:        ## the MLflow UI
+	@$(IN) adloom ui $(ARGS)
+prefect:   ## the Prefect server and its UI
+	@$(IN) adloom prefect $(ARGS)
+deploy:    ## a local Prefect server and worker with the scheduled deployments
+	@$(IN) adloom deploy $(ARGS)
+undeploy:  ## stop what deploy started
+	@$(IN) adloom undeploy
+bench:     ## the benchmarks, peers beside ours
+	@$(IN) python -m benchmarks $(ARGS)
+lock:      ## resolve pyproject.toml anew into requirements.lock
+	@$(IN) --lock
+clean:     ## remove outputs, caches and runs; keeps feedback and the registry
+	@$(IN) adloom clean $(ARGS)
