@@ -1,0 +1,1 @@
+"""The report page: what `evaluate` found, on one self-contained HTML page."""
