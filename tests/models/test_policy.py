@@ -1,0 +1,124 @@
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from models.policy import EXACT_POSITIONS, position_marginals, probabilities, slate
+
+SCORES = st.lists(st.sampled_from([-1.5, 0.0, 0.25, 0.25000001, 3.0, 1e9]), min_size=1, max_size=7)
+EXPLORATION = st.sampled_from([0.0, 0.1, 0.5, 1.0])
+
+
+def conditional_by_hand(scores, left, choice, exploration):
+    best = [c for c in left if scores[c] == max(scores[d] for d in left)]
+    return (1 - exploration) * (choice in best) / len(best) + exploration / len(left)
+
+
+def slates_by_enumeration(scores, k, exploration):
+    for order in itertools.permutations(range(len(scores)), k):
+        p = 1.0
+        for position, choice in enumerate(order):
+            left = [c for c in range(len(scores)) if c not in order[:position]]
+            p *= conditional_by_hand(scores, left, choice, exploration)
+        yield order, p
+
+
+def test_the_best_candidate_gets_what_exploration_leaves_and_the_rest_share_the_floor():
+    np.testing.assert_allclose(probabilities([0.1, 0.3, 0.2, 0.0], 0.2), [0.05, 0.85, 0.05, 0.05])
+
+
+def test_equal_scores_share_equally():
+    np.testing.assert_allclose(probabilities([0.3, 0.3, 0.1], 0.3), [0.45, 0.45, 0.1])
+    np.testing.assert_allclose(probabilities([0.02] * 5, 0.1), [0.2] * 5)
+
+
+def test_a_candidate_outside_the_set_has_probability_zero_and_is_never_drawn():
+    scores = [-np.inf, 0.1, 0.2]
+    np.testing.assert_allclose(probabilities(scores, 0.5), [0.0, 0.25, 0.75])
+    assert all(0 not in slate(scores, 3, 1.0, np.random.default_rng(seed)).indices for seed in range(50))
+
+
+@given(SCORES, EXPLORATION)
+def test_probabilities_sum_to_one_and_respect_the_floor(scores, exploration):
+    p = probabilities(scores, exploration)
+    assert p.sum() == pytest.approx(1.0)
+    assert (p >= exploration / len(scores) - 1e-12).all()
+
+
+@given(SCORES, EXPLORATION, st.integers(0, EXACT_POSITIONS - 1))
+@settings(max_examples=60)
+def test_marginals_equal_the_sum_over_all_slates(scores, exploration, position):
+    if position >= len(scores):
+        with pytest.raises(ValueError, match="position is"):
+            position_marginals(scores, position, exploration)
+        return
+    expected = np.zeros(len(scores))
+    for order, p in slates_by_enumeration(scores, position + 1, exploration):
+        expected[order[position]] += p
+    np.testing.assert_allclose(position_marginals(scores, position, exploration), expected, atol=1e-12)
+
+
+@given(SCORES, EXPLORATION, st.integers(1, 5), st.integers(0, 2**31))
+def test_a_slate_has_no_repeats_and_its_propensities_multiply_to_its_probability(scores, exploration, k, seed):
+    drawn = slate(scores, k, exploration, np.random.default_rng(seed))
+    assert drawn.indices.size == min(k, len(scores))
+    assert len(set(drawn.indices.tolist())) == drawn.indices.size
+    assert ((drawn.propensity > 0) & (drawn.propensity <= 1 + 1e-12)).all()
+    expected = dict(slates_by_enumeration(scores, drawn.indices.size, exploration))[tuple(drawn.indices.tolist())]
+    assert drawn.propensity.prod() == pytest.approx(expected)
+    assert np.isnan(drawn.marginal[EXACT_POSITIONS:]).all()
+    assert np.isfinite(drawn.marginal[:EXACT_POSITIONS]).all()
+
+
+def test_empirical_frequencies_match_the_logged_numbers_within_four_standard_errors():
+    scores, k, exploration, draws = [0.3, 0.1, 0.3, 0.2, 0.05], 3, 0.4, 20_000
+    rng = np.random.default_rng(5)
+    counts = np.zeros((k, len(scores)))
+    for _ in range(draws):
+        for position, choice in enumerate(slate_indices(scores, k, exploration, rng)):
+            counts[position, choice] += 1
+    for position in range(k):
+        p = position_marginals(scores, position, exploration)
+        error = np.sqrt(p * (1 - p) / draws)
+        assert (np.abs(counts[position] / draws - p) <= 4 * error + 1e-12).all()
+
+
+def slate_indices(scores, k, exploration, rng):
+    left = np.array(scores)
+    for _ in range(k):
+        choice = rng.choice(left.size, p=probabilities(left, exploration))
+        left[choice] = -np.inf
+        yield choice
+
+
+def test_the_logged_propensity_is_the_frequency_given_the_position_above():
+    scores, exploration = [0.3, 0.2, 0.1], 0.3
+    rng = np.random.default_rng(9)
+    drawn = [slate(scores, 2, exploration, rng) for _ in range(6000)]
+    below_first = [s for s in drawn if s.indices[0] == 0]
+    share = np.mean([s.indices[1] == 1 for s in below_first])
+    expected = 0.7 + 0.3 / 2
+    assert abs(share - expected) <= 4 * np.sqrt(expected * (1 - expected) / len(below_first))
+    assert {round(float(s.propensity[1]), 12) for s in below_first if s.indices[1] == 1} == {expected}
+
+
+def test_equal_seeds_draw_equal_slates():
+    first, again = (slate(np.arange(9.0), 4, 0.5, np.random.default_rng(3)) for _ in range(2))
+    np.testing.assert_array_equal(first.indices, again.indices)
+
+
+@pytest.mark.parametrize(
+    ("scores", "k", "exploration", "message"),
+    [
+        ([0.1, float("nan")], 1, 0.1, "1 of 2 scores are NaN"),
+        ([0.1], 1, 1.5, "exploration is 1.5"),
+        ([0.1], 0, 0.1, "k is 0"),
+        ([[0.1]], 1, 0.1, "2 dimensions"),
+        ([], 1, 0.1, "no candidates"),
+    ],
+)
+def test_a_wrong_call_says_what_is_wrong(scores, k, exploration, message):
+    with pytest.raises(ValueError, match=message):
+        slate(scores, k, exploration, np.random.default_rng(0))
