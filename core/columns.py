@@ -54,6 +54,9 @@ class Columns:
     KIND = "kind"
     CLICK = "click"
     CONVERSION = "conversion"
+    # raw tables only
+    CONVERSION_TIME = "conversion_timestamp"
+    PSEUDONYMOUS = "pseudonymous"
     # campaigns
     NAME = "name"
     START = "start"

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import pandas as pd
+import pyarrow
 
 
 @contextmanager
@@ -51,15 +52,16 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def write_table(frame: pd.DataFrame, path: Path) -> None:
+def write_table(frame: pd.DataFrame, path: Path, schema: pyarrow.Schema | None = None) -> None:
     """Write a table as Parquet, whole or not at all; equal frames give equal bytes.
 
     Args:
         frame: the table; its index is not written.
         path: the file to make.
+        schema: the Parquet types (`core.schemas.arrow_schema`), for tables whose columns may be empty; else they follow from the values.
     """
     with write_beside(path) as draft:
-        frame.to_parquet(draft, index=False, compression="zstd")
+        frame.to_parquet(draft, index=False, compression="zstd", schema=schema)
 
 
 def read_table(path: Path, columns: list[str] | None = None) -> pd.DataFrame:

@@ -8,27 +8,57 @@ from typing import Any
 import pandas as pd
 
 from core.files import write_beside, write_json, write_table
+from core.lineage import SourceFacts
+from core.schemas import empty_table
+from core.tables import SOURCE_TABLES, TABLES
 
 
 @dataclass(frozen=True)
 class RawTables:
-    """Rows as the source has them, under the column names of the data contract, unchecked.
+    """Rows as the source has them, under the column names of the data contract, unchecked; what it lacks has no rows.
 
     Attributes:
         items: the catalogue.
+        source: what the source says about itself.
         events: behaviour of shoppers.
-        copies: ad copy; zero rows when the source has none.
-        impressions: logged ads with propensities; zero rows when the source has none.
-        campaigns: zero rows when the source has none.
-        source: what the source is and lacks: `source`, `synthetic`, `has`, `missing` (docs/data-contract.md).
+        copies: ad copy.
+        impressions: logged ads with propensities. May carry ``conversion_timestamp``: prepare does not count conversions
+            later than `prepare.conversion_window_days`.
+        campaigns: what advertisers book.
     """
 
     items: pd.DataFrame
-    events: pd.DataFrame
-    copies: pd.DataFrame
-    impressions: pd.DataFrame
-    campaigns: pd.DataFrame
-    source: dict[str, Any]
+    source: SourceFacts
+    events: pd.DataFrame = field(default_factory=lambda: empty_table("events"))
+    copies: pd.DataFrame = field(default_factory=lambda: empty_table("copies"))
+    impressions: pd.DataFrame = field(default_factory=lambda: empty_table("impressions"))
+    campaigns: pd.DataFrame = field(default_factory=lambda: empty_table("campaigns"))
+
+    @property
+    def tables(self) -> dict[str, pd.DataFrame]:
+        """The five tables by name, in the contract's order."""
+        return {name: getattr(self, name) for name in SOURCE_TABLES}
+
+
+def filled(name: str, columns: Mapping[str, object]) -> pd.DataFrame:
+    """A raw table from the columns that a source has; the others are null, or empty lists where the contract has a list.
+
+    Args:
+        name: a key of `core.schemas.TABLES`.
+        columns: Series or arrays of one length, or a single value for every row.
+
+    Returns:
+        All columns of the contract, in its order.
+    """
+    frame = pd.DataFrame(dict(columns))
+    for column in TABLES[name].columns:
+        if column.name in frame:
+            continue
+        if column.kind in ("names", "pairs"):
+            frame[column.name] = pd.Series([[] for _ in range(len(frame))], index=frame.index, dtype="object")
+        else:
+            frame[column.name] = pd.Series(None, index=frame.index, dtype=column.dtype if column.nullable else "object")
+    return frame[TABLES[name].names]
 
 
 @dataclass(frozen=True)
