@@ -1,6 +1,7 @@
 """One seed in params.yaml; each stage has its own stream from (seed, stage name)."""
 
 import random
+import sys
 
 import numpy as np
 
@@ -23,8 +24,28 @@ def stage_rng(seed: int, stage: str) -> np.random.Generator:
     return np.random.default_rng(np.random.SeedSequence([seed, *stage.encode()]))
 
 
+def seed_globals(seed: int, stage: str) -> None:
+    """Seed the global streams of Python, NumPy and (if it is loaded) torch before a stage.
+
+    A stage uses its own ``rng``. This makes a library that draws from a global stream give the same numbers whether the
+    stage runs in a process of its own or after other stages in one process.
+
+    Args:
+        seed: the seed of params.yaml.
+        stage: the stage's name.
+    """
+    number = int(stage_rng(seed, f"{stage}/globals").integers(2**31))
+    random.seed(number)
+    np.random.seed(number)  # noqa: NPY002 - the legacy stream is what careless libraries use
+    if "torch" in sys.modules:
+        sys.modules["torch"].manual_seed(number)
+
+
 def seed_libraries(rng: np.random.Generator) -> int:
     """Seed Python's and torch's global streams from ``rng``, for libraries that accept no generator.
+
+    Every stage that uses torch calls this before its first use (a test holds it): `seed_globals` cannot seed a torch
+    that is not loaded yet.
 
     Args:
         rng: the stage's stream; one number is drawn from it.

@@ -10,9 +10,10 @@ from typing import Any, get_type_hints
 
 import numpy as np
 
+from core.environment import limit_threads
 from core.errors import StageError
 from core.params import Params, Section, load_params, read_yaml, section_names
-from core.seeding import stage_rng
+from core.seeding import seed_globals, stage_rng
 from core.tracking import Tracker
 
 DVC_FILE = Path("dvc.yaml")
@@ -141,15 +142,33 @@ def bind(function: Callable[..., None], entry: StageEntry, params: Params, *, rn
     missing = [name for name in wanted if name not in offered]
     unused = [name for name in entry.paths if name not in wanted]
     if missing or unused:
-        raise StageError(f"stage {entry.name}: dvc.yaml lacks {missing or 'nothing'} and lists {unused or 'nothing'} that the function does not take.")
+        raise StageError(
+            f"stage {entry.name}: dvc.yaml lacks {missing or 'nothing'} and lists {unused or 'nothing'} that the function does not take."
+        )
     absent = [str(path) for path in entry.deps if not path.exists()]
     if absent:
-        raise StageError(f"stage {entry.name}: missing input {', '.join(absent)}. Run the stages before it: `dvc repro {entry.name}` or `make run`.")
+        raise StageError(
+            f"stage {entry.name}: missing input {', '.join(absent)}. Run the stages before it: `dvc repro {entry.name}` or `make run`."
+        )
     return arguments | {name: offered[name] for name in wanted}
+
+
+def takes_tracker(name: str) -> bool:
+    """Whether a stage reports to a tracker; importing the stage is all that this costs.
+
+    Args:
+        name: one of `STAGES`.
+
+    Raises:
+        StageError: no stage of that name.
+    """
+    return "tracker" in inspect.signature(stage_function(name)).parameters
 
 
 def run_stage(name: str, tracker: Tracker) -> float:
     """Run one stage in this process, as dvc.yaml and params.yaml in the working folder say.
+
+    Threads and global random streams are set here, so that both runners give the same bytes.
 
     Args:
         name: one of `STAGES`.
@@ -165,6 +184,8 @@ def run_stage(name: str, tracker: Tracker) -> float:
     started = time.perf_counter()
     params = load_params(PARAMS_FILE)
     function = stage_function(name)
+    limit_threads(params.threads)
+    seed_globals(params.seed, name)
     arguments = bind(function, read_graph()[name], params, rng=stage_rng(params.seed, name), tracker=tracker)
     function(**arguments)
     return time.perf_counter() - started
