@@ -17,6 +17,7 @@ import subprocess
 import sys
 import venv
 from pathlib import Path
+from typing import NoReturn
 
 ROOT = Path(__file__).resolve().parent
 VENV = ROOT / ".venv"
@@ -54,6 +55,11 @@ def main(arguments: list[str]) -> int:
         print(f"bootstrap: no command {arguments[0]!r} in {VENV.name} or on PATH.", file=sys.stderr)
         return 127
     os.chdir(ROOT)
+    return _become(command, arguments, environment)
+
+
+def _become(command: str, arguments: list[str], environment: dict[str, str]) -> NoReturn:
+    """Replace this process, so that signals and the exit code are the command's own."""
     os.execve(command, [command, *arguments[1:]], environment)
 
 
@@ -86,7 +92,7 @@ def _ensure_environment() -> None:
 
 
 def _installer() -> list[str]:
-    """uv where it can be had (ten times as fast as pip), else pip; both see pip's configured folders of wheels."""
+    """Uv where it can be had (ten times as fast as pip), else pip; both see pip's configured folders of wheels."""
     quiet_pip = [str(_python()), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     with contextlib.suppress(subprocess.CalledProcessError):
         subprocess.run([*quiet_pip, UV], check=True)
@@ -95,7 +101,7 @@ def _installer() -> list[str]:
 
 
 def _find_links() -> list[str]:
-    """pip's `find-links` as uv options: uv does not read pip's configuration, and fails on a missing folder."""
+    """Pip's `find-links` as uv options: uv does not read pip's configuration, and fails on a missing folder."""
     shown = subprocess.run([str(_python()), "-m", "pip", "config", "list"], capture_output=True, text=True, check=False).stdout
     values = " ".join(re.findall(r"find-links='([^']*)'", shown))
     folders = dict.fromkeys(word for word in re.split(r"\\n|\s+", values) if word)

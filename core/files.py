@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -37,8 +36,8 @@ def write_beside(path: Path) -> Iterator[Path]:
         old = path.with_name(f".{path.name}.old")
         _remove(old)
         if path.is_dir():
-            os.replace(path, old)
-        os.replace(draft, path)
+            path.replace(old)
+        draft.replace(path)
         _remove(old)
     except BaseException:
         _remove(draft)

@@ -63,9 +63,9 @@ def card_svg(card: Card) -> str:
         raise ValueError(f"channel is {card.channel!r}; it must be one of {', '.join(_SHAPES)}")
     width, height = _SHAPES[Channel(card.channel)]
     if card.channel == Channel.ONSITE:
-        body = _panel(card, 0, 0, 170, height, 54) + _words(card, left=190, top=34, width=width - 210, lines=4)
+        body = _panel(card, width=170, height=height, size=54) + _words(card, left=190, top=34, width=width - 210, lines=4)
     elif card.channel == Channel.SOCIAL:
-        body = _panel(card, 0, 0, width, 170, 64) + _words(card, left=18, top=200, width=width - 36, lines=6)
+        body = _panel(card, width=width, height=170, size=64) + _words(card, left=18, top=200, width=width - 36, lines=6)
     else:
         body = _words(card, left=18, top=30, width=width - 36, lines=2)
     label = escape(f"{card.title}:{card.text}", quote=True)
@@ -85,12 +85,12 @@ def _hue(category: str) -> int:
     return int.from_bytes(hashlib.sha256(category.encode()).digest()[:2]) % 360
 
 
-def _panel(card: Card, left: int, top: int, width: int, height: int, size: int) -> str:
+def _panel(card: Card, *, width: int, height: int, size: int) -> str:
     hue = _hue(card.category)
     digest = hashlib.sha256(card.title.encode()).digest()
     name = f"g{digest.hex()[:12]}{width}"
     shapes = "".join(
-        f'<circle cx="{left + digest[i] * width // 255}" cy="{top + digest[i + 1] * height // 255}" r="{16 + digest[i + 2] % 46}" '
+        f'<circle cx="{digest[i] * width // 255}" cy="{digest[i + 1] * height // 255}" r="{16 + digest[i + 2] % 46}" '
         f'fill="hsl({hue + 25 * (i % 3)} 75% {58 + i}%)" opacity=".35"/>'
         for i in range(0, 12, 3)
     )
@@ -98,9 +98,9 @@ def _panel(card: Card, left: int, top: int, width: int, height: int, size: int) 
     return (
         f'<defs><linearGradient id="{name}" x1="0" y1="0" x2="1" y2="1"><stop offset="0" stop-color="hsl({hue} 68% 46%)"/>'
         f'<stop offset="1" stop-color="hsl({(hue + 40) % 360} 70% 34%)"/></linearGradient>'
-        f'<clipPath id="c{name}"><rect x="{left}" y="{top}" width="{width}" height="{height}" rx="12"/></clipPath></defs>'
-        f'<g clip-path="url(#c{name})"><rect x="{left}" y="{top}" width="{width}" height="{height}" fill="url(#{name})"/>{shapes}'
-        f'<text x="{left + width // 2}" y="{top + height // 2 + size // 3}" text-anchor="middle" font-size="{size}" font-weight="700" '
+        f'<clipPath id="c{name}"><rect width="{width}" height="{height}" rx="12"/></clipPath></defs>'
+        f'<g clip-path="url(#c{name})"><rect width="{width}" height="{height}" fill="url(#{name})"/>{shapes}'
+        f'<text x="{width // 2}" y="{height // 2 + size // 3}" text-anchor="middle" font-size="{size}" font-weight="700" '
         f'fill="#fff" opacity=".92">{initials}</text></g>'
     )
 

@@ -3,13 +3,14 @@
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 INK, MUTED, ACCENT, BASELINE = "#1d2733", "#6b7785", "#0b6e99", "#9aa5b1"
-_STYLE = {"svg.fonttype": "none", "svg.hashsalt": "adloom", "font.size": 10, "font.family": "sans-serif", "axes.edgecolor": "#c6ccd4",
+_STYLE: Any = {"svg.fonttype": "none", "svg.hashsalt": "adloom", "font.size": 10, "font.family": "sans-serif", "axes.edgecolor": "#c6ccd4",
           "axes.spines.top": False, "axes.spines.right": False, "xtick.color": MUTED, "ytick.color": INK, "axes.labelcolor": MUTED}  # fmt: skip
 
 
