@@ -58,10 +58,10 @@ def _run(arguments: list[str], root: Path, params: "Params") -> int:
 def _with_the_projects_python(arguments: list[str]) -> int:
     """The `python` on PATH is not the project's: use .venv's when it is there."""
     own = Path(".venv") / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-    if not own.exists() or Path(sys.prefix).resolve() == Path(".venv").resolve():
-        print("the `python` on PATH lacks Adloom's packages: run `make setup`, then `source .venv/bin/activate`.", file=sys.stderr)  # noqa: T201
-        return 1
-    os.execv(own, [str(own), "-m", "tasks", *arguments])
+    if own.exists() and Path(sys.prefix).resolve() != Path(".venv").resolve():
+        os.execv(own, [str(own), "-m", "tasks", *arguments])
+    print("the `python` on PATH lacks Adloom's packages: run `make setup`, then `source .venv/bin/activate`.", file=sys.stderr)  # noqa: T201
+    return 1
 
 
 if __name__ == "__main__":

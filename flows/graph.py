@@ -1,0 +1,168 @@
+"""The stage graph as DVC sees it: what is fresh, in which order stages run, and how a run is committed to dvc.lock.
+
+Everything that `dvc repro` decides is decided by the same DVC functions here, so that dvc.lock gets the same bytes. Two
+things differ: a stage runs in this process, and what stood before stands still until the stage has ended well
+(`dvc repro` removes a stage's outputs before it runs).
+"""
+
+import contextlib
+import json
+import logging
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from dvc.exceptions import DvcException
+from dvc.repo import Repo, lock_repo
+from dvc.repo.reproduce import collect_stages, get_active_graph, plan_repro
+from dvc.stage.cache import RunCacheNotFoundError
+from dvc.stage.decorators import rwlocked, unlocked_repo
+
+from core.errors import AdloomError, StageError
+from core.processes import ProcessId
+
+if TYPE_CHECKING:
+    from dvc.stage import PipelineStage
+
+logger = logging.getLogger(__name__)
+
+Outcome = Literal["fresh", "restored", "ran"]
+"""fresh: DVC found nothing changed; restored: DVC had the outputs of an equal run in its cache; ran: the stage ran."""
+
+
+class StageGraph:
+    """The stages of dvc.yaml in the working folder."""
+
+    def __init__(self, root: Path) -> None:
+        """Args: the project's folder.
+
+        Raises:
+            StageError: it is no DVC project.
+        """
+        self._root = root
+        with _dvc_errors("dvc.yaml"):
+            self._repo = Repo(str(root), _wait_for_lock=True)
+
+    def order(self) -> list[str]:
+        """Every stage, in the order in which `dvc repro` runs them.
+
+        Raises:
+            StageError: dvc.yaml is wrong.
+        """
+        with _dvc_errors("dvc.yaml"), lock_repo(self._repo):
+            stages = collect_stages(self._repo, ["dvc.yaml"])
+            return [str(stage.name) for stage in plan_repro(get_active_graph(self._repo.index.graph), stages)]
+
+    def stale(self) -> list[str]:
+        """The stages that are not fresh as things stand, in order.
+
+        Raises:
+            StageError: dvc.yaml or dvc.lock is wrong.
+        """
+        order = self.order()
+        with _dvc_errors("dvc.yaml"), lock_repo(self._repo):
+            return [name for name in order if self._load(name).changed()]
+
+    def run(self, name: str, work: Callable[[], None]) -> Outcome:
+        """Bring one stage up to date and commit it to dvc.lock.
+
+        Args:
+            name: the stage.
+            work: what the stage does; called only when neither the workspace nor DVC's run cache has the result.
+
+        Returns:
+            What was needed.
+
+        Raises:
+            StageError: DVC refuses, or the stage did not write what dvc.yaml lists.
+        """
+        with _dvc_errors(name), lock_repo(self._repo):
+            stage = self._load(name)
+            outcome: Outcome = _bring_up_to_date(stage, work)
+            if outcome != "fresh":
+                stage.dump(update_pipeline=False)
+            return outcome
+
+    def forget_locks_of(self, process: ProcessId) -> None:
+        """Drop the path locks of a process that was killed, before its id passes to another process.
+
+        Args:
+            process: a dead process.
+        """
+        file = Path(self._repo.tmp_dir or self._root / ".dvc" / "tmp") / "rwlock"
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            locks = json.loads(file.read_text(encoding="utf-8"))
+            locks["write"] = {path: info for path, info in locks.get("write", {}).items() if info["pid"] != process.pid}
+            locks["read"] = {path: [info for info in infos if info["pid"] != process.pid] for path, infos in locks.get("read", {}).items()}
+            file.write_text(json.dumps(locks), encoding="utf-8")
+
+    def close(self) -> None:
+        """Let go of DVC's databases."""
+        self._repo.close()
+
+    def _load(self, name: str) -> "PipelineStage":
+        return self._repo.stage.load_one("dvc.yaml", name)
+
+
+@rwlocked(read=["deps"], write=["outs"])  # type: ignore[untyped-decorator]
+def _bring_up_to_date(stage: "PipelineStage", work: Callable[[], None]) -> Outcome:
+    _put_back(stage)
+    if not stage.changed():
+        return "fresh"
+    outcome: Outcome = "restored" if _restored(stage) else "ran"
+    if outcome == "ran":
+        unlocked_repo(lambda _: work())(stage)
+    uncached = any(not out.use_cache for out in stage.outs if not (out.is_metric or out.is_plot))
+    stage.save(run_cache=not uncached)
+    stage.commit()
+    return outcome
+
+
+def _restored(stage: "PipelineStage") -> bool:
+    """Whether DVC's run cache holds this very run; what stands is kept aside while DVC looks and checks out."""
+    for path, aside in _asides(stage):
+        if path.exists():
+            path.replace(aside)
+    try:
+        stage.repo.stage_cache.restore(stage)
+    except RunCacheNotFoundError:
+        stage.save_deps()
+        return False
+    else:
+        for _, aside in _asides(stage):
+            _remove(aside)
+        return True
+    finally:
+        _put_back(stage)
+
+
+def _put_back(stage: "PipelineStage") -> None:
+    for path, aside in _asides(stage):
+        if aside.exists() and not path.exists():
+            aside.replace(path)
+        _remove(aside)
+
+
+def _asides(stage: "PipelineStage") -> list[tuple[Path, Path]]:
+    paths = [Path(out.fs_path) for out in stage.outs]
+    return [(path, path.with_name(f".{path.name}.aside")) for path in paths]
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+@contextmanager
+def _dvc_errors(what: str) -> Iterator[None]:
+    try:
+        yield
+    except AdloomError:
+        raise
+    except DvcException as error:
+        cause = f" ({error.__cause__})" if error.__cause__ else ""
+        raise StageError(f"{what}: {error}{cause}") from error
