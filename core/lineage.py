@@ -38,6 +38,8 @@ class SourceFacts(TypedDict):
         missing: what the source lacks or what stands in for it, one sentence each.
         left_out: rows of the source's files that were not taken over, with the reason; none when absent.
         collected_until: ISO 8601 UTC; nothing in the data can be later. Never the wall clock. When absent, the latest time in the tables.
+        feedback_until: clicks and conversions are known until then; impressions whose window ends later are set aside. When absent,
+            feedback is complete.
     """
 
     source: str
@@ -46,6 +48,7 @@ class SourceFacts(TypedDict):
     has: NotRequired[Has]
     left_out: NotRequired[list[LeftOut]]
     collected_until: NotRequired[str]
+    feedback_until: NotRequired[str]
 
 
 class CollectedFacts(TypedDict):
@@ -57,6 +60,7 @@ class CollectedFacts(TypedDict):
     has: Has
     left_out: list[LeftOut]
     collected_until: str
+    feedback_until: NotRequired[str]
     feedback: Feedback
 
 
