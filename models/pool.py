@@ -1,0 +1,172 @@
+"""The creative pool: what may be shown, by item, scene, channel and audience, and the campaigns it is shown in."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from core.columns import Columns
+from core.vocabulary import MICROS
+from models.bundle import load_table, read_config
+
+UPCOMING = timedelta(days=14)
+"""A promotion is advertised from this long before it starts."""
+
+
+@dataclass(frozen=True)
+class Campaign:
+    """A campaign; an empty target means all.
+
+    Attributes:
+        campaign_id: its id.
+        name: as shoppers read it.
+        start: first moment, UTC.
+        end: last moment, UTC.
+        bid_micros: worth of a click.
+        scenes: scenes it buys.
+        channels: channels it buys.
+        categories: categories whose items it advertises.
+        audiences: audiences it is shown to.
+    """
+
+    campaign_id: str
+    name: str
+    start: datetime
+    end: datetime
+    bid_micros: int
+    scenes: frozenset[str]
+    channels: frozenset[str]
+    categories: frozenset[str]
+    audiences: frozenset[str]
+
+    def takes(self, *, scene: str, channel: str, category: str, audience: str | None, now: datetime) -> bool:
+        """Whether an ad of this kind belongs to the campaign now.
+
+        Args:
+            scene: of the request.
+            channel: of the request.
+            category: of the item.
+            audience: of the shopper, None when unknown.
+            now: the moment of the decision, UTC; a campaign is advertised from `UPCOMING` before its start.
+        """
+        return (
+            self.start - UPCOMING <= now <= self.end
+            and (not self.scenes or scene in self.scenes)
+            and (not self.channels or channel in self.channels)
+            and (not self.categories or category in self.categories)
+            and (not self.audiences or audience in self.audiences)
+        )
+
+
+class Pool:
+    """Creatives with their items and campaigns, ready to be looked up.
+
+    Args:
+        creatives: the creatives table.
+        items: the items table.
+        campaigns: the campaigns table.
+        config: the bundle's configuration.
+    """
+
+    def __init__(self, creatives: pd.DataFrame, items: pd.DataFrame, campaigns: pd.DataFrame, config: dict[str, Any]) -> None:
+        self.creatives = creatives.reset_index(drop=True)
+        self.items = items.reset_index(drop=True)
+        self.config = config
+        self.campaigns = [_campaign(row) for row in campaigns.to_dict("records")]
+        self.item_row: dict[str, int] = {item: row for row, item in enumerate(self.items[Columns.ITEM].astype(str))}
+        keys = zip(*(self.creatives[name].astype(str) for name in (Columns.ITEM, Columns.SCENE, Columns.CHANNEL)), strict=True)
+        self._rows: dict[tuple[str, str, str], list[int]] = {}
+        for row, key in enumerate(keys):
+            self._rows.setdefault(key, []).append(row)
+        self._audience = [None if pd.isna(name) else str(name) for name in self.creatives[Columns.AUDIENCE]]
+        self.creative_id = self.creatives[Columns.CREATIVE].astype(str).to_numpy(dtype=object)
+        self.item_id = self.creatives[Columns.ITEM].astype(str).to_numpy(dtype=object)
+        self.text = self.creatives[Columns.TEXT].astype(str).to_numpy(dtype=object)
+
+    @classmethod
+    def load(cls, path: Path) -> "Pool":
+        """Read a pool bundle.
+
+        Args:
+            path: its folder.
+
+        Raises:
+            BundleError: no pool bundle, or an incomplete one.
+        """
+        config = read_config(path, "pool")
+        creatives, items, campaigns = (load_table(path / f"{name}.parquet") for name in ("creatives", "items", "campaigns"))
+        return cls(creatives, items, campaigns, config)
+
+    def __len__(self) -> int:
+        return len(self.creatives)
+
+    def creatives_of(self, item_id: str, *, scene: str, channel: str, audience: str | None) -> list[int]:
+        """Rows of the creatives that may stand for an item: those written for the audience, else those written for everyone.
+
+        Args:
+            item_id: the item.
+            scene: of the request.
+            channel: of the request.
+            audience: of the shopper, None when unknown.
+        """
+        rows = self._rows.get((item_id, scene, channel), [])
+        own = [row for row in rows if audience is not None and self._audience[row] == audience]
+        return own or [row for row in rows if self._audience[row] is None] or rows
+
+    def campaign_of(self, item_id: str, *, scene: str, channel: str, audience: str | None, now: datetime) -> Campaign | None:
+        """The campaign that pays most for this ad now.
+
+        Args:
+            item_id: the item.
+            scene: of the request.
+            channel: of the request.
+            audience: of the shopper, None when unknown.
+            now: the moment of the decision, UTC.
+        """
+        category = str(self.items.at[self.item_row[item_id], Columns.CATEGORY])
+        fitting = [c for c in self.campaigns if c.takes(scene=scene, channel=channel, category=category, audience=audience, now=now)]
+        return max(fitting, key=lambda c: (c.bid_micros, c.campaign_id), default=None)
+
+    def item(self, item_id: str) -> dict[str, Any]:
+        """The item's row: column → value.
+
+        Args:
+            item_id: the item.
+
+        Raises:
+            KeyError: the pool does not know the item.
+        """
+        return {str(name): value for name, value in self.items.iloc[self.item_row[item_id]].to_dict().items()}
+
+
+def default_bid(pool: Pool) -> int:
+    """Worth of a click outside campaigns: the median bid, or one unit of currency when there are no campaigns."""
+    bids = [campaign.bid_micros for campaign in pool.campaigns]
+    return int(np.median(bids)) if bids else MICROS
+
+
+def _campaign(row: dict[Any, Any]) -> Campaign:
+    def names(column: str) -> frozenset[str]:
+        values: Sequence[Any] | None = row[column]
+        return frozenset() if values is None else frozenset(str(value) for value in values)
+
+    return Campaign(
+        campaign_id=str(row[Columns.CAMPAIGN]),
+        name=str(row[Columns.NAME]),
+        start=_utc(row[Columns.START]),
+        end=_utc(row[Columns.END]),
+        bid_micros=int(row[Columns.BID]),
+        scenes=names(Columns.TARGET_SCENES),
+        channels=names(Columns.TARGET_CHANNELS),
+        categories=names(Columns.TARGET_CATEGORIES),
+        audiences=names(Columns.TARGET_AUDIENCES),
+    )
+
+
+def _utc(moment: Any) -> datetime:
+    stamp: datetime = pd.Timestamp(moment).to_pydatetime()
+    return stamp if stamp.tzinfo else stamp.replace(tzinfo=UTC)
