@@ -12,7 +12,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from dvc.exceptions import DvcException
 from dvc.repo import Repo, lock_repo
@@ -22,14 +22,12 @@ from dvc.stage.decorators import rwlocked, unlocked_repo
 
 from core.errors import AdloomError, StageError
 from core.processes import ProcessId
+from flows.progress import Outcome
 
 if TYPE_CHECKING:
     from dvc.stage import PipelineStage
 
 logger = logging.getLogger(__name__)
-
-Outcome = Literal["fresh", "restored", "ran"]
-"""fresh: DVC found nothing changed; restored: DVC had the outputs of an equal run in its cache; ran: the stage ran."""
 
 
 class StageGraph:
@@ -111,6 +109,11 @@ def _bring_up_to_date(stage: "PipelineStage", work: Callable[[], None]) -> Outco
     _put_back(stage)
     if not stage.changed():
         return "fresh"
+    absent = [str(dep) for dep in stage.deps if not dep.exists]
+    if absent:
+        raise StageError(
+            f"stage {stage.name}: missing input {', '.join(absent)}. Run the stages before it: `dvc repro {stage.name}` or `make run`."
+        )
     outcome: Outcome = "restored" if _restored(stage) else "ran"
     if outcome == "ran":
         unlocked_repo(lambda _: work())(stage)

@@ -1,0 +1,104 @@
+"""What the person at the terminal sees while a loop runs and when it has ended."""
+
+import os
+import time
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.markup import escape
+
+from core.environment import project_root
+from flows.freshness import Outlook, look_ahead
+from flows.progress import WATCHER, StageOutcome, Watcher
+from flows.summary import print_next_steps, print_summary
+
+SIGNS = {"fresh": "[dim]fresh[/]", "restored": "[cyan]from DVC's cache[/]", "ran": "[green]done[/]"}
+
+
+class Lines(Watcher):
+    """A line when a stage begins and one when it has ended; stages print their own progress bars in between."""
+
+    def __init__(self, console: Console) -> None:
+        """Args: where to print."""
+        self._console = console
+        self._total = 0
+        self._done = 0
+
+    def begins(self, name: str, number: int, total: int) -> None:
+        """Print the stage's name and how far the loop is."""
+        self._total, self._done = total, number - 1
+        self._console.print(f"{self._bar()} [bold]{name}[/] …")
+
+    def ended(self, result: StageOutcome) -> None:
+        """Print what became of it."""
+        self._done += 1
+        self._console.print(f"{self._bar()} [bold]{result.name}[/] {SIGNS[result.outcome]} [dim]{result.seconds:.1f} s[/]")
+
+    def _bar(self) -> str:
+        return f"[green]{'━' * (2 * self._done)}[/][dim]{'━' * (2 * (self._total - self._done))}[/] {self._done}/{self._total}"
+
+
+def run_loop(console: Console, overrides: Sequence[str], profile: str | None) -> int:
+    """Run the loop with its progress on the terminal.
+
+    Args:
+        console: where to print.
+        overrides: ``section.key=value``.
+        profile: a profile of profiles.yaml.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        AdloomError: what a stage or the graph raised.
+    """
+    started = time.perf_counter()
+    outlook = look_ahead(overrides, profile=profile)
+    _say_outlook(console, outlook)
+    if not outlook.stale:
+        console.print(f"[bold green]Everything is fresh[/]: none of the {len(outlook.stages)} stages has anything to do.")
+        print_next_steps(console)
+        return 0
+    results = _walk_in_prefect(console, overrides, profile)
+    print_summary(console, results, seconds=time.perf_counter() - started)
+    return 0
+
+
+def _say_outlook(console: Console, outlook: Outlook) -> None:
+    if outlook.killed is not None:
+        console.print(f"[yellow]The last loop ({outlook.killed}) was killed[/]; its runs are closed, and its stage starts again.")
+    for change in outlook.changes:
+        console.print(f"[cyan]params.yaml[/]  {escape(str(change))}")
+
+
+def _walk_in_prefect(console: Console, overrides: Sequence[str], profile: str | None) -> list[StageOutcome]:
+    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")  # the lines below say the same in fewer words
+    from flows.deployment import use_running_server
+
+    server = use_running_server(project_root())
+    console.print(f"[dim]Prefect: {server or 'embedded server, some seconds to start'}[/]")
+    from flows.loop import loop
+
+    token = WATCHER.set(Lines(console))
+    try:
+        return loop(overrides=list(overrides), profile=profile)
+    finally:
+        WATCHER.reset(token)
+
+
+def show_status(console: Console) -> None:
+    """Print what is fresh and what runs in the background.
+
+    Args:
+        console: where to print.
+
+    Raises:
+        AdloomError: parameters or dvc.yaml are wrong, or a loop runs here.
+    """
+    from flows.deployment import running
+
+    outlook = look_ahead()
+    for name in outlook.stages:
+        console.print(f"{'[yellow]stale[/]' if name in outlook.stale else '[green]fresh[/]'}  {name}")
+    for name, where in running(project_root()).items():
+        console.print(f"[green]runs[/]   {name} {where}")

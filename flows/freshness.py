@@ -1,0 +1,56 @@
+"""Before a loop: turn parameters, put in order what a killed loop left, and ask DVC what is to be done. No Prefect needed."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from core.environment import limit_threads, project_root
+from core.params import load_params
+from core.processes import ProcessId
+from core.stage import PARAMS_FILE
+from flows.graph import StageGraph
+from flows.housekeeping import close_runs, only_loop
+from flows.overrides import Change, apply_overrides
+from registry.store import check_store
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """What a loop will find.
+
+    Attributes:
+        stages: every stage, in order.
+        stale: those that are not fresh as things stand; stages after them may become so.
+        changes: parameters that were turned.
+        killed: the last loop, if it was killed; what it left has been put in order.
+    """
+
+    stages: tuple[str, ...]
+    stale: tuple[str, ...]
+    changes: tuple[Change, ...]
+    killed: ProcessId | None
+
+
+def look_ahead(overrides: Sequence[str] = (), *, profile: str | None = None) -> Outlook:
+    """Turn parameters and ask DVC what is to be done.
+
+    Args:
+        overrides: ``section.key=value``.
+        profile: a profile of profiles.yaml.
+
+    Raises:
+        AdloomError: parameters, dvc.yaml or the MLflow store are wrong, or another loop runs here.
+    """
+    root = project_root()
+    with only_loop(root) as killed:
+        changes = apply_overrides(overrides, profile=profile)
+        limit_threads(load_params(PARAMS_FILE).threads)
+        check_store(root)
+        graph = StageGraph(Path.cwd())
+        try:
+            if killed is not None:
+                graph.forget_locks_of(killed)
+                close_runs(root)
+            return Outlook(stages=tuple(graph.order()), stale=tuple(graph.stale()), changes=tuple(changes), killed=killed)
+        finally:
+            graph.close()
