@@ -18,7 +18,7 @@ from tasks.sources.market.terms import World
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
-BROWSING_GAIN = 2.0
+BROWSING_GAIN = 3.0
 """Choosing among all products is so much sharper than reacting to one that is shown."""
 SAME_TYPE, COMPLEMENT, SAME_CATEGORY = 4.0, 1.5, 1.2
 """Logits by which a session's focal type draws the eye."""
