@@ -51,7 +51,7 @@ class LoggedRequests:
 
     def uniform(self) -> Floats:
         """Every candidate with equal probability: ``(r, c)``."""
-        return self.present / self.present.sum(axis=1, keepdims=True)
+        return np.asarray(self.present / self.present.sum(axis=1, keepdims=True), dtype=np.float64)
 
     def value(self, distribution: Floats) -> Floats:
         """``(r,)`` true click probability of what a policy would show.

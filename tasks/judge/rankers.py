@@ -26,7 +26,7 @@ def window(impressions: pd.DataFrame, start: datetime, end: datetime | None = No
 
 
 def texts_of(copies: pd.DataFrame) -> dict[str, str]:
-    """creative id → text of every human copy."""
+    """The text of every human copy by creative id."""
     return dict(zip(copies[Columns.COPY].astype(str), copies[Columns.TEXT].astype(str), strict=True))
 
 

@@ -11,7 +11,8 @@ from matplotlib.ticker import PercentFormatter
 
 INK, MUTED, ACCENT, BASELINE = "#1d2733", "#6b7785", "#0b6e99", "#9aa5b1"
 _STYLE: Any = {"svg.fonttype": "none", "svg.hashsalt": "adloom", "font.size": 10, "font.family": "sans-serif", "axes.edgecolor": "#c6ccd4",
-          "axes.spines.top": False, "axes.spines.right": False, "xtick.color": MUTED, "ytick.color": INK, "axes.labelcolor": MUTED}  # fmt: skip
+          "axes.spines.top": False, "axes.spines.right": False, "xtick.color": MUTED,
+          "ytick.color": INK, "axes.labelcolor": MUTED}  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,228 @@
+"""Puts what was measured into chapters: each model beside its baselines, in words, tables and charts."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from core.columns import Columns
+from core.lineage import Lineage
+from evaluation.intervals import Interval
+from models.pool import Pool
+from tasks.judge.measures import Measure
+from tasks.report.charts import Bar, calibration_chart, interval_chart
+from tasks.report.page import Chapter, Page, ShopperView, Table, interval_words, table
+
+SAMPLES = 20
+_SHOWN_REJECTS = 12
+
+
+def build_page(
+    facts: Lineage,
+    data_report: Mapping[str, Any],
+    measured: Mapping[str, Measure],
+    views: tuple[ShopperView, ...],
+    pool: Pool,
+    *,
+    quarantine: pd.DataFrame,
+    rejected: pd.DataFrame,
+    campaigns: int,
+) -> Page:
+    """The whole page.
+
+    Args:
+        facts: lineage.json.
+        data_report: data_report.json: counts by table.
+        measured: by kind of model: recommender, policy, ranker, generator.
+        views: the shoppers.
+        pool: the creative pool.
+        quarantine: refused rows.
+        rejected: texts that generate refused.
+        campaigns: how many campaigns there are.
+    """
+    span = f"{facts['validation_end'][:16]} to {facts['end'][:16]} UTC"
+    subtitle = f"Source {facts['source']}, data {facts['data_version'][:12]}; held out from {span}."
+    return Page(
+        title="Adloom",
+        subtitle=subtitle,
+        headlines=_headlines(measured, pool),
+        shoppers=views,
+        chapters=(
+            _recommenders(measured["recommender"]),
+            _policies(measured["policy"]),
+            _rankers(measured["ranker"]),
+            _copies(measured["generator"], pool, rejected),
+            _data(data_report, quarantine, campaigns),
+        ),
+        cautions=tuple(facts["missing"]),
+    )
+
+
+def _headlines(measured: Mapping[str, Measure], pool: Pool) -> tuple[tuple[str, str, str], ...]:
+    heads = []
+    found = measured["recommender"]
+    if found.models:
+        times = found.facts.get("times_popularity")
+        detail = f"{times['value']:.1f} × popularity [{times['low']:.1f}, {times['high']:.1f}]" if times else "no popularity baseline"
+        heads.append((f"Recommender {found.main}", f"{found.models[found.challenger][found.main].value:.4f}", detail))
+    policy = measured["policy"]
+    share = policy.models.get(policy.challenger, {}).get("headroom_share")
+    if share:
+        heads.append(
+            (
+                "Headroom reached",
+                f"{100 * share.value:.0f} %",
+                f"of oracle − logging, true CTR [{100 * share.low:.0f}, {100 * share.high:.0f}]",
+            )
+        )
+    ranker = measured["ranker"]
+    area = ranker.models.get("ranker", {}).get("auc")
+    if area:
+        heads.append(
+            ("Ranker AUC", f"{area.value:.4f}", f"observed / expected {ranker.models['ranker']['observed_over_expected'].value:.3f}")
+        )
+    heads.append(
+        ("Creatives in the pool", f"{len(pool):,}", f"{measured['generator'].facts['compliance_violations']} compliance violations")
+    )
+    return tuple(heads)
+
+
+def _models_table(measure: Measure, *, percent: frozenset[str] = frozenset(), note: str = "") -> Table:
+    metrics = list(dict.fromkeys(metric for found in measure.models.values() for metric in found))
+
+    def cell(found: Mapping[str, Interval], metric: str) -> str:
+        value = found.get(metric)
+        return interval_words(value.value, value.low, value.high, percent=metric in percent) if value else "–"
+
+    rows = [(name, *(cell(found, metric) for metric in metrics)) for name, found in measure.models.items()]
+    return table(("model", *metrics), rows, accent=measure.challenger, note=note)
+
+
+def _bars(measure: Measure, metric: str) -> list[Bar]:
+    found = [(name, values[metric]) for name, values in measure.models.items() if metric in values]
+    found.sort(key=lambda pair: (-pair[1].value, pair[0]))
+    return [Bar(name, v.value, v.low, v.high, accent=name == measure.challenger) for name, v in found]
+
+
+def _recommenders(measure: Measure) -> Chapter:
+    if not measure.models:
+        return Chapter("Recommenders", str(measure.facts["reason"]))
+    lead = (
+        f"Where the next item of {measure.facts['users']:,} shoppers stands among all items, given what each did strictly before. "
+        f"{measure.facts['novel_users']:,} of these items the shopper had not met before (novel); "
+        f"{measure.facts['new_users_users']:,} shoppers and {measure.facts['new_items_users']:,} items were not in the training window."
+    )
+    chart = interval_chart(_bars(measure, measure.main), measure.main)
+    return Chapter("Recommenders", lead, (_models_table(measure, note="95 % bootstrap intervals over users; full ranking."),), (chart,))
+
+
+def _policies(measure: Measure) -> Chapter:
+    if not measure.models:
+        return Chapter("Policies", str(measure.facts["reason"]))
+    lead = (
+        f"What each policy would have shown at the top of {measure.facts['requests']:,} held-out requests, "
+        "from the candidates that were logged. "
+        f"Policies keep {100 * measure.facts['exploration']:.0f} % exploration unless they are called greedy."
+    )
+    tables = []
+    charts: tuple[str, ...] = ()
+    if measure.facts["known_truth"]:
+        note = "True click-through by the simulator's own probabilities; share of headroom = (policy − logging) / (oracle − logging)."
+        tables.append(_models_table(measure, percent=frozenset({"true_ctr", "observed_ctr", "headroom_share"}), note=note))
+        charts = (interval_chart(_bars(measure, "true_ctr"), "true CTR at position 0", percent=True),)
+    rows = []
+    for estimator, found in measure.facts["off_policy"].items():
+        ess = f"{found['effective_sample_size']:.0f}"
+        weight = f"{found['largest_weight']:.1f}"
+        if "refused" in found:
+            rows.append((estimator, "refused", found["refused"], ess, weight))
+        else:
+            lift = found["lift"]
+            value = interval_words(found["value"], found["low"], found["high"], percent=True)
+            rows.append((estimator, value, interval_words(lift["value"], lift["low"], lift["high"], percent=True), ess, weight))
+    head = ("estimator", "value of the challenger", "lift over logging", "effective sample size", "largest weight")
+    tables.append(table(head, rows, note="From the log alone: logged propensities and clicks, no knowledge of the simulator."))
+    return Chapter("Policies", lead, tuple(tables), charts)
+
+
+def _rankers(measure: Measure) -> Chapter:
+    if not measure.models:
+        return Chapter("Ranker", str(measure.facts["reason"]))
+    f = measure.facts
+    counts = f"{f['impressions']:,} held-out impressions with {f['clicks']:,} clicks and {f['conversions']:,} conversions"
+    lead = f"p_click and p_convert on {counts}; CTR {100 * f['ctr']:.2f} %."
+    rows = [
+        (name, *("–" if found[key] is None else f"{found[key]:.4f}" for key in ("calibration_error", "calibration_slope")))
+        for name, found in f["calibration"].items()
+    ]
+    tables = (
+        _models_table(
+            measure, note="Log loss in nats, lower is better. `truth` is the simulator's own probability: no model can be better."
+        ),
+        table(
+            ("model", "calibration error", "calibration slope"),
+            rows,
+            accent="ranker",
+            note="Ten bins of equal numbers of impressions; a slope of 1 is right.",
+        ),
+    )
+    t = measure.tables["reliability"]
+    chart = calibration_chart(*(t[name].tolist() for name in ("predicted", "observed", "low", "high")))
+    return Chapter("Ranker", lead, tables, (chart, interval_chart(_bars(measure, "log_loss"), "log loss")))
+
+
+def _copies(measure: Measure, pool: Pool, rejected: pd.DataFrame) -> Chapter:
+    f = measure.facts
+    wrote = ", ".join(f"{name} {count:,}" for name, count in f["by_origin"].items())
+    chosen = measure.challenger or "nothing was trained"
+    lead = f"The pool takes what scores best on held-out copy: {chosen}. It holds {len(pool):,} creatives ({wrote})."
+    if "reason" in f:
+        lead += f" {f['reason']}."
+    tables = []
+    if measure.models:
+        tables.append(
+            _models_table(measure, note="Validation copies, split by group of product attributes and text; 95 % bootstrap intervals.")
+        )
+    if "true_ctr_by_author" in f:
+        rows = [(name, interval_words(v["value"], v["low"], v["high"], percent=True)) for name, v in f["true_ctr_by_author"].items()]
+        tables.append(
+            table(("author", "true CTR"), rows, note="Same shoppers, products, slots, moments and position; only the copy differs.")
+        )
+    tables.append(_samples(pool))
+    if f["rejected"]:
+        tables.append(table(("reason", "texts refused"), [(name, f"{count:,}") for name, count in f["rejected"].items()]))
+        shown = rejected.drop_duplicates(Columns.REASON).head(_SHOWN_REJECTS)
+        tables.append(
+            table(
+                ("text", "why it was refused"),
+                list(zip(shown[Columns.TEXT], shown[Columns.REASON], strict=True)),
+                note="The first text of each reason.",
+            )
+        )
+    return Chapter("Copy", lead, tuple(tables))
+
+
+def _samples(pool: Pool) -> Table:
+    """Machine-written creatives at even steps through the pool: nobody chose them."""
+    written = pool.creatives[pool.creatives[Columns.AI_LABEL].astype(bool)]
+    step = max(1, len(written) // SAMPLES)
+    rows = [
+        (str(row[Columns.TEXT]), str(pool.item(str(row[Columns.ITEM]))[Columns.TITLE]), f"{row[Columns.SCENE]} · {row[Columns.CHANNEL]}",
+         "everyone" if pd.isna(row[Columns.AUDIENCE]) else str(row[Columns.AUDIENCE]), str(row[Columns.ORIGIN]))
+        for row in written.iloc[::step].head(SAMPLES).to_dict("records")
+    ]  # fmt: skip
+    return table(
+        ("creative", "product", "slot", "audience", "generator"), rows, note="Unselected: every n-th machine-written creative of the pool."
+    )
+
+
+def _data(data_report: Mapping[str, Any], quarantine: pd.DataFrame, campaigns: int) -> Chapter:
+    found: Mapping[str, Any] = data_report.get("tables", {})
+    rows = [(name, *(f"{counts.get(key, 0):,}" for key in ("raw", "clean", "quarantined"))) for name, counts in found.items()]
+    tables = [table(("table", "rows read", "rows kept", "in quarantine"), rows)]
+    if len(quarantine):
+        reasons = quarantine.groupby([Columns.TABLE, Columns.REASON]).size().sort_values(ascending=False).head(_SHOWN_REJECTS)
+        tables.append(
+            table(("table", "reason", "rows"), [(*map(str, key), f"{count:,}") for key, count in zip(reasons.index, reasons, strict=True)])
+        )
+    return Chapter("Data", f"What was read, what the data contract refused and why. {campaigns} campaigns.", tuple(tables))
