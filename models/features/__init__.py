@@ -1,0 +1,17 @@
+"""Features of (shopper, item, copy, context), from events strictly before the request; one code for training and serving."""
+
+from models.features.batch import Candidates, Requests, Responses, considered_candidates, logged_candidates, requests_of, responses
+from models.features.space import FeatureSpace, Fitted, Recommendations
+
+__all__ = [
+    "Candidates",
+    "FeatureSpace",
+    "Fitted",
+    "Recommendations",
+    "Requests",
+    "Responses",
+    "considered_candidates",
+    "logged_candidates",
+    "requests_of",
+    "responses",
+]

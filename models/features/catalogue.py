@@ -1,0 +1,196 @@
+"""The items' side of the features: codes of categories, brands and attributes, vectors, price levels, look-alikes."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+from numpy.typing import NDArray
+
+from core.columns import Columns
+from models.text import attributes_of, item_texts
+
+Vectorise = Callable[[Sequence[str]], NDArray[np.float32]]
+"""Texts → ``(n, d)`` centred unit vectors: `TextEncoder.features`, or the same from stored raw vectors."""
+
+LOOKALIKES = 20
+"""Nearest items by content that share an item's interest."""
+_SHARPNESS = 4
+_CHUNK = 2048
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """What the features know of each item; row i of every array is item i, row ``len`` of the codes means "no such item".
+
+    Attributes:
+        item_ids: ids by row.
+        brands: brand by row, "" when unknown.
+        categories: category by row.
+        attributes: ``(key, value)`` pairs by row.
+        category_names: distinct categories, sorted.
+        category: ``(items,)`` code of each.
+        vectors: ``(items, p)`` unit vectors in the projected text space.
+        price: ``(items,)`` log price relative to the category, in its standard deviations; NaN when unknown.
+        groups: by name, a sparse ``(items, g)`` membership matrix whose rows have unit length: category, brand, key,
+            value, lookalike, item.
+        value_names: ``key=value`` of each column of the group "value".
+    """
+
+    item_ids: tuple[str, ...]
+    brands: tuple[str, ...]
+    categories: tuple[str, ...]
+    attributes: tuple[tuple[tuple[str, str], ...], ...]
+    category_names: tuple[str, ...]
+    category: NDArray[np.int64]
+    vectors: NDArray[np.float32]
+    price: NDArray[np.float32]
+    groups: dict[str, sp.csr_matrix]
+    value_names: tuple[str, ...]
+    _rows: pd.Index
+
+    def __len__(self) -> int:
+        return len(self.item_ids)
+
+    @classmethod
+    def of(cls, items: pd.DataFrame, vectors: NDArray[np.float32]) -> "Catalogue":
+        """Everything that follows from the items table and the items' projected vectors.
+
+        Args:
+            items: the items table.
+            vectors: ``(items, p)`` unit length.
+        """
+        ids = tuple(items[Columns.ITEM].astype(str))
+        brands = tuple("" if pd.isna(brand) else str(brand) for brand in items[Columns.BRAND])
+        categories = tuple(items[Columns.CATEGORY].astype(str))
+        pairs = tuple(tuple(attributes_of(value)) for value in items[Columns.ATTRIBUTES])
+        names = tuple(sorted(set(categories)))
+        category = np.searchsorted(np.array(names, dtype=object), np.array(categories, dtype=object)).astype(np.int64)
+        by_value, value_names = _membership([[f"{key}={value}" for key, value in held] for held in pairs], weigh_rare=True)
+        groups = {
+            "category": _membership([[name] for name in categories])[0],
+            "brand": _membership([[brand] if brand else [] for brand in brands])[0],
+            "key": _membership([[key for key, _ in held] for held in pairs], weigh_rare=True)[0],
+            "value": by_value,
+            "lookalike": lookalikes(vectors),
+            "item": sp.identity(len(ids), dtype=np.float32, format="csr"),
+        }
+        price = price_levels(items[Columns.PRICE], category)
+        return cls(ids, brands, categories, pairs, names, category, vectors, price, groups, value_names, pd.Index(ids, dtype=object))
+
+    def rows_of(self, item_ids: Sequence[str] | NDArray[np.object_]) -> NDArray[np.int64]:
+        """Rows of items.
+
+        Args:
+            item_ids: ids, repeats allowed.
+
+        Returns:
+            ``(n,)`` rows; −1 for an id that is not in the catalogue.
+        """
+        return np.asarray(self._rows.get_indexer(pd.Index(np.asarray(item_ids, dtype=object))), dtype=np.int64)
+
+
+def projection(vectors: NDArray[np.float32], size: int) -> NDArray[np.float32]:
+    """The directions in which vectors differ most.
+
+    Args:
+        vectors: ``(n, d)`` centred.
+        size: directions wanted.
+
+    Returns:
+        ``(d, min(size, d, n))`` orthonormal columns; each column's largest entry is positive, so that equal input gives
+        equal output.
+
+    Source: Pearson (1901), principal components.
+    """
+    _, axes = np.linalg.eigh((vectors.T @ vectors).astype(np.float64))
+    axes = axes[:, ::-1][:, : min(size, *vectors.shape)]
+    signs = np.sign(axes[np.abs(axes).argmax(axis=0), np.arange(axes.shape[1])])
+    return np.ascontiguousarray(axes * np.where(signs == 0, 1, signs), dtype=np.float32)
+
+
+def unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Rows scaled to length 1; a zero row stays zero.
+
+    Args:
+        vectors: ``(n, p)``.
+    """
+    norms = np.linalg.norm(vectors, axis=-1, keepdims=True)
+    return np.asarray(vectors / np.where(norms > 0, norms, 1), dtype=np.float32)
+
+
+def project_items(items: pd.DataFrame, vectorise: Vectorise, basis: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The items' texts as unit vectors in the projected space.
+
+    Args:
+        items: the items table.
+        vectorise: see `Vectorise`.
+        basis: ``(d, p)``.
+
+    Returns:
+        ``(items, p)``.
+    """
+    return unit(vectorise(item_texts(items)) @ basis)
+
+
+def price_levels(prices: pd.Series, category: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Log price relative to the category, in the category's standard deviations.
+
+    Args:
+        prices: ``price_micros``; null or 0 means unknown.
+        category: ``(items,)`` codes.
+
+    Returns:
+        ``(items,)``; NaN where the price is unknown. Categories of fewer than two known prices use the overall spread.
+    """
+    micros = prices.astype("Float64").to_numpy(dtype=np.float64, na_value=np.nan)
+    logs = pd.Series(np.log(np.where(micros > 0, micros, np.nan)))
+    if not logs.notna().any():
+        return np.full(len(logs), np.nan, dtype=np.float32)
+    by_category = logs.groupby(category)
+    overall = logs.std() if logs.notna().sum() > 1 and logs.std() > 0 else 1.0
+    spread = by_category.transform("std").fillna(overall).clip(lower=0.1 * overall)
+    return ((logs - by_category.transform("mean")) / spread).to_numpy(dtype=np.float32)
+
+
+def lookalikes(vectors: NDArray[np.float32]) -> sp.csr_matrix:
+    """Which items stand for each other: the nearest by content, weighed by a sharpened cosine.
+
+    Args:
+        vectors: ``(items, p)`` unit length.
+
+    Returns:
+        Sparse ``(items, items)``, rows of unit length, at most `LOOKALIKES` + 1 entries a row, the item itself among them.
+    """
+    size = len(vectors)
+    kept = min(LOOKALIKES + 1, size)
+    rows, columns, values = [], [], []
+    for start in range(0, size, _CHUNK):
+        cosine = vectors[start : start + _CHUNK] @ vectors.T  # (chunk, items)
+        nearest = np.argsort(-cosine, axis=1, kind="stable")[:, :kept]
+        rows.append(np.repeat(np.arange(start, start + len(cosine)), kept))
+        columns.append(nearest.ravel())
+        values.append(np.maximum(np.take_along_axis(cosine, nearest, axis=1), 0).ravel() ** _SHARPNESS)
+    none = np.zeros(0, np.int64)  # keeps the concatenations alive without items
+    where = (np.concatenate([none, *rows]), np.concatenate([none, *columns]))
+    matrix = sp.csr_matrix((np.concatenate([none.astype(np.float32), *values]), where), shape=(size, size), dtype=np.float32)
+    return _unit_rows(matrix)
+
+
+def _membership(labels: Sequence[Sequence[str]], *, weigh_rare: bool = False) -> tuple[sp.csr_matrix, tuple[str, ...]]:
+    """Sparse ``(items, labels)`` and the labels; with ``weigh_rare`` a label counts by its surprise log(items / items that carry it)."""
+    names = sorted({label for held in labels for label in held})
+    code = {name: place for place, name in enumerate(names)}
+    rows = np.repeat(np.arange(len(labels)), [len(set(held)) for held in labels])
+    columns = np.array([code[label] for held in labels for label in sorted(set(held))], dtype=np.int64)
+    values = np.ones(len(columns), np.float32)
+    if weigh_rare and len(columns):
+        values = np.log1p(len(labels) / np.bincount(columns, minlength=len(names)))[columns].astype(np.float32)
+    matrix = sp.csr_matrix((values, (rows, columns)), shape=(len(labels), len(names)), dtype=np.float32)
+    return _unit_rows(matrix), tuple(names)
+
+
+def _unit_rows(matrix: sp.csr_matrix) -> sp.csr_matrix:
+    norms = np.sqrt(np.asarray(matrix.multiply(matrix).sum(axis=1)).ravel())
+    return sp.csr_matrix(sp.diags_array(1 / np.where(norms > 0, norms, 1)) @ matrix, dtype=np.float32)

@@ -1,0 +1,122 @@
+"""What is computed once for each text or creative and then looked up: projected vectors, cues, named attributes."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+
+from models.features.catalogue import Catalogue, Vectorise, unit
+from models.features.cues import CUES, cues, named_attributes
+
+MAX_REMEMBERED = 200_000
+"""Texts or creatives held in memory; beyond it the memory starts again from nothing."""
+
+
+class TextVectors:
+    """Texts → unit vectors in the projected space, each encoded once.
+
+    Args:
+        vectorise: texts to centred vectors; may be slow.
+        basis: ``(d, p)``.
+    """
+
+    def __init__(self, vectorise: Vectorise, basis: NDArray[np.float32]) -> None:
+        self._vectorise = vectorise
+        self._basis = basis
+        self._rows: dict[str, int] = {}
+        self._table = np.zeros((0, basis.shape[1]), np.float32)
+
+    def __call__(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Vectors of texts, repeats allowed; an empty text has the zero vector.
+
+        Args:
+            texts: ``n`` of them.
+
+        Returns:
+            ``(n, p)``.
+        """
+        missing = sorted({text for text in texts if text and text not in self._rows})
+        if missing:
+            self.remember(missing, self._vectorise(missing))
+        rows = np.fromiter((self._rows[text] if text else -1 for text in texts), np.int64, len(texts))
+        found = self._table[rows] if len(self._table) else np.zeros((len(texts), self._basis.shape[1]), np.float32)
+        return np.asarray(np.where(rows[:, None] >= 0, found, 0), dtype=np.float32)
+
+    def remember(self, texts: Sequence[str], vectors: NDArray[np.float32]) -> None:
+        """Take vectors over that somebody else has computed, such as a pool's.
+
+        Args:
+            texts: distinct, not empty.
+            vectors: ``(n, d)`` centred, as `TextEncoder.features` gives them.
+        """
+        if len(self._rows) + len(texts) > MAX_REMEMBERED:
+            self._rows, self._table = {}, self._table[:0]
+        new = [place for place, text in enumerate(texts) if text and text not in self._rows]
+        start = len(self._table)
+        self._table = np.concatenate([self._table, unit(vectors[new] @ self._basis)])
+        self._rows.update({texts[place]: start + row for row, place in enumerate(new)})
+
+
+class Creatives:
+    """(text, item, channel) → cues, text vector and the attribute values that the text names, each computed once.
+
+    Args:
+        catalogue: the items.
+        vectors: of texts.
+    """
+
+    def __init__(self, catalogue: Catalogue, vectors: TextVectors) -> None:
+        self._catalogue = catalogue
+        self._vectors = vectors
+        self._value_codes = {name: code for code, name in enumerate(catalogue.value_names)}
+        self._forget()
+
+    def _forget(self) -> None:
+        self._rows: dict[tuple[str, int, str], int] = {}
+        self.cues: NDArray[np.float32] = np.zeros((0, len(CUES)), np.float32)
+        """``(creatives, len(CUES))``."""
+        self.vectors: NDArray[np.float32] = np.zeros((0, self._catalogue.vectors.shape[1]), np.float32)
+        """``(creatives, p)``."""
+        self.named: sp.csr_matrix = sp.csr_matrix(np.zeros((0, len(self._value_codes)), np.float32))
+        """Sparse ``(creatives, attribute values)``: 1 where the text names the value."""
+
+    def prepare(self, keys: Sequence[tuple[str, int, str]]) -> None:
+        """Compute what is not known yet; call before `rows` for all keys that one computation needs.
+
+        Args:
+            keys: (text, item row or −1, channel).
+        """
+        missing = sorted(set(keys) - self._rows.keys())
+        if not missing:
+            return
+        if len(self._rows) + len(missing) > MAX_REMEMBERED:
+            self._forget()
+            missing = sorted(set(keys))
+        held = self._catalogue
+        found, places, codes = [], [], []
+        for place, (text, item, channel) in enumerate(missing):
+            known = item >= 0
+            attributes = held.attributes[item] if known else ()
+            brand, category = (held.brands[item], held.categories[item]) if known else ("", "")
+            found.append(cues(text, channel, brand=brand, category=category, attributes=attributes))
+            for chosen in named_attributes(text, attributes):
+                key, value = attributes[chosen]
+                places.append(place)
+                codes.append(self._value_codes[f"{key}={value}"])
+        shape = (len(missing), len(self._value_codes))
+        named = sp.csr_matrix((np.ones(len(places), np.float32), (places, codes)), shape=shape, dtype=np.float32)
+        named.data[:] = 1.0  # an attribute listed twice is named once
+        start = len(self.cues)
+        self.cues = np.concatenate([self.cues, np.stack(found)])
+        self.vectors = np.concatenate([self.vectors, self._vectors([text for text, _, _ in missing])])
+        self.named = sp.csr_matrix(sp.vstack([self.named, named]))
+        self._rows.update({key: start + place for place, key in enumerate(missing)})
+
+    def rows(self, keys: Sequence[tuple[str, int, str]]) -> NDArray[np.int64]:
+        """Rows in `cues`, `vectors` and `named`.
+
+        Args:
+            keys: all of them prepared.
+        """
+        return np.fromiter((self._rows[key] for key in keys), np.int64, len(keys))

@@ -1,0 +1,196 @@
+"""What a shopper's past says about an item: weighted sums over events, compared with what the item is.
+
+Every event of a history counts with weight = source weight · 0.5^(age / half-life). For a group such as the category, the
+affinity of a request to an item is the weight of events whose item shares the group's label, and the feature is the log of
+affinity over what an item of no special interest would get,
+
+    lift = log((affinity + κ · b) / ((total + κ) · b))        b = mean agreement of two items, κ = `PRIOR_EVENTS`
+
+so that it is 0 without events, and a little behaviour moves it a little.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+
+from core.vocabulary import EventType
+from models.features.batch import Requests
+from models.features.catalogue import Catalogue
+
+PRIOR_EVENTS = 1.0
+DAY = 86_400_000_000.0
+_ALL: dict[str, float] = {EventType.VIEW: 1.0, EventType.CART: 2.0, EventType.FAVOURITE: 2.0, EventType.PURCHASE: 2.0}
+WEIGHTINGS: tuple[tuple[str, float, dict[str, float]], ...] = (
+    ("6 hours", 0.25, _ALL),
+    ("1 day", 1.0, _ALL),
+    ("4 days", 4.0, _ALL),
+    ("16 days", 16.0, _ALL),
+    ("ever", 1000.0, _ALL),
+    ("viewed", 16.0, {EventType.VIEW: 1.0}),
+    ("carted", 16.0, {EventType.CART: 1.0}),
+    ("favoured", 16.0, {EventType.FAVOURITE: 1.0}),
+    ("purchased", 16.0, {EventType.PURCHASE: 1.0}),
+)
+"""Name, half-life in days, and weight by source of each way to add a history up."""
+EVER = 4
+GROUPS = ("category", "brand", "key", "value")
+QUERY_HALF_LIVES = (("1 day", 1.0), ("8 days", 8.0))
+
+
+@dataclass(frozen=True)
+class Events:
+    """The item events of many requests in one line.
+
+    Attributes:
+        request: ``(e,)`` request of each.
+        item: ``(e,)`` item row of each.
+        weights: ``(weightings, e)``.
+        totals: ``(weightings, requests)`` sums of the weights.
+        matrix: sparse ``(weightings · requests, items)``; row k · requests + r.
+    """
+
+    request: NDArray[np.int64]
+    item: NDArray[np.int64]
+    weights: NDArray[np.float32]
+    totals: NDArray[np.float32]
+    matrix: sp.csr_matrix
+
+
+def events_of(requests: Requests, catalogue: Catalogue) -> Events:
+    """Flatten histories and weigh their events.
+
+    Args:
+        requests: ``r`` of them.
+        catalogue: items; events of other items are left out.
+    """
+    sizes = np.array([len(history) for history in requests.histories], dtype=np.int64)
+    request = np.repeat(np.arange(len(requests)), sizes)
+    item = catalogue.rows_of(np.array([item for history in requests.histories for item in history.item_ids], dtype=object))
+    kinds = np.array([kind for history in requests.histories for kind in history.event_types], dtype="U16")
+    times = np.concatenate([np.zeros(0, np.int64), *[history.timestamps for history in requests.histories]])
+    kept = item >= 0
+    request, item, kinds, times = request[kept], item[kept], kinds[kept], times[kept]
+    days = ((requests.timestamps[request] - times) / DAY).astype(np.float32)
+    source = {str(kind): kinds == str(kind) for kind in _ALL}
+    weights = np.zeros((len(WEIGHTINGS), len(item)), np.float32)
+    for row, (_, half_life, by_source) in enumerate(WEIGHTINGS):
+        decay = np.exp2(-days / np.float32(half_life))
+        for kind, weight in by_source.items():
+            weights[row] += np.float32(weight) * decay * source[str(kind)]
+    r = len(requests)
+    totals = np.stack([np.bincount(request, weights=row, minlength=r) for row in weights]).astype(np.float32)
+    rows = (np.arange(len(WEIGHTINGS))[:, None] * r + request).ravel()
+    shape = (len(WEIGHTINGS) * r, len(catalogue))
+    matrix = sp.csr_matrix((weights.ravel(), (rows, np.tile(item, len(WEIGHTINGS)))), shape=shape, dtype=np.float32)
+    return Events(request, item, weights, totals, matrix)
+
+
+def affinities(events: Events, catalogue: Catalogue, request: NDArray[np.int64], item: NDArray[np.int64]) -> dict[str, NDArray[np.float32]]:
+    """Lifts of each candidate by group and weighting, and by closeness of vectors.
+
+    Args:
+        events: of ``r`` requests.
+        catalogue: the items.
+        request: ``(n,)`` request of each candidate.
+        item: ``(n,)`` item row of each candidate, at least 0.
+
+    Returns:
+        Feature name → ``(n,)``.
+    """
+    ways, r = events.totals.shape
+    rows = np.arange(ways)[:, None] * r + request  # (ways, n)
+    totals = events.totals[:, request]
+    found: dict[str, NDArray[np.float32]] = {}
+    for name in (*GROUPS, "lookalike", "item"):
+        group = catalogue.groups[name]
+        profile = sp.csr_matrix(events.matrix @ group)
+        mean = np.asarray(group.mean(axis=0)).ravel()
+        base = max(float(mean @ mean), 1e-4) if name in GROUPS else max(float(mean.mean()), 1e-4)
+        affinity = agreement(profile, rows, group, item) if name in GROUPS else lookup(profile, rows, np.broadcast_to(item, rows.shape))
+        lift = np.log((affinity + PRIOR_EVENTS * base) / ((totals + PRIOR_EVENTS) * base))
+        found.update({f"{name}: {way[0]}": lift[row] for row, way in enumerate(WEIGHTINGS)})
+    profile = (events.matrix @ catalogue.vectors).reshape(ways, r, -1) / (events.totals + PRIOR_EVENTS)[:, :, None]
+    for row, way in enumerate(WEIGHTINGS):
+        found[f"closeness: {way[0]}"] = np.einsum("np,np->n", profile[row][request], catalogue.vectors[item])
+    return found
+
+
+def agreement(profile: sp.csr_matrix, rows: NDArray[np.int64], group: sp.csr_matrix, item: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Σ over an item's labels of profile[row, label] · membership[item, label].
+
+    Args:
+        profile: sparse ``(m, labels)``.
+        rows: ``(ways, n)`` rows of it.
+        group: sparse ``(items, labels)``.
+        item: ``(n,)``.
+
+    Returns:
+        ``(ways, n)``.
+    """
+    ways, n = rows.shape
+    sizes = np.diff(group.indptr)[item]
+    place = np.repeat(np.arange(n), sizes)  # (entries,)
+    offset = np.arange(sizes.sum()) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    entry = group.indptr[item][place] + offset
+    values = lookup(profile, rows[:, place], np.broadcast_to(group.indices[entry], (ways, len(entry)))) * group.data[entry]
+    return np.stack([np.bincount(place, weights=row, minlength=n) for row in values]).astype(np.float32)
+
+
+def lookup(matrix: sp.csr_matrix, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Entries of a sparse matrix.
+
+    Args:
+        matrix: sparse.
+        rows: any shape.
+        columns: the same shape.
+
+    Returns:
+        The entries, in that shape.
+    """
+    if not rows.size or not matrix.nnz:
+        return np.zeros(rows.shape, np.float32)
+    matrix.sum_duplicates()
+    return np.asarray(matrix[rows.ravel(), columns.ravel()], dtype=np.float32).reshape(rows.shape)
+
+
+def price_level(events: Events, catalogue: Catalogue, requests: int) -> NDArray[np.float32]:
+    """How dear a shopper likes things: the weighted mean price level of what was looked at, shrunk towards 0.
+
+    Args:
+        events: of the requests.
+        catalogue: the items.
+        requests: how many.
+
+    Returns:
+        ``(requests,)`` in standard deviations of the log price within a category.
+    """
+    price = catalogue.price[events.item]
+    weight = np.where(np.isnan(price), 0, events.weights[EVER])
+    above = np.bincount(events.request, weights=weight * np.nan_to_num(price), minlength=requests)
+    return np.asarray(above / (np.bincount(events.request, weights=weight, minlength=requests) + 2), dtype=np.float32)
+
+
+def latest_queries(requests: Requests) -> tuple[NDArray[np.int64], list[str], NDArray[np.float32]]:
+    """The last few queries of each request.
+
+    Args:
+        requests: ``r`` of them.
+
+    Returns:
+        Request, text and age in days of each query, ``(q,)``; at most `_QUERIES` a request.
+    """
+    request: list[int] = []
+    texts: list[str] = []
+    ages: list[float] = []
+    for row, history in enumerate(requests.histories):
+        searched = [place for place in range(len(history) - 1, -1, -1) if history.queries[place]][:_QUERIES]
+        for place in searched:
+            request.append(row)
+            texts.append(history.queries[place])
+            ages.append((int(requests.timestamps[row]) - int(history.timestamps[place])) / DAY)
+    return np.array(request, dtype=np.int64), texts, np.array(ages, dtype=np.float32)
+
+
+_QUERIES = 5
