@@ -2,6 +2,11 @@
 
 from typing import NotRequired, TypedDict
 
+import pandas as pd
+
+NO_TIME = pd.Timestamp(0, tz="UTC")
+"""Stands for train_end, validation_end, end and collected_until when no table has times (a source of items and copies only)."""
+
 
 class Has(TypedDict):
     """Which of the optional parts the data hold."""
@@ -40,6 +45,7 @@ class SourceFacts(TypedDict):
         collected_until: ISO 8601 UTC; nothing in the data can be later. Never the wall clock. When absent, the latest time in the tables.
         feedback_until: clicks and conversions are known until then; impressions whose window ends later are set aside. When absent,
             feedback is complete.
+        catalogue: what a simulated source sells: the embedded catalogue or a real one.
     """
 
     source: str
@@ -49,6 +55,7 @@ class SourceFacts(TypedDict):
     left_out: NotRequired[list[LeftOut]]
     collected_until: NotRequired[str]
     feedback_until: NotRequired[str]
+    catalogue: NotRequired[str]
 
 
 class CollectedFacts(TypedDict):
@@ -61,6 +68,7 @@ class CollectedFacts(TypedDict):
     left_out: list[LeftOut]
     collected_until: str
     feedback_until: NotRequired[str]
+    catalogue: NotRequired[str]
     feedback: Feedback
 
 
@@ -76,3 +84,4 @@ class Lineage(TypedDict):
     validation_end: str
     end: str
     data_version: str
+    catalogue: NotRequired[str]

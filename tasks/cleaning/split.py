@@ -7,9 +7,7 @@ import numpy as np
 import pandas as pd
 
 from core.errors import SchemaError
-
-NO_TIME = pd.Timestamp(0, tz="UTC")
-"""Stands in all three places when no table has times (a source of items and copies only)."""
+from core.lineage import NO_TIME
 
 
 @dataclass(frozen=True)

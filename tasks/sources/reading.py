@@ -1,0 +1,169 @@
+"""CSV, JSON-lines and Parquet files as found, or an error that says what is wrong with the file and what to do."""
+
+import gzip
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import orjson
+import pandas as pd
+import pyarrow
+import pyarrow.parquet
+
+from core.errors import SourceError
+
+Format = Literal["csv", "jsonl", "parquet"]
+
+_ENDINGS: dict[str, Format] = {
+    ".csv": "csv",
+    ".tsv": "csv",
+    ".txt": "csv",
+    ".inter": "csv",
+    ".item": "csv",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".json": "jsonl",
+    ".parquet": "parquet",
+}
+_MARKS = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
+_SAMPLE = 4 * 2**20
+
+
+def find_files(folder: Path, pattern: str) -> list[Path]:
+    """The files that a name or pattern stands for, sorted by name.
+
+    Args:
+        folder: where relative patterns start.
+        pattern: a path, or a glob such as ``events-*.parquet``.
+
+    Raises:
+        SourceError: there is none.
+    """
+    whole = Path(pattern)
+    found = sorted(whole.parent.glob(whole.name) if whole.is_absolute() else folder.glob(pattern))
+    files = [path for path in found if path.is_file()]
+    if not files:
+        here = ", ".join(sorted(path.name for path in folder.iterdir())[:20]) if folder.is_dir() else "no such folder"
+        raise SourceError(f"{pattern}: no such file in {folder} (there: {here or 'nothing'}). Mend the path.")
+    return files
+
+
+def read_file(
+    path: Path, *, form: Format | None = None, encoding: str = "utf-8", separator: str | None = None, nulls: Sequence[str] = ()
+) -> pd.DataFrame:
+    """Read one file; CSV cells stay text, so that nothing is guessed.
+
+    Args:
+        path: the file; CSV and JSON lines may be compressed (.gz).
+        form: the format; by the file's ending when None.
+        encoding: of CSV and JSON lines.
+        separator: of CSV; a comma, or a tab for .tsv, when None.
+        nulls: CSV cells that mean "unknown" besides the empty one.
+
+    Returns:
+        The rows, under the file's own column names.
+
+    Raises:
+        SourceError: no such file, empty, truncated, of another encoding, or not of its format.
+    """
+    if not path.is_file():
+        raise SourceError(f"{path}: no such file. Mend the path.")
+    if path.stat().st_size == 0:
+        raise SourceError(f"{path}: the file is empty (0 bytes). Export it again, or take it out of the mapping.")
+    form = form or _ENDINGS.get(Path(path.stem if path.suffix.lower() == ".gz" else path.name).suffix.lower())
+    if form is None:
+        raise SourceError(f"{path}: cannot tell the format from the ending {path.suffix!r}. Say `format: csv`, `jsonl` or `parquet`.")
+    try:
+        if form == "parquet":
+            frame = _read_parquet(path)
+        elif form == "jsonl":
+            frame = _read_json_lines(path, encoding)
+        else:
+            frame = _read_csv(path, encoding, separator or ("\t" if path.suffix.lower() == ".tsv" else ","), nulls)
+    except UnicodeDecodeError as error:
+        raise SourceError(_wrong_encoding(path, encoding, error)) from None
+    except LookupError:
+        raise SourceError(f"{path}: no encoding is named {encoding!r}. Python's names serve: utf-8, gb18030, big5, utf-16, …") from None
+    if frame.empty:
+        raise SourceError(f"{path}: the file holds no rows, only {len(frame.columns)} column names. Export it again, or take it out.")
+    return frame
+
+
+def _read_csv(path: Path, encoding: str, separator: str, nulls: Sequence[str]) -> pd.DataFrame:
+    try:
+        return pd.read_csv(
+            path,
+            sep=separator,
+            dtype=str,
+            encoding="utf-8-sig" if encoding.lower().replace("-", "").replace("_", "") == "utf8" else encoding,
+            keep_default_na=False,
+            na_values=["", *nulls],
+            index_col=False,
+        )
+    except pd.errors.EmptyDataError:
+        raise SourceError(f"{path}: the file is empty: no line with column names. Export it again.") from None
+    except pd.errors.ParserError as error:
+        raise SourceError(f"{path}: not a well-formed CSV: {error}. Mend the line, or set `separator`.") from None
+
+
+def _read_json_lines(path: Path, encoding: str) -> pd.DataFrame:
+    rows: list[dict[str, object]] = []
+    with gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb") as lines:
+        for number, line in enumerate(lines, start=1):
+            if not line.strip():
+                continue
+            try:
+                row = orjson.loads(line if encoding == "utf-8" else line.decode(encoding).encode())
+            except orjson.JSONDecodeError as error:
+                line.decode("utf-8" if encoding == "utf-8" else encoding)  # a wrong encoding is reported as such
+                raise SourceError(f"{path}: line {number} is not JSON ({error}). Is the file truncated? Write it again.") from None
+            if not isinstance(row, dict):
+                raise SourceError(f"{path}: line {number} holds {type(row).__name__}; a JSON object a line is needed.")
+            rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _read_parquet(path: Path) -> pd.DataFrame:
+    try:
+        return pd.read_parquet(path)
+    except (pyarrow.ArrowInvalid, pyarrow.ArrowException, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise SourceError(
+            f"{path}: cannot be read as Parquet: {reason} Is the file truncated, or still being written? Copy it again."
+        ) from None
+
+
+def guess_encoding(data: bytes) -> str | None:
+    """What encoding bytes that are not UTF-8 are probably in.
+
+    Args:
+        data: the beginning of a file.
+
+    Returns:
+        A Python encoding name, or None.
+    """
+    for mark, name in _MARKS.items():
+        if data.startswith(mark):
+            return name
+    if data.count(b"\0") > len(data) // 4:
+        return "utf-16-le"
+    for name in ("gb18030", "big5", "shift_jis"):
+        try:
+            data[: data.rfind(b"\n") + 1 or len(data)].decode(name)
+        except UnicodeDecodeError:
+            continue
+        return name
+    return "cp1252"
+
+
+def _wrong_encoding(path: Path, encoding: str, error: UnicodeDecodeError) -> str:
+    with path.open("rb") as handle:
+        data = handle.read(_SAMPLE)
+    guess = guess_encoding(data)
+    named = {"gb18030": "GBK (GB18030)"}.get(guess or "", guess)
+    wrong = f"byte 0x{error.object[error.start]:02X}" if error.start < len(error.object) else "a byte"
+    remedy = f"iconv -f {str(guess).upper()} -t UTF-8 {path.name} > {path.stem}.utf8{path.suffix}"
+    return (
+        f"{path}: not {encoding.upper()} ({wrong} cannot be decoded); it looks like {named}. "
+        f"Set `encoding: {guess}` for it in the mapping, or convert it: {remedy}"
+    )
