@@ -10,6 +10,9 @@ The distribution over candidates c that remain after the positions above is
 with ε the exploration floor: every candidate keeps at least ε / n at every position, which is the support that
 off-policy evaluation needs, and equal scores share equally, so a model that knows nothing shows everything.
 
+Candidates may form groups, such as the creatives of one item: after one of a group is chosen, the others of the group
+leave the set for the positions below. Without groups every candidate is a group of its own.
+
 Source: Sutton and Barto (2018), Reinforcement Learning, section 2.2 (ε-greedy), drawn without replacement.
 """
 
@@ -52,92 +55,120 @@ def probabilities(scores: ArrayLike, exploration: float) -> NDArray[np.float64]:
         ValueError: exploration outside [0, 1], a score that is not a number, or a row without candidates.
     """
     values = _checked(scores, exploration)
-    present = values > -np.inf
-    left = present.sum(axis=-1, keepdims=True)
-    if values.shape[-1] == 0 or not left.all():
+    if values.shape[-1] == 0 or not (values > -np.inf).any(axis=-1).all():
         raise ValueError("a row has no candidates; filter requests without candidates before asking for a distribution")
-    best = (values == values.max(axis=-1, keepdims=True)) & present
-    shared: NDArray[np.float64] = (1 - exploration) * best / best.sum(axis=-1, keepdims=True) + exploration * present / left
-    return shared
+    return _distribution(values, exploration)
 
 
-def slate(scores: ArrayLike, k: int, exploration: float, rng: np.random.Generator) -> Slate:
+def slate(scores: ArrayLike, k: int, exploration: float, rng: np.random.Generator, *, groups: NDArray[np.integer] | None = None) -> Slate:
     """Draw a slate, position by position, and say how likely it was.
 
     Args:
         scores: ``(n,)`` larger is better; ``-inf`` marks a candidate that is not in the set.
-        k: positions to fill; fewer are filled when there are fewer candidates.
+        k: positions to fill; fewer are filled when there are fewer groups of candidates.
         exploration: ε in [0, 1].
         rng: the stream to draw from.
+        groups: ``(n,)`` codes; at most one candidate of a group is shown. None: every candidate is a group of its own.
 
     Returns:
         The slate with its exact propensities.
 
     Raises:
-        ValueError: k below 1, scores not one-dimensional, or see `probabilities`.
+        ValueError: k below 1, scores not one-dimensional, groups of another length, or see `probabilities`.
     """
     values = _checked(scores, exploration)
     if values.ndim != 1:
         raise ValueError(f"scores have {values.ndim} dimensions; one request at a time, (n,)")
     if k < 1:
         raise ValueError(f"k is {k}; a slate has at least 1 position")
+    codes = _codes(groups, values.size)
     left = values.copy()
     indices: list[int] = []
     propensity: list[float] = []
-    for _ in range(min(k, int((values > -np.inf).sum()))):
-        p = probabilities(left, exploration)
+    while len(indices) < k and bool((left > -np.inf).any()):
+        p = _distribution(left, exploration)
         choice = int(rng.choice(p.size, p=p))
         indices.append(choice)
         propensity.append(float(p[choice]))
-        left[choice] = -np.inf
+        left[codes == codes[choice]] = -np.inf
     if not indices:
         raise ValueError("no candidates; answer such a request with an empty slate before asking the policy")
-    marginal = [position_marginals(values, position, exploration)[choice] for position, choice in enumerate(indices[:EXACT_POSITIONS])]
-    marginal += [np.nan] * (len(indices) - len(marginal))
+    rows = _marginals(values, codes, min(len(indices), EXACT_POSITIONS), exploration)
+    marginal = [float(row[choice]) for row, choice in zip(rows, indices, strict=False)] + [np.nan] * (len(indices) - len(rows))
     return Slate(np.array(indices, dtype=np.int64), np.array(propensity), np.array(marginal))
 
 
-def position_marginals(scores: ArrayLike, position: int, exploration: float) -> NDArray[np.float64]:
+def position_marginals(
+    scores: ArrayLike, position: int, exploration: float, *, groups: NDArray[np.integer] | None = None
+) -> NDArray[np.float64]:
     """P(candidate at a position), summed over all slates above it.
 
     Args:
-        scores: ``(n,)`` with more candidates than ``position``; see `slate`.
+        scores: ``(n,)`` with more groups of candidates than ``position``; see `slate`.
         position: 0 to `EXACT_POSITIONS` − 1.
         exploration: ε in [0, 1].
+        groups: ``(n,)`` codes, see `slate`.
 
     Returns:
         ``(n,)`` probabilities that sum to 1.
 
     Raises:
-        ValueError: position outside the range, or not fewer than the candidates.
+        ValueError: position outside the range, or not fewer than the groups.
     """
     values = _checked(scores, exploration)
-    present = np.flatnonzero(values > -np.inf)
-    if not 0 <= position < min(EXACT_POSITIONS, present.size):
-        raise ValueError(f"position is {position}; exact marginals need 0 <= position < min({EXACT_POSITIONS}, {present.size} candidates)")
-    marginal = np.zeros(values.size)
-    marginal[present] = _marginals(values[present], position, exploration)
-    return marginal
+    codes = _codes(groups, values.size)
+    count = np.unique(codes[values > -np.inf]).size
+    if not 0 <= position < min(EXACT_POSITIONS, count):
+        most = f"min({EXACT_POSITIONS}, {count} candidates or groups)"
+        raise ValueError(f"position is {position}; exact marginals need 0 <= position < {most}")
+    return _marginals(values, codes, position + 1, exploration)[position]
 
 
-def _marginals(scores: NDArray[np.float64], position: int, exploration: float) -> NDArray[np.float64]:
-    first = probabilities(scores, exploration)  # (n,)
-    if position == 0:
-        return first
-    n = scores.size
-    without_one = np.repeat(scores[None, :], n, axis=0)
-    np.fill_diagonal(without_one, -np.inf)
-    second = probabilities(without_one, exploration)  # (n, n), row j: given j on top
-    if position == 1:
-        return np.asarray(first @ second)
-    upper, lower = np.triu_indices(n, 1)
-    # either order of the pair leaves the same candidates: weigh each pair once
-    weight = first[upper] * second[upper, lower] + first[lower] * second[lower, upper]  # (pairs,)
-    without_two = np.repeat(scores[None, :], upper.size, axis=0)
-    rows = np.arange(upper.size)
-    without_two[rows, upper] = -np.inf
-    without_two[rows, lower] = -np.inf
-    return np.asarray(weight @ probabilities(without_two, exploration))
+def _marginals(scores: NDArray[np.float64], codes: NDArray[np.integer], depth: int, exploration: float) -> list[NDArray[np.float64]]:
+    """Marginals of positions 0 to depth − 1.
+
+    What is left depends on the groups above only: the sum goes over which groups stand above, not over which candidates.
+    """
+    present = np.flatnonzero(scores > -np.inf)
+    values = scores[present]
+    names, group = np.unique(codes[present], return_inverse=True)
+    found = [_distribution(values, exploration)]  # (n,)
+    if depth > 1:
+        inside = group[None, :] == np.arange(names.size)[:, None]  # (groups, n)
+        second = _distribution(np.where(inside, -np.inf, values), exploration)  # (groups, n), row g: given one of g on top
+        on_top = inside @ found[0]  # (groups,)
+        found.append(on_top @ second)
+    if depth > 2:
+        then = second @ inside.T  # (groups, groups): h at position 1 given g on top
+        upper, lower = np.triu_indices(names.size, 1)
+        # either order of the pair leaves the same candidates: weigh each pair once
+        weight = on_top[upper] * then[upper, lower] + on_top[lower] * then[lower, upper]  # (pairs,)
+        third = _distribution(np.where(inside[upper] | inside[lower], -np.inf, values), exploration)  # (pairs, n)
+        found.append(weight @ third)
+    spread = []
+    for row in found:
+        marginal = np.zeros(scores.size)
+        marginal[present] = row
+        spread.append(marginal)
+    return spread
+
+
+def _distribution(values: NDArray[np.float64], exploration: float) -> NDArray[np.float64]:
+    """`probabilities` of checked scores; every row has a candidate."""
+    top = values.max(axis=-1, keepdims=True)
+    best, present = values == top, values > -np.inf
+    share = (1 - exploration) / best.sum(axis=-1, keepdims=True)
+    floor = exploration / present.sum(axis=-1, keepdims=True)
+    return np.asarray(best * share + present * floor)
+
+
+def _codes(groups: NDArray[np.integer] | None, size: int) -> NDArray[np.integer]:
+    if groups is None:
+        return np.arange(size)
+    codes = np.asarray(groups)
+    if codes.shape != (size,):
+        raise ValueError(f"groups have shape {codes.shape}; one code a candidate is needed, ({size},)")
+    return codes
 
 
 def _checked(scores: ArrayLike, exploration: float) -> NDArray[np.float64]:

@@ -11,6 +11,9 @@ SCORES = st.lists(st.sampled_from([-1.5, 0.0, 0.25, 0.25000001, 3.0, 1e9]), min_
 EXPLORATION = st.sampled_from([0.0, 0.1, 0.5, 1.0])
 
 
+GROUPED = st.lists(st.tuples(st.sampled_from([-1.5, 0.0, 0.25, 3.0]), st.sampled_from([0, 1, 2, 5])), min_size=1, max_size=6)
+
+
 def conditional_by_hand(scores, left, choice, exploration):
     best = [c for c in left if scores[c] == max(scores[d] for d in left)]
     return (1 - exploration) * (choice in best) / len(best) + exploration / len(left)
@@ -22,6 +25,17 @@ def slates_by_enumeration(scores, k, exploration):
         for position, choice in enumerate(order):
             left = [c for c in range(len(scores)) if c not in order[:position]]
             p *= conditional_by_hand(scores, left, choice, exploration)
+        yield order, p
+
+
+def grouped_slates_by_enumeration(scores, groups, k, exploration):
+    for order in itertools.permutations(range(len(scores)), k):
+        if len({groups[c] for c in order}) < k:
+            continue
+        p = 1.0
+        for position, choice in enumerate(order):
+            gone = {groups[c] for c in order[:position]}
+            p *= conditional_by_hand(scores, [c for c in range(len(scores)) if groups[c] not in gone], choice, exploration)
         yield order, p
 
 
@@ -72,6 +86,58 @@ def test_a_slate_has_no_repeats_and_its_propensities_multiply_to_its_probability
     assert np.isfinite(drawn.marginal[:EXACT_POSITIONS]).all()
 
 
+@given(GROUPED, EXPLORATION, st.integers(0, EXACT_POSITIONS - 1))
+@settings(max_examples=60)
+def test_marginals_with_groups_equal_the_sum_over_all_slates_without_two_of_a_group(candidates, exploration, position):
+    scores, groups = [score for score, _ in candidates], np.array([group for _, group in candidates])
+    if position >= len(set(groups.tolist())):
+        with pytest.raises(ValueError, match="position is"):
+            position_marginals(scores, position, exploration, groups=groups)
+        return
+    expected = np.zeros(len(scores))
+    for order, p in grouped_slates_by_enumeration(scores, groups.tolist(), position + 1, exploration):
+        expected[order[position]] += p
+    found = position_marginals(scores, position, exploration, groups=groups)
+    np.testing.assert_allclose(found, expected, atol=1e-12)
+    assert found.sum() == pytest.approx(1.0)
+
+
+@given(GROUPED, EXPLORATION, st.integers(1, 5), st.integers(0, 2**31))
+def test_a_slate_shows_one_of_a_group_and_its_propensities_multiply_to_its_probability(candidates, exploration, k, seed):
+    scores, groups = [score for score, _ in candidates], np.array([group for _, group in candidates])
+    drawn = slate(scores, k, exploration, np.random.default_rng(seed), groups=groups)
+    assert drawn.indices.size == min(k, len(set(groups.tolist())))
+    assert len(set(groups[drawn.indices].tolist())) == drawn.indices.size
+    expected = dict(grouped_slates_by_enumeration(scores, groups.tolist(), drawn.indices.size, exploration))[tuple(drawn.indices.tolist())]
+    assert drawn.propensity.prod() == pytest.approx(expected)
+    for position, choice in enumerate(drawn.indices[:EXACT_POSITIONS].tolist()):
+        assert drawn.marginal[position] == pytest.approx(position_marginals(scores, position, exploration, groups=groups)[choice])
+
+
+def test_groups_of_one_candidate_change_nothing():
+    scores = np.arange(7.0)
+    for position in range(EXACT_POSITIONS):
+        alone = position_marginals(scores, position, 0.3, groups=np.array([9, 4, 7, 1, 0, 2, 30]))
+        np.testing.assert_allclose(alone, position_marginals(scores, position, 0.3), rtol=1e-12)
+    plain, grouped = (slate(scores, 4, 0.5, np.random.default_rng(3), groups=groups) for groups in (None, np.arange(7)))
+    np.testing.assert_array_equal(plain.indices, grouped.indices)
+
+
+def test_the_second_creative_of_a_chosen_item_leaves_the_set():
+    # items A, A, B, C: with A's best on top, B and C are left, B the better
+    drawn = slate([0.9, 0.8, 0.7, 0.1], 3, 0.0, np.random.default_rng(0), groups=np.array([0, 0, 1, 2]))
+    assert drawn.indices.tolist() == [0, 2, 3]
+    np.testing.assert_allclose(drawn.propensity, [1.0, 1.0, 1.0])
+    # ε = 0.4: on top stand A with 0.8, B and C with 0.1 each; given A, B has 0.6 + 0.4 / 2; given B or C, A's best has 0.6 + 0.4 / 3
+    expected = [0.2 * (0.6 + 0.4 / 3), 0.2 * 0.4 / 3, 0.8 * 0.8 + 0.1 * 0.4 / 3, 0.8 * 0.2 + 0.1 * 0.4 / 3]
+    np.testing.assert_allclose(position_marginals([0.9, 0.8, 0.7, 0.1], 1, 0.4, groups=np.array([0, 0, 1, 2])), expected)
+
+
+def test_a_candidate_outside_the_set_does_not_keep_its_group_alive():
+    drawn = slate([-np.inf, 0.2, 0.1], 3, 0.2, np.random.default_rng(1), groups=np.array([0, 1, 1]))
+    assert drawn.indices.size == 1
+
+
 def test_empirical_frequencies_match_the_logged_numbers_within_four_standard_errors():
     scores, k, exploration, draws = [0.3, 0.1, 0.3, 0.2, 0.05], 3, 0.4, 20_000
     rng = np.random.default_rng(5)
@@ -107,6 +173,11 @@ def test_the_logged_propensity_is_the_frequency_given_the_position_above():
 def test_equal_seeds_draw_equal_slates():
     first, again = (slate(np.arange(9.0), 4, 0.5, np.random.default_rng(3)) for _ in range(2))
     np.testing.assert_array_equal(first.indices, again.indices)
+
+
+def test_groups_of_another_length_are_refused():
+    with pytest.raises(ValueError, match="groups have shape"):
+        slate([0.1, 0.2], 1, 0.1, np.random.default_rng(0), groups=np.array([0]))
 
 
 @pytest.mark.parametrize(
