@@ -85,7 +85,7 @@ def _tables(items: pd.DataFrame, users: pd.Series, sequences: pd.Series, missing
     item = sequences.explode().astype("str").reset_index(drop=True)
     user = users.iloc[row].astype("str").reset_index(drop=True)
     events = {
-        Columns.EVENT: user + "-" + pd.Series(place).astype("str"),
+        Columns.EVENT: "review-" + pd.Series(range(len(row))).astype("str"),
         Columns.USER: user,
         Columns.ITEM: item,
         Columns.EVENT_TYPE: str(EventType.PURCHASE),
