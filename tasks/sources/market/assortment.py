@@ -155,7 +155,7 @@ def draw_products(categories: Sequence[Category], anchors: Sequence[str], count:
             signature = (brand.name, *(value for _, value in attributes))
             if signature not in taken:
                 taken.add(signature)
-                shelf.append(_product(f"p{len(shelf) + 1:04d}", category, kind, brand, attributes, rng))
+                shelf.append(_product(f"p{len(shelf) + 1:04d}", category, kind, brand=brand, attributes=attributes, rng=rng))
     return tuple(shelf)
 
 
@@ -181,7 +181,13 @@ def _quotas(anchored: Sequence[bool], count: int, rng: np.random.Generator) -> l
 
 
 def _product(
-    item_id: str, category: Category, kind: ProductType, brand: Brand, attributes: tuple[tuple[str, str], ...], rng: np.random.Generator
+    item_id: str,
+    category: Category,
+    kind: ProductType,
+    *,
+    brand: Brand,
+    attributes: tuple[tuple[str, str], ...],
+    rng: np.random.Generator,
 ) -> Product:
     leading = [value for _, value in attributes if value[-1] != kind.name[-1] and kind.name not in value] or [attributes[0][1]]
     lead = leading[int(rng.integers(min(2, len(leading))))]
@@ -207,4 +213,4 @@ def _tag_price(yuan: float) -> int:
     if yuan < 60:
         return max(int(yuan), 1) * 10 + 9
     step = 10 if yuan < 1000 else 100
-    return max(int(round(yuan / step)) * step - 1, 1) * 10
+    return max(round(yuan / step) * step - 1, 1) * 10

@@ -75,7 +75,11 @@ def request_times(world: World, params: MarketParams, rng: np.random.Generator) 
     first = np.searchsorted(world.session_user, users)
     pick = first + (rng.random(len(users)) * sessions).astype(np.int64)
     if len(world.session_time):
-        joined = world.session_time[np.minimum(pick, len(world.session_time) - 1)] + (rng.exponential(180, len(users)) * 1e6).astype(np.int64) + 1_000_000
+        joined = (
+            world.session_time[np.minimum(pick, len(world.session_time) - 1)]
+            + (rng.exponential(180, len(users)) * 1e6).astype(np.int64)
+            + 1_000_000
+        )
         times = np.where(in_session, np.minimum(joined, world.start + params.days * DAY - 1), times)
     scenes = rng.choice(len(SCENES), size=len(users), p=[SCENE_SHARES[scene] for scene in SCENES])
     inside = rng.choice(len(CHANNELS), size=len(users), p=[SESSION_CHANNELS[Channel(channel)] for channel in CHANNELS])
@@ -86,7 +90,7 @@ def request_times(world: World, params: MarketParams, rng: np.random.Generator) 
 
 
 def deliver(
-    world: World, assortment: Assortment, events: pd.DataFrame, copies: pd.DataFrame, params: MarketParams, rng: np.random.Generator
+    world: World, assortment: Assortment, *, events: pd.DataFrame, copies: pd.DataFrame, params: MarketParams, rng: np.random.Generator
 ) -> Requests:
     """Draw requests, their candidates and their slates.
 
@@ -103,7 +107,7 @@ def deliver(
     """
     user, time, scene, channel = request_times(world, params, rng)
     item_of = pd.Index([product.item_id for product in assortment.products])
-    copy_item = item_of.get_indexer(copies[C.ITEM]).astype(np.int64)
+    copy_item = item_of.get_indexer(pd.Index(copies[C.ITEM])).astype(np.int64)
     in_stock = np.array([product.stock != 0 for product in assortment.products])
     popularity = _popularity(world, events, len(item_of), params.days)
     candidates = np.full((len(user), params.candidates), -1, dtype=np.int64)
@@ -118,7 +122,15 @@ def deliver(
                 continue
             for chunk in np.array_split(rows, max(1, -(-len(rows) // CHUNK))):
                 day = (time[chunk] - world.start) // DAY
-                found, weight = _retrieve(pool, copy_item, world.item_category, popularity[day], recent[chunk], params.candidates, rng)
+                found, weight = _retrieve(
+                    pool,
+                    copy_item=copy_item,
+                    item_category=world.item_category,
+                    popularity=popularity[day],
+                    recent=recent[chunk],
+                    count=params.candidates,
+                    rng=rng,
+                )
                 candidates[chunk, : found.shape[1]], weights[chunk, : found.shape[1]] = found, weight
     served = np.flatnonzero(candidates[:, 0] >= 0)
     candidates, weights = candidates[served], weights[served]
@@ -149,11 +161,19 @@ def _recent_categories(world: World, events: pd.DataFrame, user: Ints, time: Int
         index = np.maximum(latest - back, 0)
         rows = np.flatnonzero((latest - back >= 0) & (owner[index] == user))
         shares[rows, category[index[rows]]] += 1.0
-    return shares / np.maximum(shares.sum(axis=1, keepdims=True), 1.0)
+    known: npt.NDArray[np.float32] = shares / np.maximum(shares.sum(axis=1, keepdims=True), 1.0)
+    return known
 
 
 def _retrieve(
-    pool: Ints, copy_item: Ints, item_category: Ints, popularity: Floats, recent: npt.NDArray[np.float32], count: int, rng: np.random.Generator
+    pool: Ints,
+    *,
+    copy_item: Ints,
+    item_category: Ints,
+    popularity: Floats,
+    recent: npt.NDArray[np.float32],
+    count: int,
+    rng: np.random.Generator,
 ) -> tuple[Ints, Floats]:
     """`count` distinct products and one copy of each; returns rows of copies and log policy weights, each (n, min(count, products))."""
     items, slots = np.unique(copy_item[pool], return_inverse=True)
@@ -198,7 +218,8 @@ def _slates(candidates: Ints, weights: Floats, size: int, rng: np.random.Generat
 def position_marginal(first: Floats, chosen: Ints, position: int) -> Floats:
     """P(candidate stands at a position) when a slate is drawn one by one without replacement.
 
-    Formula: position 0: p_j. Position 1: Σ_{i≠j} p_i · p_j / (1 - p_i). Position 2: Σ_{i≠j} Σ_{l≠i,j} p_i · p_l / (1 - p_i) · p_j / (1 - p_i - p_l).
+    Formula: position 0: p_j. Position 1: Σ_{i≠j} p_i · p_j / (1 - p_i).
+    Position 2: Σ_{i≠j} Σ_{l≠i,j} p_i · p_l / (1 - p_i) · p_j / (1 - p_i - p_l).
 
     Args:
         first: (n, k) probabilities at position 0.
@@ -218,7 +239,8 @@ def position_marginal(first: Floats, chosen: Ints, position: int) -> Floats:
     others = first.copy()
     others[rows, chosen] = 0.0
     if position == 1:
-        return own * (others / (1.0 - others)).sum(axis=1)
+        second_place: Floats = own * (others / (1.0 - others)).sum(axis=1)
+        return second_place
     if position == 2:
         total = np.zeros(len(first))
         for second in range(first.shape[1]):

@@ -8,6 +8,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from core.columns import Columns as C
+from core.errors import SourceError
 from core.params import MarketParams
 from core.vocabulary import Channel, EventType
 from tasks.sources.market import terms
@@ -26,6 +27,9 @@ CARRY_OVER, FOLLOW_COMPLEMENT = 0.6, 0.6
 """Most that a focus carries over to the next session; chance that one moves to a complement after a purchase."""
 MOST_VIEWS = 10
 SEARCH_SHARE = 0.45
+MOST_LONGER = 8
+LONGEST_WORD = 5
+"""Longest brand or attribute value, in characters, that a query carries."""
 SECOND = 1_000_000
 
 
@@ -97,13 +101,18 @@ def simulate_sessions(world: World, assortment: Assortment, params: MarketParams
 
     Returns:
         The events, and the world with its sessions.
+
+    Raises:
+        SourceError: nobody came.
     """
     users, times = session_times(world, params, rng)
     first = np.searchsorted(users, np.arange(len(world.shoppers.user_ids)))
     rank = np.arange(len(users)) - first[users]
     browser = _Browser(world, assortment, params, rng)
     types = np.zeros(len(users), dtype=np.int64)
-    for step in range(int(rank.max(initial=-1)) + 1):
+    if not len(users):
+        raise SourceError(f"{params.shoppers} shoppers had no session in {params.days} days; raise market.sessions_per_day.")
+    for step in range(int(rank.max()) + 1):
         rows = np.flatnonzero(rank == step)
         types[rows] = browser.sessions(users[rows], times[rows])
     events = pd.DataFrame({name: np.concatenate([part[name] for part in browser.log.parts]) for name in browser.log.parts[0]})
@@ -135,7 +144,9 @@ class _Browser:
             + shoppers.type_taste[:, world.item_type]
             + shoppers.brand_taste[:, world.item_brand]
         )
-        self.wish = (scale * (raw - world.taste_mean) + strengths.price * pair_price + strengths.popularity * world.appeal).astype(np.float32)
+        self.wish = (scale * (raw - world.taste_mean) + strengths.price * pair_price + strengths.popularity * world.appeal).astype(
+            np.float32
+        )
         self.type_wish = (scale * (shoppers.category_from[:, self.type_category] + shoppers.type_taste)).astype(np.float32)
         self.focus = _focus_logits(world).astype(np.float32)
         self.carry_over = CARRY_OVER * (1.0 - np.exp(-strengths.intent))
@@ -155,7 +166,7 @@ class _Browser:
         most = min(MOST_VIEWS, logits.shape[1])
         seen = _largest(logits + noise, most)
         views = np.minimum(1 + self.rng.poisson(1.1, len(users)) + (self.rng.geometric(0.62, len(users)) - 1), most)
-        self._record(users, times, focal, seen, views, wish)
+        self._record(users, times, focal=focal, seen=seen, views=views, wish=wish)
         self.last_type[users] = focal
         return focal
 
@@ -182,13 +193,19 @@ class _Browser:
         focal[follows] = chances.argmax(axis=1)
         return focal.astype(np.int64)
 
-    def _record(self, users: Ints, times: Ints, focal: Ints, seen: Ints, views: Ints, wish: npt.NDArray[np.float32]) -> None:
+    def _record(self, users: Ints, times: Ints, *, focal: Ints, seen: Ints, views: Ints, wish: npt.NDArray[np.float32]) -> None:
         rng, size = self.rng, len(users)
         searched = rng.random(size) < SEARCH_SHARE
         elsewhere = np.where(rng.random(size) < 0.8, str(Channel.ONSITE), str(Channel.SOCIAL)).astype(object)
         channels = np.where(searched, str(Channel.SEARCH), elsewhere)
         rows = np.flatnonzero(searched)
-        queries = np.array([self.queries[kind][int(pick * len(self.queries[kind]))] for kind, pick in zip(focal[rows], rng.random(len(rows)), strict=True)], dtype=object)
+        queries = np.array(
+            [
+                self.queries[kind][int(pick * len(self.queries[kind]))]
+                for kind, pick in zip(focal[rows], rng.random(len(rows)), strict=True)
+            ],
+            dtype=object,
+        )
         self.log.add(users[rows], times[rows], EventType.SEARCH, channels[rows], query=queries)
         row, place = np.nonzero(np.arange(seen.shape[1])[None, :] < views[:, None])
         item = seen[row, place]
@@ -234,8 +251,11 @@ def _queries(listed: Sequence[str], index: int, assortment: Assortment) -> list[
     """What is typed for a type: its listed queries thrice each, and some with a brand or an attribute of its products."""
     kind = assortment.kinds[index]
     shelf = [product for product in assortment.products if product.kind == kind]
-    longer = dict.fromkeys(f"{word}{kind.name}" for product in shelf for word in (product.brand, *product.values[:1]) if word and kind.name not in word)
-    return [query for query in listed for _ in range(3)] + list(longer)
+    words = [word for product in shelf for word in (product.brand, *product.values) if word and len(word) <= LONGEST_WORD]
+    longer = dict.fromkeys(
+        f"{word}{kind.name}" for word in words if word not in kind.category and word not in kind.name and kind.name not in word
+    )
+    return [query for query in listed for _ in range(3)] + list(longer)[:MOST_LONGER]
 
 
 def _sigmoid(logits: Floats) -> Floats:

@@ -5,17 +5,22 @@ Purely lexical (`lexicon.yaml`), so that any text has a true effect, a generated
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from core.vocabulary import LENGTH_LIMITS, TONES
 from tasks.sources.market.catalogue import read_yaml_file
 
 Floats = npt.NDArray[np.float64]
 LEXICON = Path(__file__).parent / "lexicon.yaml"
+Ints = npt.NDArray[np.int64]
+Signals = tuple[tuple[int, tuple[str, ...]], ...]
+"""For each attribute of a product its theme, an index into THEMES, and the strings that name it in a text."""
 THEMES = ("looks", "material", "size", "occasion", "function")
 """What a selling point is about."""
 
@@ -100,3 +105,49 @@ def named_themes(text: str, signals: Sequence[tuple[int, Sequence[str]]]) -> Flo
             counts[theme] += 1.0
     total = counts.sum()
     return counts / total if total else counts
+
+
+@dataclass(frozen=True)
+class ReadTexts:
+    """What shoppers see in n texts.
+
+    Attributes:
+        tone: (n, 3), see `tone_shares`.
+        themes: (n, 5), see `named_themes`.
+        length: (n,), see `length_ratio`.
+    """
+
+    tone: Floats
+    themes: Floats
+    length: Floats
+
+
+def read_texts(
+    items: Ints, texts: Sequence[str] | npt.NDArray[np.object_], channels: npt.NDArray[np.object_], signals: Sequence[Signals]
+) -> ReadTexts:
+    """Read texts about products; each distinct one once.
+
+    Args:
+        items: (n,) index of the product that each text is about.
+        texts: (n,) any texts.
+        channels: (n,) of CHANNELS.
+        signals: what names each product's attributes.
+
+    Returns:
+        The traits.
+
+    Raises:
+        ValueError: a text is null, or a channel has no such name.
+    """
+    codes, distinct = pd.factorize(np.asarray(texts, dtype=object))
+    if (codes < 0).any():
+        raise ValueError(f"{int((codes < 0).sum())} texts are null; a shown copy has a text")
+    keys = items * np.int64(len(distinct) + 1) + codes
+    pairs, first = np.unique(keys, return_index=True)
+    named = [named_themes(distinct[codes[row]], signals[items[row]]) for row in first]
+    themes = np.array(named, dtype=np.float64).reshape(len(pairs), len(THEMES))[np.searchsorted(pairs, keys)]
+    length = np.zeros(len(codes))
+    for channel in sorted(set(channels)):
+        per_text = length_ratio(list(distinct), [channel] * len(distinct))
+        length = np.where(channels == channel, per_text[codes], length)
+    return ReadTexts(tone=tone_shares(list(distinct))[codes], themes=themes, length=length)

@@ -17,11 +17,12 @@ from tasks.sources.market import terms, traits
 from tasks.sources.market.clock import iso
 from tasks.sources.market.shoppers import Shoppers
 from tasks.sources.market.terms import World
+from tasks.sources.market.traits import Signals
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
-Signals = tuple[tuple[int, tuple[str, ...]], ...]
-"""For each attribute of a product its theme and the strings that name it in a text."""
+Words = Sequence[str] | npt.NDArray[np.object_]
+"""One word a row."""
 
 FORMAT = 1
 CALIBRATION_STEPS = 60
@@ -60,15 +61,15 @@ class Truth:
 
     @cached_property
     def _items(self) -> pd.Index:
-        return pd.Index(np.array(self.item_ids, dtype=object))
+        return pd.Index(list(self.item_ids), dtype=object)
 
-    def p_click(
+    def p_click(  # noqa: PLR0917 - the columns of an impression, in the contract's order
         self,
-        user_ids: Sequence[str],
-        item_ids: Sequence[str],
-        texts: Sequence[str],
-        scenes: Sequence[str],
-        channels: Sequence[str],
+        user_ids: Words,
+        item_ids: Words,
+        texts: Words,
+        scenes: Words,
+        channels: Words,
         positions: Sequence[int] | Ints,
         timestamps: object,
     ) -> Floats:
@@ -90,15 +91,15 @@ class Truth:
             ValueError: lengths differ, or a user, item, scene or channel is unknown.
         """
         effects = self.effects(user_ids, item_ids, texts, scenes, channels, positions, timestamps)
-        return _sigmoid(self.click_intercept + _total(effects, self.strengths))
+        return self.click_given(effects)
 
-    def p_convert(
+    def p_convert(  # noqa: PLR0917
         self,
-        user_ids: Sequence[str],
-        item_ids: Sequence[str],
-        texts: Sequence[str],
-        scenes: Sequence[str],
-        channels: Sequence[str],
+        user_ids: Words,
+        item_ids: Words,
+        texts: Words,
+        scenes: Words,
+        channels: Words,
         positions: Sequence[int] | Ints,
         timestamps: object,
     ) -> Floats:
@@ -111,6 +112,14 @@ class Truth:
             ValueError: as for `p_click`.
         """
         effects = self.effects(user_ids, item_ids, texts, scenes, channels, positions, timestamps)
+        return self.conversion_given(effects)
+
+    def click_given(self, effects: Mapping[str, Floats]) -> Floats:
+        """p_click from the terms that `effects` gave. (n,)."""
+        return _sigmoid(self.click_intercept + _total(effects, self.strengths))
+
+    def conversion_given(self, effects: Mapping[str, Floats]) -> Floats:
+        """p_convert from the terms that `effects` gave. (n,)."""
         return _sigmoid(self.convert_intercept + _total(effects, self.conversion_strengths))
 
     @property
@@ -118,13 +127,13 @@ class Truth:
         """Term → strength on the logit of buying."""
         return {term: strength * terms.CONVERSION_MULTIPLIERS[term] for term, strength in self.strengths.items()}
 
-    def effects(
+    def effects(  # noqa: PLR0917
         self,
-        user_ids: Sequence[str],
-        item_ids: Sequence[str],
-        texts: Sequence[str],
-        scenes: Sequence[str],
-        channels: Sequence[str],
+        user_ids: Words,
+        item_ids: Words,
+        texts: Words,
+        scenes: Words,
+        channels: Words,
         positions: Sequence[int] | Ints,
         timestamps: object,
     ) -> dict[str, Floats]:
@@ -143,7 +152,7 @@ class Truth:
         if len(moments) != len(users):
             raise ValueError(f"{len(moments)} timestamps for {len(users)} rows")
         channel_names, scene_names = np.asarray(channels, dtype=object), np.asarray(scenes, dtype=object)
-        tone, themes, ratio = self._of_text(items, texts, channel_names)
+        read = traits.read_texts(items, texts, channel_names, self.signals)
         shoppers = self.world.shoppers
         return {
             "taste": terms.taste(self.world, users, items, moments),
@@ -151,29 +160,12 @@ class Truth:
             "season": terms.season(self.world, items, moments),
             "popularity": self.world.appeal[items],
             "intent": terms.intent(self.world, users, items, moments),
-            "tone": np.einsum("nt,nt->n", shoppers.tone[users], tone),
-            "length": shoppers.length[users] * ratio,
-            "selling_point": np.einsum("nt,nt->n", shoppers.theme[users], themes),
+            "tone": np.einsum("nt,nt->n", shoppers.tone[users], read.tone),
+            "length": shoppers.length[users] * read.length,
+            "selling_point": np.einsum("nt,nt->n", shoppers.theme[users], read.themes),
             "context": terms.context(scene_names, channel_names, moments),
             "position": -np.asarray(positions, dtype=np.float64),
         }
-
-    def _of_text(self, items: Ints, texts: Sequence[str], channels: npt.NDArray[np.object_]) -> tuple[Floats, Floats, Floats]:
-        """Tone shares (n, 3), named themes (n, 5) and length ratio (n,); each distinct text is read once."""
-        codes, distinct = pd.factorize(np.asarray(texts, dtype=object))
-        if (codes < 0).any():
-            raise ValueError(f"{int((codes < 0).sum())} texts are null; a shown copy has a text")
-        tone = traits.tone_shares(list(distinct))[codes]
-        pairs, first = np.unique(items * np.int64(len(distinct) + 1) + codes, return_index=True)
-        named = [traits.named_themes(distinct[codes[row]], self.signals[items[row]]) for row in first]
-        table = np.array(named, dtype=np.float64).reshape(len(pairs), len(traits.THEMES))
-        themes = table[np.searchsorted(pairs, items * np.int64(len(distinct) + 1) + codes)]
-        channel_codes, channel_names = pd.factorize(channels)
-        ratio = np.zeros(len(codes))
-        for index, channel in enumerate(channel_names):
-            per_text = traits.length_ratio(list(distinct), [channel] * len(distinct))
-            ratio = np.where(channel_codes == index, per_text[codes], ratio)
-        return tone, themes, ratio
 
     def calibrated(self, effects: Mapping[str, Floats], *, base_ctr: float, base_cvr: float) -> "Truth":
         """The same truth with intercepts that give the wanted base rates on these impressions.
@@ -293,16 +285,17 @@ def _intercept(logits: Floats, weights: Floats, target: float) -> float:
     return (low + high) / 2
 
 
-def _indices(known: pd.Index, ids: Sequence[str], what: str) -> Ints:
-    found = known.get_indexer(np.asarray(ids, dtype=object)).astype(np.int64)
+def _indices(known: pd.Index, ids: Words, what: str) -> Ints:
+    found = known.get_indexer(pd.Index(np.asarray(ids, dtype=object))).astype(np.int64)
     if (found < 0).any():
         row = int(np.argmax(found < 0))
-        raise ValueError(f"{int((found < 0).sum())} of {len(found)} {what} ids are not of this market; first: row {row} = {ids[row]!r}")
+        wrong = np.asarray(ids, dtype=object)[row]
+        raise ValueError(f"{int((found < 0).sum())} of {len(found)} {what} ids are not of this market; first: row {row} = {wrong!r}")
     return found
 
 
 def _micros(timestamps: object) -> Ints:
     if isinstance(timestamps, np.ndarray) and timestamps.dtype.kind in "iu":
         return timestamps.astype(np.int64)
-    stamps = pd.DatetimeIndex(pd.to_datetime(pd.Series(timestamps), utc=True))  # type: ignore[call-overload]
-    return stamps.as_unit("us").asi8.astype(np.int64)  # type: ignore[attr-defined, no-any-return]
+    moments = pd.DatetimeIndex(pd.to_datetime(pd.Series(timestamps), utc=True))
+    return moments.as_unit("us").asi8.astype(np.int64)

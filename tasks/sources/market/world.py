@@ -9,7 +9,7 @@ from tasks.sources.market.assortment import Assortment, Kind, Product
 from tasks.sources.market.clock import micros, season_table
 from tasks.sources.market.shoppers import draw_shoppers
 from tasks.sources.market.terms import World
-from tasks.sources.market.truth import Signals
+from tasks.sources.market.traits import Signals
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -32,9 +32,7 @@ def draw_world(assortment: Assortment, params: MarketParams, rng: np.random.Gene
     item_type = np.array([kinds.index(product.kind) for product in shelf], dtype=np.int64)
     item_category = np.array([categories.index(product.kind.category) for product in shelf], dtype=np.int64)
     item_brand = np.array([len(brands) if product.brand is None else brands.index(product.brand) for product in shelf], dtype=np.int64)
-    shoppers = draw_shoppers(
-        params.shoppers, categories=len(categories), types=len(kinds), brands=len(brands), days=params.days, rng=rng
-    )
+    shoppers = draw_shoppers(params.shoppers, categories=len(categories), types=len(kinds), brands=len(brands), days=params.days, rng=rng)
     mean, sd = terms.taste_scale(shoppers, item_category, item_type, item_brand)
     none = np.zeros(0, dtype=np.int64)
     return World(
