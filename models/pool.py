@@ -76,7 +76,9 @@ class Pool:
         self.creatives = creatives.reset_index(drop=True)
         self.items = items.reset_index(drop=True)
         self.config = config
-        self.campaigns = [_campaign(row) for row in campaigns.to_dict("records")]
+        known = campaigns[Columns.BID].dropna()
+        usual = int(np.median(known)) if len(known) else MICROS  # a null bid is unknown, never zero
+        self.campaigns = [_campaign(row, usual) for row in campaigns.to_dict("records")]
         self.item_row: dict[str, int] = {item: row for row, item in enumerate(self.items[Columns.ITEM].astype(str))}
         keys = zip(*(self.creatives[name].astype(str) for name in (Columns.ITEM, Columns.SCENE, Columns.CHANNEL)), strict=True)
         self._rows: dict[tuple[str, str, str], list[int]] = {}
@@ -149,7 +151,7 @@ def default_bid(pool: Pool) -> int:
     return int(np.median(bids)) if bids else MICROS
 
 
-def _campaign(row: dict[Any, Any]) -> Campaign:
+def _campaign(row: dict[Any, Any], usual_bid: int) -> Campaign:
     def names(column: str) -> frozenset[str]:
         values: Sequence[Any] | None = row[column]
         return frozenset() if values is None else frozenset(str(value) for value in values)
@@ -159,7 +161,7 @@ def _campaign(row: dict[Any, Any]) -> Campaign:
         name=str(row[Columns.NAME]),
         start=_utc(row[Columns.START]),
         end=_utc(row[Columns.END]),
-        bid_micros=int(row[Columns.BID]),
+        bid_micros=usual_bid if pd.isna(row[Columns.BID]) else int(row[Columns.BID]),
         scenes=names(Columns.TARGET_SCENES),
         channels=names(Columns.TARGET_CHANNELS),
         categories=names(Columns.TARGET_CATEGORIES),
