@@ -145,9 +145,16 @@ def ranker_measures(frame: Frame, params: EvaluateParams, rng: np.random.Generat
         summary = calibration(p_click, clicks)
         figures[name] = {"calibration_error": summary.error, "calibration_slope": summary.slope}
     table = reliability(columns["ranker"], clicks)
+    own = log_losses(columns["ranker"], clicks)
+    gains = {
+        name: bootstrap_paired_difference(log_losses(columns[name], clicks), own, users, params.bootstrap, rng).as_dict()
+        for name in names
+        if name != "ranker"
+    }
     facts = {
         "impressions": len(frame), "clicks": int(clicks.sum()), "conversions": int(conversions.sum()), "ctr": float(clicks.mean()),
         "cvr": float(conversions[clicked].mean()) if clicked.any() else None, "calibration": {k: _finite(v) for k, v in figures.items()},
+        "log_loss_gain_over": gains,
     }  # fmt: skip
     return Measure("log_loss", "ranker", models, facts, {"reliability": _with_interval(table)}, higher_is_better=False)
 
