@@ -49,6 +49,10 @@ def read_files(params: CollectParams, own: Path) -> RawTables:
     if not folder.is_dir():
         raise SourceError(f"collect.path is {str(folder)!r}: no such folder. Put your files there, or mend the path.")
     path = Path(params.mapping) if params.mapping else folder / DEFAULT_MAPPING
+    if not path.is_file():
+        raise SourceError(
+            f"{path}: no such file. Write a mapping of your columns (docs/own-data.md has one to copy), or set collect.mapping."
+        )
     return read_mapped(load_mapping(path), folder, source="files")
 
 
