@@ -21,9 +21,11 @@ class CollectParams(Section):
     """Where raw data come from."""
 
     source: Literal["market", "files", "complete_journey", "open_bandit", "retailrocket", "amazon", "advertisegen"]
-    path: str | None = Field(description="folder or file of the source's own data; null for market and complete_journey")
-    mapping: str | None = Field(description="for source `files`: a YAML file that maps the user's columns onto the data contract")
-    max_users: int | None = Field(gt=0, description="keep this many users, chosen by hash; null keeps all")
+    path: str | None = Field(
+        description="folder or file of the source's own data; null for market and complete_journey, and data/own for files (docs/own-data.md)"
+    )
+    mapping: str | None = Field(description="for source `files`: YAML that maps the user's columns onto ours; null: mapping.yaml in that folder")
+    max_users: int | None = Field(gt=0, description="keep this many users of the source, chosen by hash; null keeps all")
 
 
 class MarketStrengths(Section):
@@ -46,7 +48,9 @@ class MarketParams(Section):
     """The embedded marketplace."""
 
     seed: int = Field(ge=0)
-    catalogue: str | None = Field(description="null for the embedded catalogue; else a JSON-lines file of real products (advertisegen or yanxuan form)")
+    catalogue: str | None = Field(
+        description="null for the embedded catalogue; else a JSON-lines file of real products (advertisegen or yanxuan form)"
+    )
     products: int = Field(gt=0, description="how many products to take from the catalogue at the most")
     shoppers: int = Field(gt=1)
     days: int = Field(ge=14)
@@ -66,8 +70,8 @@ class PrepareParams(Section):
     validation_share: float = Field(gt=0, lt=0.5, description="share of events, by time, between training and test")
     test_share: float = Field(gt=0, lt=0.5, description="share of events at the end of time that only evaluate reads")
     conversion_window_days: float = Field(gt=0, description="feedback later than this after its impression does not count")
-    max_events_per_user: int = Field(gt=0, description="older events of a user beyond this many go to quarantine")
-    max_quarantine_share: float = Field(ge=0, le=1, description="stop when a larger share of a table is refused")
+    max_events_per_user: int = Field(gt=0, description="older events of a user beyond this many are set aside in quarantine")
+    max_quarantine_share: float = Field(ge=0, le=1, description="stop when a larger share of a table's rows breaks the contract")
 
 
 class EncodeParams(Section):
@@ -117,7 +121,10 @@ class GeneratorParams(Section):
     r1_weight: float = Field(ge=0)
     ema_decay: float = Field(ge=0, lt=1)
     validation_share: float = Field(gt=0, lt=0.5)
-    time_limit_s: int = Field(gt=0, description="no further epoch starts after this many seconds for all generators together")
+    max_positions: float = Field(gt=0, description="millions of token positions that GPT and latent epochs may read together; long copy gets fewer epochs")
+    temperatures: list[float] = Field(min_length=1, description="tried for GPT, VAE and GAN; each keeps the one that scores best in validation")
+    top_p: float = Field(gt=0, le=1)
+    max_copied_span: int = Field(ge=2, description="a copy that shares a longer span of characters with a training text counts as copied")
 
 
 class GenerateParams(Section):
@@ -125,8 +132,7 @@ class GenerateParams(Section):
 
     max_slots: int = Field(ge=1)
     candidates_per_slot: int = Field(ge=1)
-    temperature: float = Field(gt=0)
-    top_p: float = Field(gt=0, le=1)
+    kept_per_slot: int = Field(ge=1, description="accepted candidates that a slot keeps, the best first")
     max_copied_span: int = Field(ge=2, description="a copy that shares a longer span of characters with a training text is dropped")
 
 
@@ -158,6 +164,7 @@ class PromoteParams(Section):
 
     max_latency_ms: float = Field(gt=0, description="median time to score one request")
     max_calibration_error: float = Field(gt=0, lt=1)
+    bootstrap: int = Field(ge=100, description="bootstrap replications of the difference between challenger and champion")
 
 
 class ServingParams(Section):
@@ -167,7 +174,10 @@ class ServingParams(Section):
     port: int = Field(ge=1, le=65535)
     candidates: int = Field(ge=1, description="creatives that are scored for one request")
     max_slate: int = Field(ge=1, le=10)
-    exploration: float = Field(gt=0, lt=1)
+    exploration: float = Field(gt=0, lt=1, description="floor of the policy: every candidate keeps this much over the candidates' number")
+    max_events: int = Field(ge=1, description="latest events of a shopper that a decision reads")
+    late_event_days: float = Field(gt=0, description="behaviour older than this is refused; clicks and conversions have their own window")
+    poll_seconds: float = Field(gt=0, description="how often the registry is asked for another champion")
 
 
 class Params(Section):
@@ -241,7 +251,9 @@ def check_params(values: dict[str, Any], *, where: str) -> Params:
         return Params.model_validate(values)
     except ValidationError as error:
         lines = [f"  {'.'.join(str(part) for part in fault['loc'])}: {_fault(fault)}" for fault in error.errors()]
-        raise ParamsError(f"{where}: {len(lines)} fault{'s' if len(lines) > 1 else ''}; mend them and run again:\n" + "\n".join(lines)) from None
+        raise ParamsError(
+            f"{where}: {len(lines)} fault{'s' if len(lines) > 1 else ''}; mend them and run again:\n" + "\n".join(lines)
+        ) from None
 
 
 def _fault(fault: Any) -> str:

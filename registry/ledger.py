@@ -116,6 +116,18 @@ class Ledger:
                 return entry.verdict
         return None
 
+    def says(self, action: Action, registered: Registered, *, before: Registered | None) -> bool:
+        """Whether the latest entry of a kind tells this very thing already.
+
+        Args:
+            action: what happened.
+            registered: the version that it is about.
+            before: the champion before.
+        """
+        entries = self.entries(registered.kind, limit=1)
+        known = before.version if before is not None else None
+        return bool(entries) and (entries[0].action, entries[0].version, entries[0].before) == (action, registered.version, known)
+
     def rolled_back(self, registered: Registered) -> Entry | None:
         """The rollback that took the championship from a version, if nobody has given it back since.
 

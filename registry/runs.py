@@ -14,6 +14,7 @@ from core.params import Params
 from core.processes import ProcessId
 from core.stage import path_of
 from core.tracking import NullTracker, Tracker
+from registry.models import Registry
 from registry.store import EXPERIMENT, experiment_id, open_client, store_errors
 from registry.tracker import MlflowTracker, file_hash
 
@@ -149,6 +150,28 @@ class LoopRecord:
         with store_errors(self._root):
             client.set_terminated(tracker.run_id, status)
             client.set_terminated(parent, status)
+
+
+@contextmanager
+def run_for(tracker: Tracker, registry: Registry) -> Iterator[str]:
+    """The run that bundles are registered from.
+
+    Args:
+        tracker: a tracker over an MLflow run, or any other: then a run of its own is made.
+        registry: the store.
+
+    Yields:
+        The run's id.
+
+    Raises:
+        RegistryError: the store refuses.
+    """
+    if isinstance(tracker, MlflowTracker):
+        yield tracker.run_id
+        return
+    run = registry.client.create_run(registry.experiment(), tags={NAME_TAG: "promote", PROCESS_TAG: str(ProcessId.of())})
+    yield run.info.run_id
+    registry.client.set_terminated(run.info.run_id)
 
 
 def close_abandoned(client: "MlflowClient", experiment: str) -> int:
