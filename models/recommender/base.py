@@ -1,0 +1,106 @@
+"""What every recommender is: histories in, one logit an item out."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from models.history import History
+from models.recommender.catalogue import Catalogue
+from models.recommender.events import EventBatch, event_batch, moments_of
+
+_ROWS = 256
+
+
+class Recommender(ABC):
+    """P(item | history) = softmax of the scores."""
+
+    name: ClassVar[str]
+
+    def __init__(self, catalogue: Catalogue) -> None:
+        """Keep the items.
+
+        Args:
+            catalogue: items in the order of the scores' columns.
+        """
+        self.catalogue = catalogue
+
+    @property
+    def item_ids(self) -> tuple[str, ...]:
+        """The items, in the order of the scores' columns."""
+        return self.catalogue.item_ids
+
+    @abstractmethod
+    def score(self, histories: Sequence[History], now: int | np.ndarray | None = None) -> np.ndarray:
+        """Logits of all items; rules about what may be shown are the bundle's.
+
+        Args:
+            histories: n of them; an empty one is served too.
+            now: microseconds since 1970 UTC, one for all or (n,); events at or after it are not looked at. None: just after each
+                history's last event.
+
+        Returns:
+            (n, n_items) float32.
+        """
+
+    @abstractmethod
+    def save(self, path: Path) -> None:
+        """Write the recommender's own folder.
+
+        Args:
+            path: the folder.
+        """
+
+    @classmethod
+    @abstractmethod
+    def load(cls, path: Path, catalogue: Catalogue) -> "Recommender":
+        """Read the folder that `save` wrote.
+
+        Args:
+            path: the folder.
+            catalogue: the items that it was saved with.
+
+        Raises:
+            BundleError: the folder is missing or incomplete, or the items are not the ones it was saved with.
+        """
+
+
+class EventRecommender(Recommender):
+    """A recommender that reads the latest events as arrays."""
+
+    def __init__(self, catalogue: Catalogue, max_events: int) -> None:
+        """Keep the items and the length.
+
+        Args:
+            catalogue: items in the order of the scores' columns.
+            max_events: latest events that are read.
+        """
+        super().__init__(catalogue)
+        self.max_events = max_events
+
+    @abstractmethod
+    def logits(self, batch: EventBatch, at: Tensor) -> Tensor:
+        """Logits of all items.
+
+        Args:
+            batch: the events; all strictly before ``at``.
+            at: (batch,) int64 microseconds.
+
+        Returns:
+            (batch, n_items).
+        """
+
+    def score(self, histories: Sequence[History], now: int | np.ndarray | None = None) -> np.ndarray:
+        """See `Recommender.score`."""
+        moments = moments_of(histories, now)
+        scores = np.empty((len(histories), len(self.catalogue)), np.float32)
+        with torch.inference_mode():
+            for start in range(0, len(histories), _ROWS):
+                rows = slice(start, start + _ROWS)
+                batch = event_batch(histories[rows], moments[rows], self.catalogue, self.max_events)
+                scores[rows] = self.logits(batch, torch.from_numpy(moments[rows].copy())).numpy()
+        return scores

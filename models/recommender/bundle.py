@@ -1,0 +1,257 @@
+"""The recommender bundle: every recommender, the items, F, the audiences, and the rules about what may be shown."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+from core.columns import Columns
+from core.errors import BundleError
+from core.files import write_table
+from core.vocabulary import EventType
+from models.bundle import copy_bundle, load_arrays, load_table, read_config, save_arrays, writing_bundle
+from models.encoder import TextEncoder
+from models.fusion import Fusion
+from models.history import History
+from models.recommender.audiences import Audiences
+from models.recommender.base import Recommender
+from models.recommender.catalogue import Catalogue
+from models.recommender.content import ContentCosine, ContentLinear
+from models.recommender.events import event_batch, moments_of
+from models.recommender.factorisation import MatrixFactorisation
+from models.recommender.popularity import Popularity
+from models.recommender.sequence import SequenceRecommender
+from models.recommender.weights import load_state, state_of
+
+KIND = "recommender"
+KINDS: tuple[type[Recommender], ...] = (Popularity, ContentLinear, ContentCosine, MatrixFactorisation, SequenceRecommender)
+_ROWS = 256
+
+
+class RecommenderBundle:
+    """P(item | history) by the champion and its baselines, under the rules: nothing out of stock, no durable bought twice."""
+
+    def __init__(
+        self,
+        *,
+        catalogue: Catalogue,
+        encoder: TextEncoder,
+        fusion: Fusion,
+        audiences: Audiences,
+        models: Mapping[str, Recommender],
+        champion: str,
+        max_events: int,
+    ) -> None:
+        """Keep the parts.
+
+        Args:
+            catalogue: the items.
+            encoder: makes features of texts.
+            fusion: makes F.
+            audiences: clusters of F.
+            models: recommenders by name, all over ``catalogue``.
+            champion: the name of the one that answers.
+            max_events: latest events that F reads.
+
+        Raises:
+            BundleError: there is no recommender of the champion's name.
+        """
+        if champion not in models:
+            raise BundleError(f"no recommender is named {champion!r}; the bundle holds {', '.join(models)}. Train again.")
+        self.catalogue = catalogue
+        self.encoder = encoder
+        self.fusion = fusion.eval()
+        self.audiences = audiences
+        self.models = dict(models)
+        self.champion = self.models[champion]
+        self.max_events = max_events
+
+    @property
+    def items(self) -> pd.DataFrame:
+        """The items table, in the order of the scores' columns."""
+        return self.catalogue.items
+
+    @property
+    def audience_features(self) -> dict[str, np.ndarray]:
+        """Mean F of each audience by id, each (d,)."""
+        return {audience: self.audiences.features[place] for place, audience in enumerate(self.audiences.ids)}
+
+    @property
+    def audience_names(self) -> dict[str, str]:
+        """Readable name of each audience by id."""
+        return dict(zip(self.audiences.ids, self.audiences.names, strict=True))
+
+    def user_feature(self, histories: Sequence[History], now: int | np.ndarray | None = None) -> np.ndarray:
+        """F of each history.
+
+        Args:
+            histories: n of them.
+            now: microseconds since 1970 UTC, one for all or (n,), or None: just after each history's last event.
+
+        Returns:
+            (n, d) float32 with norms of at most 1; zero for an empty history.
+        """
+        moments = moments_of(histories, now)
+        features = np.zeros((len(histories), self.catalogue.dim), np.float32)
+        with torch.inference_mode():
+            for start in range(0, len(histories), _ROWS):
+                rows = slice(start, start + _ROWS)
+                batch = event_batch(histories[rows], moments[rows], self.catalogue, self.max_events)
+                at = torch.from_numpy(moments[rows].copy())[:, None]
+                features[rows] = self.fusion(batch.vectors, batch.kind, batch.time, at)[:, 0].numpy()
+        return features
+
+    def audience_of(self, features: np.ndarray) -> list[str]:
+        """The audience of each user feature; the largest for a zero feature.
+
+        Args:
+            features: (n, d).
+        """
+        return self.audiences.of(features)
+
+    def allowed(self, histories: Sequence[History], now: int | np.ndarray | None = None) -> np.ndarray:
+        """Which items may be shown to whom.
+
+        Args:
+            histories: n of them.
+            now: purchases at or after it are not looked at; see `user_feature`.
+
+        Returns:
+            (n, n_items) bool: in stock or of unknown stock, and not a durable that the shopper has bought.
+        """
+        moments = moments_of(histories, now)
+        allowed = np.repeat(~self.catalogue.out_of_stock[None, :], len(histories), axis=0)
+        for row, (history, moment) in enumerate(zip(histories, moments.tolist(), strict=True)):
+            end = int(np.searchsorted(history.timestamps, moment, side="left"))
+            bought = [
+                item for item, kind in zip(history.item_ids[:end], history.event_types[:end], strict=True) if kind == EventType.PURCHASE
+            ]
+            codes = self.catalogue.codes(bought)
+            codes = codes[codes >= 0]
+            allowed[row, codes[~self.catalogue.consumable[codes]]] = False
+        return allowed
+
+    def probability(self, history: History, item_ids: Sequence[str] | None = None, now: int | None = None) -> np.ndarray:
+        """P(item | history) by the champion: softmax over the asked items.
+
+        Args:
+            history: what the shopper did.
+            item_ids: which items share the mass, and in which order; None for all that the rules allow, the others then have 0.
+            now: the moment; None: just after the last event.
+
+        Returns:
+            (len(item_ids),), or (n_items,) in the order of ``champion.item_ids``; sums to 1.
+
+        Raises:
+            ValueError: no items asked for, an unknown item, or no item that the rules allow.
+        """
+        scores = self.champion.score([history], now)[0].astype(np.float64)
+        if item_ids is None:
+            scores = np.where(self.allowed([history], now)[0], scores, -np.inf)
+        else:
+            codes = self.catalogue.codes(item_ids)
+            unknown = [item for item, code in zip(item_ids, codes, strict=True) if code < 0]
+            if unknown or not len(codes):
+                raise ValueError(
+                    f"{len(unknown)} of {len(codes)} items are not in the catalogue {unknown[:1]}; ask for at least one that is"
+                )
+            scores = scores[codes]
+        if not np.isfinite(scores).any():
+            raise ValueError("no item may be shown: all are out of stock or were bought")
+        shares = np.exp(scores - scores.max())
+        normalised: np.ndarray = shares / shares.sum()
+        return normalised
+
+    def top_k(
+        self, histories: Sequence[History], k: int, exclude: Sequence[str] = (), now: int | np.ndarray | None = None
+    ) -> list[list[str]]:
+        """The champion's best items that the rules allow, best first.
+
+        Args:
+            histories: n of them.
+            k: how many at the most.
+            exclude: items that must not be shown to anyone.
+            now: see `user_feature`.
+
+        Returns:
+            One list of item ids a history; shorter than ``k`` where fewer are allowed. Equal scores come in catalogue order.
+        """
+        moments = moments_of(histories, now)
+        barred = self.catalogue.codes(list(exclude))
+        found: list[list[str]] = []
+        for start in range(0, len(histories), _ROWS):
+            rows = slice(start, start + _ROWS)
+            scores = self.champion.score(histories[rows], moments[rows])
+            scores = np.where(self.allowed(histories[rows], moments[rows]), scores, -np.inf)
+            scores[:, barred[barred >= 0]] = -np.inf
+            for row in scores:
+                order = _best(row, k)
+                found.append([self.catalogue.item_ids[code] for code in order])
+        return found
+
+    def save(self, path: Path, *, encoder: Path, queries: Mapping[str, np.ndarray], config: Mapping[str, object]) -> None:
+        """Write the bundle, whole or not at all.
+
+        Args:
+            path: the folder.
+            encoder: the encoder bundle; a copy goes inside.
+            queries: raw vectors of known queries, so that they need no network later.
+            config: what config.json shall hold besides names and sizes.
+        """
+        held = {"champion": self.champion.name, "models": list(self.models), "max_events": self.max_events, "dim": self.catalogue.dim}
+        with writing_bundle(path, KIND, {**config, **held}) as draft:
+            copy_bundle(encoder, draft / "encoder")
+            write_table(self.items, draft / "items.parquet")
+            save_arrays({"vectors": self.catalogue.vectors, "text_of": self.catalogue.text_of}, draft / "items.safetensors")
+            write_table(pd.DataFrame({Columns.QUERY: pd.Series(list(queries), dtype="str")}), draft / "queries.parquet")
+            raw = np.stack(list(queries.values())) if queries else np.zeros((0, self.catalogue.dim), np.float32)
+            save_arrays({"vectors": raw}, draft / "queries.safetensors")
+            save_arrays(state_of(self.fusion), draft / "fusion.safetensors")
+            self.audiences.save(draft)
+            for name, model in self.models.items():
+                model.save(draft / name)
+
+    @classmethod
+    def load(cls, path: Path) -> "RecommenderBundle":
+        """Read the folder that `save` wrote; the encoder's network is loaded only when an unknown query comes.
+
+        Args:
+            path: the folder.
+
+        Raises:
+            BundleError: the folder is missing, incomplete, or of another kind or format version.
+        """
+        config = read_config(path, KIND)
+        encoder = TextEncoder.load(path / "encoder")
+        encoder.remember(load_table(path / "queries.parquet")[Columns.QUERY].tolist(), load_arrays(path / "queries.safetensors")["vectors"])
+        arrays = load_arrays(path / "items.safetensors")
+        catalogue = Catalogue(load_table(path / "items.parquet"), arrays["vectors"], arrays["text_of"], encoder.features)
+        fusion = Fusion(config["dim"])
+        load_state(fusion, load_arrays(path / "fusion.safetensors"), path)
+        kinds = {kind.name: kind for kind in KINDS}
+        unknown = [name for name in config["models"] if name not in kinds]
+        if unknown:
+            raise BundleError(
+                f"{path}: holds recommenders {unknown} that this code does not know. Train again, or use the code that wrote it."
+            )
+        return cls(
+            catalogue=catalogue,
+            encoder=encoder,
+            fusion=fusion,
+            audiences=Audiences.load(path),
+            models={name: kinds[name].load(path / name, catalogue) for name in config["models"]},
+            champion=config["champion"],
+            max_events=config["max_events"],
+        )
+
+
+def _best(scores: np.ndarray, k: int) -> list[int]:
+    n = min(k, int(np.isfinite(scores).sum()))
+    if n <= 0:
+        return []
+    limit = np.partition(scores, len(scores) - n)[len(scores) - n]
+    candidates = np.flatnonzero(scores >= limit)
+    order: list[int] = candidates[np.argsort(-scores[candidates], kind="stable")][:n].tolist()
+    return order

@@ -1,0 +1,115 @@
+"""Histories as arrays: what the networks read."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from core.vocabulary import EVENT_TYPES
+from models.history import History
+from models.recommender.catalogue import Catalogue
+
+KIND_CODES = {name: code for code, name in enumerate(EVENT_TYPES)}
+
+
+@dataclass(frozen=True)
+class EventBatch:
+    """The latest events of several shoppers, left-aligned, oldest first.
+
+    Attributes:
+        item: (batch, events) int64 column of the item; -1 for a search and for padding.
+        kind: (batch, events) int64 index into EVENT_TYPES; -1 for padding.
+        time: (batch, events) int64 microseconds; 0 for padding.
+        vectors: (batch, events, dim) float32 unit text vector of the item or the query; 0 for padding.
+    """
+
+    item: Tensor
+    kind: Tensor
+    time: Tensor
+    vectors: Tensor
+
+    @property
+    def sizes(self) -> Tensor:
+        """(batch,) events of each shopper."""
+        return (self.kind >= 0).sum(dim=1)
+
+    def part(self, rows: slice) -> "EventBatch":
+        """Some of the shoppers.
+
+        Args:
+            rows: which.
+        """
+        return EventBatch(self.item[rows], self.kind[rows], self.time[rows], self.vectors[rows])
+
+
+def moments_of(histories: Sequence[History], now: int | np.ndarray | None) -> np.ndarray:
+    """The moment that each history is looked at.
+
+    Args:
+        histories: n of them.
+        now: one moment for all, (n,) moments, or None: just after each history's last event.
+
+    Returns:
+        (n,) int64 microseconds.
+
+    Raises:
+        ValueError: ``now`` has another length.
+    """
+    if now is None:
+        return np.array([int(history.timestamps[-1]) + 1 if len(history) else 0 for history in histories], dtype=np.int64)
+    moments = np.broadcast_to(np.asarray(now, dtype=np.int64), (len(histories),)) if np.ndim(now) == 0 else np.asarray(now, dtype=np.int64)
+    if moments.shape != (len(histories),):
+        raise ValueError(f"{len(histories)} histories but moments of shape {moments.shape}")
+    return moments
+
+
+def event_batch(histories: Sequence[History], moments: np.ndarray, catalogue: Catalogue, max_events: int) -> EventBatch:
+    """The last events of each history strictly before its moment.
+
+    Events of items that the catalogue does not hold are left out.
+
+    Args:
+        histories: n of them.
+        moments: (n,) int64 microseconds.
+        catalogue: items and text features.
+        max_events: how many events at the most.
+
+    Returns:
+        A batch whose width is the longest kept history, at least 1.
+    """
+    rows: list[tuple[list[int], list[int], list[int], list[str]]] = []
+    for history, moment in zip(histories, moments.tolist(), strict=True):
+        end = int(np.searchsorted(history.timestamps, moment, side="left"))
+        items: list[int] = []
+        kinds: list[int] = []
+        times: list[int] = []
+        queries: list[str] = []
+        for place in range(end - 1, -1, -1):
+            if len(items) == max_events:
+                break
+            code = catalogue.index.get(history.item_ids[place], -1)
+            if code < 0 and not history.queries[place]:
+                continue
+            items.append(code)
+            kinds.append(KIND_CODES[history.event_types[place]])
+            times.append(int(history.timestamps[place]))
+            queries.append(history.queries[place] if code < 0 else "")
+        rows.append((items[::-1], kinds[::-1], times[::-1], queries[::-1]))
+    width = max([1, *(len(row[0]) for row in rows)])
+    item = np.full((len(rows), width), -1, np.int64)
+    kind = np.full((len(rows), width), -1, np.int64)
+    time = np.zeros((len(rows), width), np.int64)
+    vectors = np.zeros((len(rows), width, catalogue.dim), np.float32)
+    asked = sorted({query for row in rows for query in row[3] if query})
+    found = dict(zip(asked, catalogue.featurise(asked), strict=True)) if asked else {}
+    for row, (items, kinds, times, queries) in enumerate(rows):
+        size = len(items)
+        item[row, :size], kind[row, :size], time[row, :size] = items, kinds, times
+        held = item[row, :size] >= 0
+        vectors[row, :size][held] = catalogue.features(item[row, :size][held])
+        for place, query in enumerate(queries):
+            if query:
+                vectors[row, place] = found[query]
+    return EventBatch(torch.from_numpy(item), torch.from_numpy(kind), torch.from_numpy(time), torch.from_numpy(vectors))

@@ -1,0 +1,154 @@
+"""Training of the sequence recommender: next item by sampled softmax."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from models.fusion import Fusion
+from models.recommender.catalogue import Catalogue
+from models.recommender.sequence import SequenceNetwork, SequenceRecommender, SequenceSizes, last_gap
+from models.recommender.training.content import Materials
+from models.recommender.training.fit import fit
+from models.recommender.training.objective import sampled_cross_entropy
+from models.recommender.training.windows import Points
+
+POINTS = 16
+"""Prediction points a window that enter the softmax; the transformer runs over the whole window."""
+START_SCALE = 4.0
+"""Length of a projected unit text vector at the start, on the item's side and on F's: their product is the first guess of 1/τ."""
+
+
+@dataclass(frozen=True)
+class SequenceShape:
+    """The sizes that params.yaml decides: dim, layers, heads, dropout, as `SequenceSizes` has them."""
+
+    dim: int
+    layers: int
+    heads: int
+    dropout: float
+
+
+def train_sequence(
+    materials: Materials, fusion: Fusion, log_popularity: np.ndarray, shape: SequenceShape, seed: int
+) -> SequenceRecommender:
+    """Learn the transformer beside a trained fusion.
+
+    Args:
+        materials: events, items, settings.
+        fusion: trained; stays as it is.
+        log_popularity: (n_items,) log shares of the training window.
+        shape: the network's sizes.
+        seed: decides first weights, batches, negatives and dropout.
+    """
+    torch.manual_seed(seed)
+    catalogue, settings = materials.catalogue, materials.fit_settings("sequence", seed)
+    sizes = SequenceSizes(
+        dim=shape.dim,
+        layers=shape.layers,
+        heads=shape.heads,
+        max_events=materials.max_events,
+        text_dim=catalogue.dim,
+        items=len(catalogue),
+        dropout=shape.dropout,
+    )
+    network = SequenceNetwork(sizes)
+    start_from_text(network, catalogue, materials.counts)
+    known = np.flatnonzero(materials.counts > 0)
+    centred = (log_popularity - log_popularity[known].mean()).astype(np.float32)
+    recommender = SequenceRecommender(catalogue, fusion, network, centred)
+    batches = materials.validation.batches(catalogue, materials.max_events)
+    popularity = torch.from_numpy(centred)
+
+    def loss(epoch: int, number: int) -> Tensor:
+        rows, rng = materials.rows(settings, epoch, number)
+        points = materials.windows.batch(rows, points=POINTS, rng=rng)
+        candidates, included = materials.sampler.draw(rng)
+        return sequence_loss(network, fusion, catalogue, popularity, points, candidates=candidates, log_included=included)
+
+    def validate() -> float:
+        recommender.refresh()
+        return materials.validation.score(recommender, batches)
+
+    fit(
+        network,
+        loss=loss,
+        validate=validate,
+        settings=settings,
+        checkpoint=materials.checkpoint("sequence"),
+        tracker=materials.tracker,
+    )
+    recommender.refresh()
+    return recommender
+
+
+def start_from_text(network: SequenceNetwork, catalogue: Catalogue, counts: np.ndarray) -> None:
+    """Begin as a content recommender: all text projections are the catalogue's main directions, unknown items have no id part.
+
+    Args:
+        network: changed in place.
+        catalogue: the items.
+        counts: (n_items,) training events of each item.
+    """
+    moved = catalogue.vectors - catalogue.vectors.mean(axis=0)
+    values, directions = np.linalg.eigh(moved.T.astype(np.float64) @ moved)
+    main = directions[:, ::-1][:, : network.sizes.dim].T  # (≤ dim, text_dim)
+    main = main * np.where(main[np.arange(len(main)), np.abs(main).argmax(axis=1)] < 0, -1.0, 1.0)[:, None]
+    start = torch.zeros(network.sizes.dim, network.sizes.text_dim)
+    start[: len(main)] = torch.from_numpy(main.astype(np.float32)) * (values[::-1][: len(main)].copy() > 0)[:, None]
+    with torch.no_grad():
+        network.item_text.weight.copy_(START_SCALE * start)
+        network.fused.weight.copy_(START_SCALE * start)
+        network.event_text.weight.copy_(start)
+        network.item_id.weight[torch.from_numpy(np.flatnonzero(counts == 0))] = 0.0
+        network.norm.weight.fill_(0.1)
+
+
+def sequence_loss(
+    network: SequenceNetwork,
+    fusion: Fusion,
+    catalogue: Catalogue,
+    popularity: Tensor,
+    points: Points,
+    *,
+    candidates: Tensor,
+    log_included: Tensor,
+) -> Tensor:
+    """Sampled cross entropy of the points' targets.
+
+    Args:
+        network: trained.
+        fusion: not trained here.
+        catalogue: the items.
+        popularity: (n_items,) centred log popularity.
+        points: windows with prediction points.
+        candidates: (c,) ascending columns that compete.
+        log_included: (c,) see `Sampler.draw`.
+
+    Returns:
+        Scalar.
+    """
+    events, valid = points.events, points.valid
+    states = network.states(events)  # (batch, events + 1, dim)
+    batch_row, _ = torch.nonzero(valid, as_tuple=True)
+    state = states[torch.arange(len(states))[:, None], points.seen][valid]  # (n, dim)
+    with torch.no_grad():
+        fused = fusion(events.vectors, events.kind, events.time, points.at)[valid]  # (n, text_dim)
+    bucket = last_gap(events, points.at, points.seen)[valid]
+    users = network.users(state, fused, bucket)
+    repeats = network.repeats(events, points.at, points.seen)[valid]  # (n, events)
+    target = points.target[valid]
+    favour = network.popularity_scale(bucket)  # (n, 1)
+
+    wanted = network.item_vectors(target, torch.from_numpy(catalogue.features(target.numpy())))
+    own = (users * wanted).sum(dim=-1) + favour[:, 0] * popularity[target]
+    seen_items = events.item[batch_row]  # (n, events)
+    own = own + (repeats * (seen_items == target[:, None])).sum(dim=-1)
+
+    others = network.item_vectors(candidates, torch.from_numpy(catalogue.features(candidates.numpy())))
+    logits = users @ others.T + favour * popularity[candidates]
+    column = torch.searchsorted(candidates, seen_items.clamp(min=0)).clamp(max=len(candidates) - 1)
+    among = (candidates[column] == seen_items).to(repeats.dtype)
+    logits = logits.scatter_add(1, column, repeats * among)
+    return sampled_cross_entropy(own, logits, log_included, target[:, None] == candidates)

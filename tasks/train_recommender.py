@@ -1,0 +1,148 @@
+"""Stage train_recommender: all recommenders, the user feature F and the audiences."""
+
+import hashlib
+import logging
+import shutil
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+import models
+from core.columns import Columns
+from core.files import content_hash, read_json, read_table, write_table
+from core.params import RecommenderParams
+from core.tracking import Tracker
+from models.cache import cache_folder
+from models.embeddings import Embeddings
+from models.encoder import TextEncoder
+from models.history import histories
+from models.recommender.audiences import Audiences, make_audiences
+from models.recommender.base import Recommender
+from models.recommender.bundle import RecommenderBundle
+from models.recommender.catalogue import Catalogue
+from models.recommender.popularity import log_popularity
+from models.recommender.training.content import Materials, train_cosine, train_linear
+from models.recommender.training.factorisation import train_factorisation
+from models.recommender.training.fit import FitSettings
+from models.recommender.training.objective import Sampler
+from models.recommender.training.popularity import target_counts, train_popularity
+from models.recommender.training.sequence import SequenceShape, train_sequence
+from models.recommender.training.validation import Validation
+from models.recommender.training.windows import EventTable, Windows
+
+log = logging.getLogger(__name__)
+
+WINDOWS_PER_EPOCH = 8192
+"""More windows than this are drawn anew each epoch, so that an epoch's time has a limit on large logs."""
+VALIDATION_USERS = 2000
+
+
+def train_recommender(
+    params: RecommenderParams,
+    *,
+    rng: np.random.Generator,
+    tracker: Tracker,
+    items: Path,
+    events: Path,
+    lineage: Path,
+    embeddings: Path,
+    encoder: Path,
+    recommender: Path,
+    user_features: Path,
+) -> None:
+    """Train the challenger and its baselines on events before the training window's end.
+
+    Args:
+        params: sizes and training.
+        rng: the stage's stream.
+        tracker: receives losses and validation scores of each epoch.
+        items: the items table.
+        events: the events table; validation reads [train_end, validation_end), later events are not looked at.
+        lineage: the split.
+        embeddings: raw vectors of item texts and queries.
+        encoder: the encoder bundle.
+        recommender: written: the recommender bundle.
+        user_features: written: F and audience of each user at train_end.
+
+    Raises:
+        TrainingError: no training events, or training diverged.
+        BundleError: texts that were never encoded.
+    """
+    facts = read_json(lineage)
+    train_end, validation_end = (datetime.fromisoformat(facts[name]) for name in ("train_end", "validation_end"))
+    log_of_events = read_table(events)
+    log_of_events = log_of_events[log_of_events[Columns.TIMESTAMP] < pd.Timestamp(validation_end)]
+    training = log_of_events[log_of_events[Columns.TIMESTAMP] < pd.Timestamp(train_end)].reset_index(drop=True)
+    vectors, opened = Embeddings.load(embeddings), TextEncoder.load(encoder)
+    catalogue = Catalogue.of(read_table(items), lambda texts: opened.centre(vectors.vectors_of(texts)))
+    validation = Validation.of(log_of_events, catalogue, start=train_end, end=validation_end, most=VALIDATION_USERS, rng=rng)
+    windows = Windows(EventTable.of(training, catalogue), params.max_events)
+    counts = target_counts(training, catalogue)
+    inputs = [str(content_hash(path)) for path in (items, events, lineage, embeddings, encoder, Path(models.__path__[0]) / "recommender")]
+    key = hashlib.sha256("\0".join([params.model_dump_json(), str(rng.bit_generator.state), *inputs]).encode()).hexdigest()[:24]
+    materials = Materials(
+        catalogue=catalogue,
+        windows=windows,
+        sampler=Sampler.of(counts, params.negatives),
+        counts=counts,
+        validation=validation,
+        max_events=params.max_events,
+        batch_size=params.batch_size,
+        windows_per_epoch=WINDOWS_PER_EPOCH,
+        settings=FitSettings("", params.epochs, params.patience, 0, params.learning_rate, params.weight_decay, 0),
+        checkpoints=cache_folder("checkpoints") / f"recommender-{key}",
+        tracker=tracker,
+    )
+    trained = _train(materials, training, params, rng)
+    _report(trained, validation, tracker)
+    fusion = trained["content_cosine"].network.fusion  # type: ignore[attr-defined]
+    audience_seed = int(rng.integers(2**31))
+    user_ids = sorted(set(training[Columns.USER].astype(str)))
+    bundle = RecommenderBundle(
+        catalogue=catalogue,
+        encoder=opened,
+        fusion=fusion,
+        audiences=Audiences(("a0",), ("",), np.zeros((1, catalogue.dim), np.float32), np.zeros(1, np.int64)),
+        models=trained,
+        champion=params.kind,
+        max_events=params.max_events,
+    )
+    known = histories(training, user_ids, train_end)
+    features = bundle.user_feature(known, int(pd.Timestamp(train_end).timestamp() * 1_000_000))
+    category = dict(zip(catalogue.item_ids, catalogue.items[Columns.CATEGORY].astype(str), strict=True))
+    touched = [[category[item] for item in history.item_ids if item in category] for history in known]
+    bundle.audiences = make_audiences(features, touched, count=params.audiences, seed=audience_seed)
+    queries = sorted(set(log_of_events[Columns.QUERY].dropna()))
+    config = {"data_version": facts["data_version"], "user_key_fingerprint": facts["user_key_fingerprint"], "train_end": facts["train_end"]}
+    bundle.save(recommender, encoder=encoder, queries=dict(zip(queries, vectors.vectors_of(queries), strict=True)), config=config)
+    table = {Columns.USER: user_ids, Columns.AUDIENCE: bundle.audience_of(features), "feature": list(features)}
+    write_table(pd.DataFrame(table), user_features)
+    if materials.checkpoints is not None:
+        shutil.rmtree(materials.checkpoints, ignore_errors=True)
+
+
+def _train(materials: Materials, training: pd.DataFrame, params: RecommenderParams, rng: np.random.Generator) -> dict[str, Recommender]:
+    seeds = [int(seed) for seed in rng.integers(2**31, size=3)]
+    popular = train_popularity(training, materials.catalogue, materials.validation)
+    logits = log_popularity(popular.counts)
+    cosine = train_cosine(materials, seeds[0])
+    linear = train_linear(materials, cosine, logits, seeds[1])
+    factorised = train_factorisation(
+        training, materials.catalogue, materials.validation, dim=params.dim, rng=rng, tracker=materials.tracker
+    )
+    shape = SequenceShape(params.dim, params.layers, params.heads, params.dropout)
+    sequence = train_sequence(materials, cosine.network.fusion, logits, shape, seeds[2])
+    return {model.name: model for model in (popular, linear, cosine, factorised, sequence)}
+
+
+def _report(trained: dict[str, Recommender], validation: Validation, tracker: Tracker) -> None:
+    if not len(validation):
+        log.warning("no validation targets: training ran its full length without early stopping")
+        return
+    for name, model in trained.items():
+        found = validation.metrics(model)
+        means = {f"{name}_{metric}_validation": float(values.mean()) for metric, values in found.as_dict().items()}
+        tracker.log_metrics(means)
+        log.info("%s: %s", name, ", ".join(f"{metric} {value:.4f}" for metric, value in means.items()))
