@@ -55,12 +55,15 @@ class Requests:
     marginal: Floats
 
 
-def request_times(world: World, params: MarketParams, rng: np.random.Generator) -> tuple[Ints, Ints, Ints, Ints]:
+def request_times(
+    world: World, params: MarketParams, scenes_with_copy: set[str], rng: np.random.Generator
+) -> tuple[Ints, Ints, Ints, Ints]:
     """Who asks for an ad when and where.
 
     Args:
         world: shoppers and their sessions.
         params: days and requests a day.
+        scenes_with_copy: nobody asks for another scene.
         rng: the stream to draw from.
 
     Returns:
@@ -81,7 +84,8 @@ def request_times(world: World, params: MarketParams, rng: np.random.Generator) 
             + 1_000_000
         )
         times = np.where(in_session, np.minimum(joined, world.start + params.days * DAY - 1), times)
-    scenes = rng.choice(len(SCENES), size=len(users), p=[SCENE_SHARES[scene] for scene in SCENES])
+    shares = np.array([SCENE_SHARES[scene] if scene in scenes_with_copy else 0.0 for scene in SCENES])
+    scenes = rng.choice(len(SCENES), size=len(users), p=shares / shares.sum())
     inside = rng.choice(len(CHANNELS), size=len(users), p=[SESSION_CHANNELS[Channel(channel)] for channel in CHANNELS])
     outside = rng.choice(len(CHANNELS), size=len(users), p=[OUTSIDE_CHANNELS[Channel(channel)] for channel in CHANNELS])
     channels = np.where(in_session, inside, outside)
@@ -105,7 +109,7 @@ def deliver(
     Returns:
         The requests of slots that hold copies of more products than a slate shows.
     """
-    user, time, scene, channel = request_times(world, params, rng)
+    user, time, scene, channel = request_times(world, params, set(copies[C.SCENE]) or set(SCENES), rng)
     item_of = pd.Index([product.item_id for product in assortment.products])
     copy_item = item_of.get_indexer(pd.Index(copies[C.ITEM])).astype(np.int64)
     in_stock = np.array([product.stock != 0 for product in assortment.products])

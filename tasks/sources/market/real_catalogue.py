@@ -6,6 +6,7 @@ Two forms are read, told apart by their keys. AdvertiseGen: ``{"content": "ç±»åž
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -140,7 +141,7 @@ def _yanxuan(rows: Sequence[dict[str, Any]], path: Path) -> list[tuple[Product, 
             raise SourceError(f"{path}, row {number}: `name` and `category` must be text.")
         price = row.get("retail_price")
         if price is not None and (isinstance(price, bool) or not isinstance(price, int | float) or not 0 <= price < 1e9):
-            raise SourceError(f"{path}, row {number}: retail_price is {price!r}; a number of yuan from 0 or null is needed.")
+            raise SourceError(f"{path}, row {number}: retail_price is {price!r}; a number of yuan, or null or 0 for unknown, is needed.")
         pairs = [(str(pair[0]).strip(" *"), str(pair[1]).strip()) for pair in row.get("attributes") or [] if len(pair) == 2]
         kept = tuple(
             dict.fromkeys((k, v) for k, v in pairs if k and v and len(v) <= LONGEST_VALUE and "\n" not in v and not FINE_PRINT.search(k))
@@ -151,7 +152,7 @@ def _yanxuan(rows: Sequence[dict[str, Any]], path: Path) -> list[tuple[Product, 
             short_title=name.strip(),
             kind=Kind(str(row.get("parent_category") or category), category, (), (category,)),
             brand=str(row["brand"]).strip() if row.get("brand") else None,
-            price_micros=None if price is None else round(price * MICROS),
+            price_micros=round(price * MICROS) if price else None,
             attributes=kept,
             points={},
             stock=None,
@@ -159,9 +160,9 @@ def _yanxuan(rows: Sequence[dict[str, Any]], path: Path) -> list[tuple[Product, 
         )
         brief = str(row.get("brief") or "").strip()
         entries.append((product, [(product.item_id, brief)] if brief and not any(mark in brief for mark in PLACEHOLDERS) else []))
-    ids = [product.item_id for product, _ in entries]
-    if doubles := sorted({item_id for item_id in ids if ids.count(item_id) > 1}):
-        raise SourceError(f"{path}: id {doubles[0]} stands on {ids.count(doubles[0])} rows; ids must differ.")
+    for item_id, times in Counter(product.item_id for product, _ in entries).most_common(1):
+        if times > 1:
+            raise SourceError(f"{path}: id {item_id} stands on {times} rows; ids must differ.")
     return entries
 
 

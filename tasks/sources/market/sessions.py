@@ -23,6 +23,8 @@ BROWSING_GAIN = 3.0
 """Choosing among all products is so much sharper than reacting to one that is shown."""
 SAME_TYPE, COMPLEMENT, SAME_CATEGORY = 4.0, 1.5, 1.2
 """Logits by which a session's focal type draws the eye."""
+SEARCHED_TYPE = 2.5
+"""Further logits for the focal type in a session that began with a search."""
 CARRY_OVER, FOLLOW_COMPLEMENT = 0.6, 0.6
 """Most that a focus carries over to the next session; chance that one moves to a complement after a purchase."""
 MOST_VIEWS = 10
@@ -160,13 +162,15 @@ class _Browser:
         mood = self._mood(users, times)
         focal = self._focal(users, mood)
         wish = self.wish[users] + mood[:, self.world.item_category]
-        logits = BROWSING_GAIN * wish + self.focus[focal]
+        searched = self.rng.random(len(users)) < SEARCH_SHARE
+        found = searched[:, None] & (self.world.item_type[None, :] == focal[:, None])
+        logits = BROWSING_GAIN * wish + self.focus[focal] + np.float32(SEARCHED_TYPE) * found
         logits[self.owned[users]] = -np.inf
         noise = -np.log(self.rng.standard_exponential(logits.shape, dtype=np.float32) + np.float32(1e-20))
         most = min(MOST_VIEWS, logits.shape[1])
         seen = _largest(logits + noise, most)
         views = np.minimum(1 + self.rng.poisson(1.1, len(users)) + (self.rng.geometric(0.62, len(users)) - 1), most)
-        self._record(users, times, focal=focal, seen=seen, views=views, wish=wish)
+        self._record(users, times, focal=focal, searched=searched, seen=seen, views=views, wish=wish)
         self.last_type[users] = focal
         return focal
 
@@ -193,9 +197,18 @@ class _Browser:
         focal[follows] = chances.argmax(axis=1)
         return focal.astype(np.int64)
 
-    def _record(self, users: Ints, times: Ints, *, focal: Ints, seen: Ints, views: Ints, wish: npt.NDArray[np.float32]) -> None:
+    def _record(
+        self,
+        users: Ints,
+        times: Ints,
+        *,
+        focal: Ints,
+        searched: npt.NDArray[np.bool_],
+        seen: Ints,
+        views: Ints,
+        wish: npt.NDArray[np.float32],
+    ) -> None:
         rng, size = self.rng, len(users)
-        searched = rng.random(size) < SEARCH_SHARE
         elsewhere = np.where(rng.random(size) < 0.8, str(Channel.ONSITE), str(Channel.SOCIAL)).astype(object)
         channels = np.where(searched, str(Channel.SEARCH), elsewhere)
         rows = np.flatnonzero(searched)
