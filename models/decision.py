@@ -1,20 +1,23 @@
 """From a shopper and a slot to a slate: candidates, scores, constraints, policy. The one path of serving and report alike."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
+from threading import Lock
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from core.columns import Columns
 from core.vocabulary import EventType, Scene
 from models.features import Candidates, Requests, Responses
-from models.history import History
+from models.history import History, micros
 from models.policy import slate
 from models.pool import Campaign, Pool, default_bid
 from models.ranker import RankerBundle
 from models.recommender import RecommenderBundle
+from models.sharing import SharedRecommender
 from models.text import attributes_of
 
 RETRIEVAL_VERSION = "recommender-top-1"
@@ -73,7 +76,7 @@ class Decision:
 
 
 class Decider:
-    """Chooses items and creatives; holds no state about shoppers.
+    """Chooses items and creatives; holds no state about shoppers. Several threads may ask: they wait for each other.
 
     Args:
         recommender: finds the items.
@@ -83,11 +86,22 @@ class Decider:
 
     def __init__(self, recommender: RecommenderBundle, ranker: RankerBundle, pool: Pool) -> None:
         self.recommender = recommender
-        self.ranker = ranker
         self.pool = pool
+        self._shared = SharedRecommender(recommender)
+        self.ranker = ranker.reading(self._shared) if ranker.recommender is recommender else ranker
+        self._turn = Lock()
         self._bid = default_bid(pool)
-        self._kind = {str(row[Columns.ITEM]): _kind(row) for row in pool.items.to_dict("records")}
-        self._brand = {str(item): "" if brand is None or brand != brand else str(brand) for item, brand in zip(pool.items[Columns.ITEM], pool.items[Columns.BRAND], strict=True)}  # noqa: PLR0124
+        catalogue = recommender.catalogue
+        rankable = set(ranker.recommender.catalogue.item_ids)
+        self._servable = np.array([item in pool.item_row and item in rankable for item in catalogue.item_ids], dtype=bool)
+        rows = catalogue.items.to_dict("records")
+        self._title = [str(row[Columns.TITLE]) for row in rows]
+        self._category = [str(row[Columns.CATEGORY]) for row in rows]
+        kinds = [_kind({str(name): value for name, value in row.items()}) for row in rows]
+        self._kind = np.unique([" ".join(kind) for kind in kinds], return_inverse=True)[1]  # (items,)
+        brands = ["" if pd.isna(row[Columns.BRAND]) else str(row[Columns.BRAND]) for row in rows]
+        self._branded = np.array([bool(brand) for brand in brands], dtype=bool)
+        self._brand = np.unique(brands, return_inverse=True)[1]  # (items,)
 
     def decide(
         self,
@@ -102,6 +116,7 @@ class Decider:
         size: int = 50,
         exclude: Sequence[str] = (),
         responses: Responses | None = None,
+        closed_campaigns: Collection[str] = (),
     ) -> Decision:
         """Draw a slate for one request.
 
@@ -116,92 +131,120 @@ class Decider:
             size: candidates at the most.
             exclude: items that must not be shown.
             responses: the shopper's answers to earlier ads, when known.
+            closed_campaigns: ids of campaigns that pay no more today.
 
         Returns:
             The decision; without choices when no creative fits.
         """
-        moment = int(now.replace(tzinfo=now.tzinfo or UTC).timestamp() * 1_000_000)
-        known = history.before(moment)
-        audience = self.recommender.audience_of(self.recommender.user_feature([known]))[0]
-        rows = self._candidates(known, scene=scene, channel=channel, audience=audience, now=now, size=size, exclude=exclude)
-        if not rows:
-            return Decision((), (), audience, RETRIEVAL_VERSION)
-        items = [str(self.pool.item_id[row]) for row in rows]
-        requests = Requests.one(known, scene=scene, channel=channel, timestamp=moment, responses=responses)
-        p_click, p_convert = self.ranker.predict(requests, Candidates.one(items, [str(self.pool.text[row]) for row in rows]))
-        campaigns = [self.pool.campaign_of(item, scene=scene, channel=channel, audience=audience, now=now) for item in items]
-        bids = np.array([campaign.bid_micros if campaign else self._bid for campaign in campaigns], dtype=np.float64)
-        drawn = slate(p_click * bids, k, exploration, rng, groups=np.unique(items, return_inverse=True)[1])
-        distinct = list(dict.fromkeys(items))
-        chances = dict(zip(distinct, self.recommender.probability(known, distinct, now=moment).tolist(), strict=True))
+        moment = int(micros(now)[0]) if now.tzinfo is None else round(now.timestamp() * 1_000_000)
+        with self._turn:
+            known = history.before(moment)
+            scores = self._shared.champion.score([known], moment)[0]
+            audience = self._shared.audience_of(self._shared.user_feature([known]))[0]
+            campaigns = self.pool.campaigns_by_category(scene=scene, channel=channel, audience=audience, now=now, closed=closed_campaigns)
+            ranked = self._ranked(known, scores, moment, exclude)
+            codes, rows = self._candidates(known, ranked, scene=scene, channel=channel, audience=audience, promoted=campaigns, size=size)
+            if not rows:
+                return Decision((), (), audience, RETRIEVAL_VERSION)
+            items = [str(self.pool.item_id[row]) for row in rows]
+            answered = (responses or Responses.empty()).before(moment)
+            requests = Requests((known,), (answered,), (scene,), (channel,), np.array([moment], dtype=np.int64))
+            predicted = self.ranker.predict(requests, Candidates.one(items, [str(self.pool.text[row]) for row in rows]))
+        paying = [campaigns.get(self._category[code]) for code in codes]
+        bids = np.array([campaign.bid_micros if campaign else self._bid for campaign in paying], dtype=np.float64)
+        drawn = slate(predicted.p_click * bids, k, exploration, rng, groups=np.array(codes))
+        chances = _shares(scores, codes)
         choices = tuple(
             Choice(
                 row=rows[index],
                 creative_id=str(self.pool.creative_id[rows[index]]),
                 item_id=items[index],
-                campaign=campaigns[index],
-                p_click=float(p_click[index]),
-                p_convert=float(p_convert[index]),
+                campaign=paying[index],
+                p_click=float(predicted.p_click[index]),
+                p_convert=float(predicted.p_convert[index]),
                 bid_micros=int(bids[index]),
-                ecpm_micros=round(1000 * float(p_click[index]) * float(bids[index])),
+                ecpm_micros=round(1000 * float(predicted.p_click[index]) * float(bids[index])),
                 propensity=float(propensity),
                 marginal=float(marginal),
-                probability=chances[items[index]],
-                reason=self._reason(known, items[index], scene),
+                probability=chances[codes[index]],
+                reason=self._reason(known, codes[index], scene),
             )
             for index, propensity, marginal in zip(drawn.indices.tolist(), drawn.propensity, drawn.marginal, strict=True)
         )
         return Decision(choices, tuple(str(self.pool.creative_id[row]) for row in rows), audience, RETRIEVAL_VERSION)
 
+    def _ranked(self, history: History, scores: NDArray[np.float32], moment: int, exclude: Sequence[str]) -> NDArray[np.int64]:
+        """Codes of the items that the rules allow and the pool knows, the most probable first."""
+        allowed = self.recommender.allowed([history], moment)[0] & self._servable
+        barred = self.recommender.catalogue.codes(list(exclude))
+        allowed[barred[barred >= 0]] = False
+        codes = np.flatnonzero(allowed)
+        return np.asarray(codes[np.argsort(-scores[codes], kind="stable")])
+
     def _candidates(
-        self, history: History, *, scene: str, channel: str, audience: str | None, now: datetime, size: int, exclude: Sequence[str]
-    ) -> list[int]:
-        wanted = max(1, size // CREATIVES_PER_ITEM)
-        moment = int(now.timestamp() * 1_000_000)
-        ranked = self.recommender.top_k([history], len(self.pool.items), exclude=list(exclude), now=moment)[0]
-        servable = [str(item) for item in ranked if str(item) in self.pool.item_row]
-        fitting = self._fitting(history, servable, scene=scene, channel=channel, audience=audience, now=now)
-        rows: list[int] = []
-        for item in fitting[:wanted]:
-            rows += self.pool.creatives_of(item, scene=scene, channel=channel, audience=audience)[:CREATIVES_PER_ITEM]
-        return rows[:size]
+        self,
+        history: History,
+        ranked: NDArray[np.int64],
+        *,
+        scene: str,
+        channel: str,
+        audience: str | None,
+        promoted: Mapping[str, Campaign],
+        size: int,
+    ) -> tuple[list[int], list[int]]:
+        """Item code and pool row of each candidate; items without a creative for the place give way to the next."""
+        fits = self._fits(history, scene, promoted)
+        for considered in (ranked[fits[ranked]], ranked):  # a scene that fits no item says less, but never nothing
+            codes: list[int] = []
+            rows: list[int] = []
+            found = 0
+            for code in considered.tolist():
+                item = self.recommender.catalogue.item_ids[code]
+                own = self.pool.candidates_of(item, scene=scene, channel=channel, audience=audience)[:CREATIVES_PER_ITEM]
+                rows += own
+                codes += [code] * len(own)
+                found += bool(own)
+                if found >= max(1, size // CREATIVES_PER_ITEM):
+                    break
+            if rows:
+                return codes[:size], rows[:size]
+        return [], []
 
-    def _fitting(
-        self, history: History, ranked: list[str], *, scene: str, channel: str, audience: str | None, now: datetime
-    ) -> list[str]:
-        """Items that the scene is about, best first; all of them when the scene has none (it then says less, but never nothing)."""
+    def _fits(self, history: History, scene: str, promoted: Mapping[str, Campaign]) -> NDArray[np.bool_]:
+        """Which items the scene is about, ``(items,)``."""
+        everything = np.ones(len(self._category), dtype=bool)
         if scene == Scene.PROMOTION:
-            promoted = [i for i in ranked if self.pool.campaign_of(i, scene=scene, channel=channel, audience=audience, now=now)]
-            return promoted or ranked
+            return np.array([category in promoted for category in self._category], dtype=bool)
+        codes = self.recommender.catalogue.codes(history.item_ids)
+        met = codes >= 0
         if scene == Scene.BRAND:
-            liked = {self._brand.get(item, "") for item in history.item_ids if item} - {""}
-            return [item for item in ranked if self._brand[item] in liked] or [item for item in ranked if self._brand[item]] or ranked
-        if scene == Scene.CROSS_SELL:
-            owned = [i for i, kind in zip(history.item_ids, history.event_types, strict=True) if kind in {EventType.CART, EventType.PURCHASE}]
-            kinds = {self._kind[item] for item in (owned or [i for i in history.item_ids if i])[-3:] if item in self._kind}
-            return [item for item in ranked if self._kind[item] not in kinds] or ranked
-        return ranked
+            liked = np.unique(self._brand[codes[met]])
+            return self._branded & np.isin(self._brand, liked) if self._branded[codes[met]].any() else self._branded
+        if scene == Scene.CROSS_SELL and met.any():
+            taken = np.array([kind in {EventType.CART, EventType.PURCHASE} for kind in history.event_types], dtype=bool)
+            latest = codes[met & taken] if (met & taken).any() else codes[met]
+            return ~np.isin(self._kind, self._kind[latest[-3:]])
+        return everything
 
-    def _reason(self, history: History, item: str, scene: str) -> str:
+    def _reason(self, history: History, code: int, scene: str) -> str:
         """One line on why this item, from the shopper's own latest related event."""
-        shown = self.pool.item(item)
+        title, category, index = self._title[code], self._category[code], self.recommender.catalogue.index
         for event, kind, query in zip(reversed(history.item_ids), reversed(history.event_types), reversed(history.queries), strict=True):
-            if kind == EventType.SEARCH and query and (query in str(shown[Columns.TITLE]) or str(shown[Columns.CATEGORY]) in query):
+            if kind == EventType.SEARCH and query and (query in title or category in query):
                 return f"searched for “{query}”"
-            if event and event in self.pool.item_row:
-                seen = self.pool.item(event)
-                if event == item:
-                    return f"{_DEEDS[kind]} this product"
-                if self._kind[event] == self._kind[item]:
-                    return f"{_DEEDS[kind]} {seen[Columns.TITLE]}, a product of the same kind"
-                if seen[Columns.CATEGORY] == shown[Columns.CATEGORY]:
-                    return f"{_DEEDS[kind]} {seen[Columns.TITLE]}, also {shown[Columns.CATEGORY]}"
+            seen = index.get(event, -1) if event else -1
+            if seen == code:
+                return f"{_DEEDS[kind]} this product"
+            if seen >= 0 and self._kind[seen] == self._kind[code]:
+                return f"{_DEEDS[kind]} {self._title[seen]}, a product of the same kind"
+            if seen >= 0 and self._category[seen] == category:
+                return f"{_DEEDS[kind]} {self._title[seen]}, also {category}"
         return {Scene.PROMOTION: "in a running promotion", Scene.BRAND: "a brand near the shopper's taste"}.get(
             Scene(scene), "popular with shoppers like this one"
         )
 
 
-_DEEDS = {
+_DEEDS: dict[str, str] = {
     EventType.VIEW: "viewed",
     EventType.SEARCH: "searched for",
     EventType.CART: "put in the cart",
@@ -213,6 +256,14 @@ _DEEDS = {
 def _kind(item: dict[str, object]) -> tuple[str, ...]:
     """What kind of product it is: its category and which attributes it has; two of one kind stand for each other."""
     return (str(item[Columns.CATEGORY]), *sorted({key for key, _ in attributes_of(item[Columns.ATTRIBUTES])}))
+
+
+def _shares(scores: NDArray[np.float32], codes: Sequence[int]) -> dict[int, float]:
+    """P(item | shopper) over the candidates' items, as `RecommenderBundle.probability` gives it."""
+    distinct = list(dict.fromkeys(codes))
+    logits = scores[distinct].astype(np.float64)
+    shares = np.exp(logits - logits.max())
+    return dict(zip(distinct, (shares / shares.sum()).tolist(), strict=True))
 
 
 def probabilities_over(bundle: RecommenderBundle, history: History, item_ids: Sequence[str], now: datetime) -> NDArray[np.float64]:

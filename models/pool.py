@@ -1,6 +1,6 @@
 """The creative pool: what may be shown, by item, scene, channel and audience, and the campaigns it is shown in."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from core.columns import Columns
-from core.vocabulary import MICROS
+from core.vocabulary import MICROS, Scene
 from models.bundle import load_table, read_config
 
 UPCOMING = timedelta(days=14)
@@ -31,6 +31,7 @@ class Campaign:
         channels: channels it buys.
         categories: categories whose items it advertises.
         audiences: audiences it is shown to.
+        daily_budget_micros: what it may spend on a day, None when unknown.
     """
 
     campaign_id: str
@@ -42,6 +43,7 @@ class Campaign:
     channels: frozenset[str]
     categories: frozenset[str]
     audiences: frozenset[str]
+    daily_budget_micros: int | None = None
 
     def takes(self, *, scene: str, channel: str, category: str, audience: str | None, now: datetime) -> bool:
         """Whether an ad of this kind belongs to the campaign now.
@@ -53,11 +55,21 @@ class Campaign:
             audience: of the shopper, None when unknown.
             now: the moment of the decision, UTC; a campaign is advertised from `UPCOMING` before its start.
         """
+        return self.runs(scene=scene, channel=channel, audience=audience, now=now) and (not self.categories or category in self.categories)
+
+    def runs(self, *, scene: str, channel: str, audience: str | None, now: datetime) -> bool:
+        """Whether ads of any category belong to the campaign now.
+
+        Args:
+            scene: of the request.
+            channel: of the request.
+            audience: of the shopper, None when unknown.
+            now: see `takes`.
+        """
         return (
             self.start - UPCOMING <= now <= self.end
             and (not self.scenes or scene in self.scenes)
             and (not self.channels or channel in self.channels)
-            and (not self.categories or category in self.categories)
             and (not self.audiences or audience in self.audiences)
         )
 
@@ -88,6 +100,8 @@ class Pool:
         self.creative_id = self.creatives[Columns.CREATIVE].astype(str).to_numpy(dtype=object)
         self.item_id = self.creatives[Columns.ITEM].astype(str).to_numpy(dtype=object)
         self.text = self.creatives[Columns.TEXT].astype(str).to_numpy(dtype=object)
+        self._records: list[dict[str, Any]] = [{str(name): value for name, value in row.items()} for row in self.items.to_dict("records")]
+        self.category: list[str] = self.items[Columns.CATEGORY].astype(str).tolist()
 
     @classmethod
     def load(cls, path: Path) -> "Pool":
@@ -119,6 +133,39 @@ class Pool:
         own = [row for row in rows if audience is not None and self._audience[row] == audience]
         return own or [row for row in rows if self._audience[row] is None] or rows
 
+    def candidates_of(self, item_id: str, *, scene: str, channel: str, audience: str | None) -> list[int]:
+        """Rows of the creatives that may stand for an item in a request: those of its scene, else those that only show the product.
+
+        Args:
+            item_id: the item.
+            scene: of the request.
+            channel: of the request.
+            audience: of the shopper, None when unknown.
+        """
+        rows = self.creatives_of(item_id, scene=scene, channel=channel, audience=audience)
+        return rows or self.creatives_of(item_id, scene=Scene.PRODUCT, channel=channel, audience=audience)
+
+    def campaigns_by_category(
+        self, *, scene: str, channel: str, audience: str | None, now: datetime, closed: Collection[str] = ()
+    ) -> dict[str, Campaign]:
+        """The campaign that pays most for an ad of each category now; categories without one are absent.
+
+        Args:
+            scene: of the request.
+            channel: of the request.
+            audience: of the shopper, None when unknown.
+            now: the moment of the decision, UTC.
+            closed: ids of campaigns that pay no more today.
+        """
+        running = [
+            c for c in self.campaigns if c.runs(scene=scene, channel=channel, audience=audience, now=now) and c.campaign_id not in closed
+        ]
+        running.sort(key=lambda c: (c.bid_micros, c.campaign_id))
+        found: dict[str, Campaign] = {}
+        for campaign in running:  # the later one pays more
+            found.update(dict.fromkeys(campaign.categories or set(self.category), campaign))
+        return found
+
     def campaign_of(self, item_id: str, *, scene: str, channel: str, audience: str | None, now: datetime) -> Campaign | None:
         """The campaign that pays most for this ad now.
 
@@ -129,7 +176,7 @@ class Pool:
             audience: of the shopper, None when unknown.
             now: the moment of the decision, UTC.
         """
-        category = str(self.items.at[self.item_row[item_id], Columns.CATEGORY])
+        category = self.category[self.item_row[item_id]]
         fitting = [c for c in self.campaigns if c.takes(scene=scene, channel=channel, category=category, audience=audience, now=now)]
         return max(fitting, key=lambda c: (c.bid_micros, c.campaign_id), default=None)
 
@@ -142,7 +189,7 @@ class Pool:
         Raises:
             KeyError: the pool does not know the item.
         """
-        return {str(name): value for name, value in self.items.iloc[self.item_row[item_id]].to_dict().items()}
+        return dict(self._records[self.item_row[item_id]])
 
 
 def default_bid(pool: Pool) -> int:
@@ -166,6 +213,7 @@ def _campaign(row: dict[Any, Any], usual_bid: int) -> Campaign:
         channels=names(Columns.TARGET_CHANNELS),
         categories=names(Columns.TARGET_CATEGORIES),
         audiences=names(Columns.TARGET_AUDIENCES),
+        daily_budget_micros=None if pd.isna(row[Columns.DAILY_BUDGET]) else int(row[Columns.DAILY_BUDGET]),
     )
 
 

@@ -1,6 +1,7 @@
 """Features of (shopper, item, copy, context): fitted once, computed by one function for training and serving alike."""
 
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -189,6 +190,16 @@ class FeatureSpace:
             Trends.fit(events, impressions, catalogue),
         )
         return cls(fitted, recommender, vectorise)
+
+    def reading(self, recommender: Recommendations) -> "FeatureSpace":
+        """This space, its tables shared, with scores and F from another object of the same recommender.
+
+        Args:
+            recommender: equal in content to the one that it holds.
+        """
+        other = copy(self)
+        other._recommender = recommender
+        return other
 
     def compute(self, requests: Requests, candidates: Candidates) -> tuple[NDArray[np.float32], tuple[str, ...]]:
         """Features of candidates.

@@ -168,6 +168,15 @@ class RankerBundle:
         requests = Requests.one(history, scene=scene, channel=channel, timestamp=timestamp, responses=responses)
         return self.predict(requests, Candidates.one(item_ids, texts))
 
+    def reading(self, recommender: RecommenderBundle) -> "RankerBundle":
+        """This ranker, its tables shared, with scores and F from another object of the same recommender.
+
+        Args:
+            recommender: equal in content to the one that it holds.
+        """
+        space = None if self._space is None else self._space.reading(recommender)
+        return RankerBundle(recommender, scorers=self._scorers, space=space, reason=self.reason)
+
     def remember(self, texts: Sequence[str], vectors: NDArray[np.float32]) -> None:
         """Take over the vectors of texts that were encoded elsewhere, such as the pool's.
 
