@@ -1,5 +1,6 @@
 """The `adloom` command: thin verbs, each over one task, flow, registry or serving function."""
 
+import subprocess
 import sys
 from typing import Annotated, Any
 
@@ -55,7 +56,114 @@ def run(
 
 @main.command()
 def status() -> None:
-    """What is fresh, who is champion, and what runs in the background."""
+    """What is fresh, and what runs in the background."""
     from flows.console import show_status
 
     show_status(console)
+
+
+@main.command()
+def promote() -> None:
+    """Judge this run's bundles against the champions again, whatever DVC says."""
+    from flows.console import promote_again
+
+    promote_again(console)
+
+
+@main.command()
+def rollback(
+    model: Annotated[str, typer.Argument(help="recommender, generator, ranker or pool")],
+    to: Annotated[int | None, typer.Option(help="a version; the champion before the present one when left out")] = None,
+    reason: Annotated[str, typer.Option(help="why; goes to the ledger")] = "",
+) -> None:
+    """Give the championship back to an earlier version; serving follows within seconds."""
+    from registry.ledger import roll_back
+
+    entry = roll_back(project_root(), model, to=to, reason=reason)
+    console.print(f"[green]{model}[/]: version {entry.version} is champion again, version {entry.before} is not; `adloom ledger` has it.")
+
+
+@main.command()
+def ledger(model: Annotated[str | None, typer.Argument(help="only this model")] = None) -> None:
+    """Who was champion when, and why."""
+    from flows.console import show_ledger
+
+    show_ledger(console, model)
+
+
+@main.command("check-data")
+def check_data() -> None:
+    """Say what of the source in params.yaml would be accepted and what not, before anything runs."""
+    from flows.console import show_data_check
+
+    raise typer.Exit(show_data_check(console))
+
+
+@main.command()
+def serve(
+    host: Annotated[str | None, typer.Option(help="address to bind; params.yaml's when left out")] = None,
+    port: Annotated[int | None, typer.Option(help="port; params.yaml's when left out")] = None,
+) -> None:
+    """The HTTP service with the champions of the registry."""
+    from core.params import load_params
+    from core.stage import PARAMS_FILE
+    from flows.deployment import port_is_free
+
+    params = load_params(PARAMS_FILE).serving
+    port_is_free(port or params.port, host or params.host)
+    from serving.app import serve as run_service
+
+    run_service(project_root(), host=host or params.host, port=port or params.port)
+
+
+@main.command()
+def ui(port: Annotated[int, typer.Option(help="port on loopback")] = 5000) -> None:
+    """The MLflow UI over the runs and the registry."""
+    from flows.deployment import port_is_free
+    from registry.store import ui_command
+
+    port_is_free(port)
+    command = ui_command(project_root(), port)
+    console.print(f"MLflow UI: http://127.0.0.1:{port}  [dim](Ctrl-C ends it)[/]")
+    raise typer.Exit(subprocess.run(command, check=False).returncode)
+
+
+@main.command()
+def prefect(port: Annotated[int, typer.Option(help="port on loopback")] = 4200) -> None:
+    """The Prefect server and its UI, in the foreground; tells where it is when `deploy` has started one."""
+    from flows.deployment import port_is_free, running
+
+    known = running(project_root()).get("prefect-server")
+    if known:
+        console.print(f"the Prefect UI of `adloom deploy`: {known}")
+        return
+    port_is_free(port)
+    console.print(f"Prefect UI: http://127.0.0.1:{port}  [dim](Ctrl-C ends it)[/]")
+    command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
+    raise typer.Exit(subprocess.run(command, check=False).returncode)
+
+
+@main.command()
+def deploy(port: Annotated[int, typer.Option(help="port of the server on loopback")] = 4200) -> None:
+    """Start a local Prefect server and worker with the deployments of prefect.yaml; again changes nothing."""
+    from flows.deployment import deploy as start
+
+    address = start(project_root(), port=port, say=console.print)
+    console.print(f"[green]deployed[/]: {address}  [dim](make undeploy stops it)[/]")
+
+
+@main.command()
+def undeploy() -> None:
+    """Stop the server and the worker that deploy started, and nothing else."""
+    from flows.deployment import undeploy as stop
+
+    console.print(f"stopped: {', '.join(stop(project_root())) or 'nothing ran'}")
+
+
+@main.command()
+def clean() -> None:
+    """Remove outputs and caches of the loop; feedback, your own data and the registry stay."""
+    from flows.cleaning import remove_outputs
+
+    for path in remove_outputs(project_root()):
+        console.print(f"removed {path}")

@@ -6,11 +6,14 @@ from collections.abc import Sequence
 
 from rich.console import Console
 from rich.markup import escape
+from rich.table import Table
 
 from core.environment import project_root
+from core.params import load_params
+from core.stage import PARAMS_FILE
 from flows.freshness import Outlook, look_ahead
 from flows.progress import WATCHER, StageOutcome, Watcher
-from flows.summary import print_next_steps, print_summary
+from flows.summary import print_next_steps, print_summary, print_verdicts
 
 SIGNS = {"fresh": "[dim]fresh[/]", "restored": "[cyan]from DVC's cache[/]", "ran": "[green]done[/]"}
 
@@ -102,3 +105,65 @@ def show_status(console: Console) -> None:
         console.print(f"{'[yellow]stale[/]' if name in outlook.stale else '[green]fresh[/]'}  {name}")
     for name, where in running(project_root()).items():
         console.print(f"[green]runs[/]   {name} {where}")
+
+
+def promote_again(console: Console) -> None:
+    """Run the stage promote in any case, and print its verdicts.
+
+    Args:
+        console: where to print.
+
+    Raises:
+        AdloomError: what the stage raised, or a loop runs here.
+    """
+    from flows.again import run_again
+
+    run_again("promote")
+    print_verdicts(console)
+
+
+def show_ledger(console: Console, model: str | None) -> None:
+    """Print the ledger, oldest first.
+
+    Args:
+        console: where to print.
+        model: only this model's entries.
+
+    Raises:
+        RegistryError: the store cannot be read, or there is no such model.
+    """
+    from core.errors import RegistryError
+    from registry.ledger import Ledger
+    from registry.models import KINDS, Registry
+
+    if model is not None and model not in KINDS:
+        raise RegistryError(f"no model {model!r}; there are {', '.join(KINDS)}.")
+    root = project_root()
+    table = Table("when (UTC)", "model", "version", "what", "before", "by", "why")
+    for entry in Ledger(Registry(root), root).entries(model):
+        before = "–" if entry.before is None else str(entry.before)
+        colour = {"promoted": "green", "refused": "yellow", "rolled back": "magenta"}[entry.action]
+        why = escape("; ".join(entry.reasons))
+        table.add_row(
+            f"{entry.at:%Y-%m-%d %H:%M:%S}", entry.kind, str(entry.version), f"[{colour}]{entry.action}[/]", before, entry.by, why
+        )
+    console.print(table if table.row_count else "the ledger is empty: no bundle was judged yet (`make run`).")
+
+
+def show_data_check(console: Console) -> int:
+    """Print what of the source would be accepted.
+
+    Args:
+        console: where to print.
+
+    Returns:
+        The exit code: 1 when nothing could be done with the data.
+
+    Raises:
+        AdloomError: parameters are wrong, or the source cannot be read.
+    """
+    from tasks.check_data import check_data
+
+    found = check_data(load_params(PARAMS_FILE))
+    console.print(escape(found.render()))
+    return 0 if found.could_run else 1

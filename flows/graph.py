@@ -43,15 +43,22 @@ class StageGraph:
         with _dvc_errors("dvc.yaml"):
             self._repo = Repo(str(root), _wait_for_lock=True)
 
-    def order(self) -> list[str]:
+    def order(self, first: str | None = None) -> list[str]:
         """Every stage, in the order in which `dvc repro` runs them.
 
+        Args:
+            first: only this stage and those that depend on it.
+
         Raises:
-            StageError: dvc.yaml is wrong.
+            StageError: dvc.yaml is wrong, or has no such stage.
         """
         with _dvc_errors("dvc.yaml"), lock_repo(self._repo):
-            stages = collect_stages(self._repo, ["dvc.yaml"])
-            return [str(stage.name) for stage in plan_repro(get_active_graph(self._repo.index.graph), stages)]
+            graph = get_active_graph(self._repo.index.graph)
+            steps = plan_repro(graph, collect_stages(self._repo, ["dvc.yaml"]))
+            if first is None:
+                return [str(stage.name) for stage in steps]
+            wanted = [str(stage.name) for stage in plan_repro(graph, collect_stages(self._repo, [first]), downstream=True)]
+            return [str(stage.name) for stage in steps if stage.name in wanted]
 
     def stale(self) -> list[str]:
         """The stages that are not fresh as things stand, in order.
@@ -63,12 +70,13 @@ class StageGraph:
         with _dvc_errors("dvc.yaml"), lock_repo(self._repo):
             return [name for name in order if self._load(name).changed()]
 
-    def run(self, name: str, work: Callable[[], None]) -> Outcome:
+    def run(self, name: str, work: Callable[[], None], *, force: bool = False) -> Outcome:
         """Bring one stage up to date and commit it to dvc.lock.
 
         Args:
             name: the stage.
             work: what the stage does; called only when neither the workspace nor DVC's run cache has the result.
+            force: call it in any case.
 
         Returns:
             What was needed.
@@ -78,7 +86,7 @@ class StageGraph:
         """
         with _dvc_errors(name), lock_repo(self._repo):
             stage = self._load(name)
-            outcome: Outcome = _bring_up_to_date(stage, work)
+            outcome: Outcome = _bring_up_to_date(stage, work, force)
             if outcome != "fresh":
                 stage.dump(update_pipeline=False)
             return outcome
@@ -105,16 +113,16 @@ class StageGraph:
 
 
 @rwlocked(read=["deps"], write=["outs"])  # type: ignore[untyped-decorator]
-def _bring_up_to_date(stage: "PipelineStage", work: Callable[[], None]) -> Outcome:
+def _bring_up_to_date(stage: "PipelineStage", work: Callable[[], None], force: bool) -> Outcome:
     _put_back(stage)
-    if not stage.changed():
+    if not force and not stage.changed():
         return "fresh"
     absent = [str(dep) for dep in stage.deps if not dep.exists]
     if absent:
         raise StageError(
             f"stage {stage.name}: missing input {', '.join(absent)}. Run the stages before it: `dvc repro {stage.name}` or `make run`."
         )
-    outcome: Outcome = "restored" if _restored(stage) else "ran"
+    outcome: Outcome = "restored" if not force and _restored(stage) else "ran"
     if outcome == "ran":
         unlocked_repo(lambda _: work())(stage)
     uncached = any(not out.use_cache for out in stage.outs if not (out.is_metric or out.is_plot))

@@ -27,12 +27,13 @@ from registry.store import check_store
     on_failure=[tell_failure],
     on_crashed=[tell_failure],
 )
-def loop(overrides: list[str] | None = None, profile: str | None = None) -> list[StageOutcome]:
+def loop(overrides: list[str] | None = None, profile: str | None = None, first: str | None = None) -> list[StageOutcome]:
     """Bring every stage up to date.
 
     Args:
         overrides: ``section.key=value``, written into params.yaml first, as `dvc exp run -S` does.
         profile: a profile of profiles.yaml, laid on before the overrides.
+        first: only this stage and those that depend on it.
 
     Returns:
         One entry a stage, in the order of the graph.
@@ -52,25 +53,26 @@ def loop(overrides: list[str] | None = None, profile: str | None = None) -> list
         if killed is not None:
             graph.forget_locks_of(killed)
         try:
-            return walk(graph, LoopRecord(root, ProcessId.of(), params), watcher)
+            return walk(graph, LoopRecord(root, ProcessId.of(), params), watcher, first)
         finally:
             graph.close()
 
 
-def walk(graph: StageGraph, record: LoopRecord, watcher: Watcher) -> list[StageOutcome]:
+def walk(graph: StageGraph, record: LoopRecord, watcher: Watcher, first: str | None = None) -> list[StageOutcome]:
     """Bring the graph's stages up to date, each in a Prefect task of its name.
 
     Args:
         graph: the stages.
         record: where MLflow keeps the walk.
         watcher: told of each stage.
+        first: only this stage and those that depend on it.
 
     Returns:
         One entry a stage.
     """
     logger = get_run_logger()
     results: list[StageOutcome] = []
-    order = graph.order()
+    order = graph.order(first)
     for number, name in enumerate(order, start=1):
         watcher.begins(name, number, len(order))
         result = _task_of(name, graph, record)()

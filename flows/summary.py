@@ -1,5 +1,6 @@
 """The summary that a loop ends with: seconds, models beside their baselines, verdicts, three shoppers, and what to do next."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,7 @@ def print_summary(console: Console, results: Sequence[StageOutcome], *, seconds:
     for part in PARTS:
         if isinstance(metrics.get(part), dict):
             _print_models(console, part, metrics[part])
-    _print_verdicts(console, _read("promotion"))
+    print_verdicts(console)
     _print_shoppers(console)
     print_next_steps(console)
 
@@ -103,7 +104,13 @@ def _interval(cell: Any) -> str:
     return f"{cell['value']:.4g} [dim]\\[{cell['low']:.4g}, {cell['high']:.4g}][/]"
 
 
-def _print_verdicts(console: Console, promotion: dict[str, Any]) -> None:
+def print_verdicts(console: Console) -> None:
+    """Print what promote decided.
+
+    Args:
+        console: where to print.
+    """
+    promotion = _read("promotion")
     if not promotion.get("models"):
         return
     table = Table(title="Registry", title_justify="left", title_style="bold")
@@ -120,14 +127,20 @@ def _print_shoppers(console: Console) -> None:
     folder = _path("report")
     if folder is None or not (folder / "shoppers.json").exists():
         return
-    for shopper in read_json(folder / "shoppers.json").get("shoppers", []):
-        console.print(f"\n[bold]{escape(str(shopper.get('title', '')))}[/]")
-        console.print("  " + escape(" → ".join(str(step) for step in shopper.get("did", []))))
-        for entry in shopper.get("probabilities", [])[:5]:
-            share = float(entry["probability"])
-            console.print(f"  {share:6.1%} [green]{'█' * max(1, round(30 * share))}[/] {escape(str(entry['title']))}")
-        for creative in shopper.get("creatives", [])[:3]:
-            console.print(f"    [magenta]{escape(str(creative.get('scene', '')))}[/] {escape(str(creative['text']))}")
+    cases: Any = json.loads((folder / "shoppers.json").read_text(encoding="utf-8"))
+    for case in cases:
+        console.print(f"\n[bold]{escape(case['name'])}[/]  [dim]{escape(case['story'])}[/]")
+        console.print("  " + escape(" · ".join(case["steps"])))
+        for heading, chances in (("over the three", case["over_three"]), ("over all, to show", case["over_all"])):
+            console.print(f"  [dim]P(item | shopper) {heading}[/]")
+            for chance in chances:
+                share = float(chance["probability"])
+                console.print(f"  {share:7.2%} [green]{'█' * max(1, round(24 * share))}[/] {escape(chance['title'])}")
+        for ad in case["ads"]:
+            dated = f" [cyan]{escape(ad['campaign'])}[/]" if ad["campaign"] else ""
+            console.print(
+                f"    [magenta]{ad['scene']}/{ad['channel']}[/] {escape(ad['text'])}{dated} [dim]{ad['origin']}, p_click {ad['p_click']:.2%}[/]"
+            )
 
 
 def _path(stem: str) -> Path | None:

@@ -4,6 +4,7 @@ import contextlib
 import importlib.util
 import os
 import sqlite3
+import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -169,6 +170,22 @@ def experiment_id(client: "MlflowClient", name: str, root: Path) -> str:
         if found.lifecycle_stage == "deleted":
             client.restore_experiment(found.experiment_id)
         return str(found.experiment_id)
+
+
+def ui_command(root: Path, port: int) -> list[str]:
+    """The command that opens the MLflow UI over the store (`mlflow ui` by itself ignores MLFLOW_TRACKING_URI).
+
+    Args:
+        root: the project's folder.
+        port: on loopback.
+
+    Raises:
+        RegistryError: see `check_store`.
+    """
+    check_store(root)
+    artifacts = ["--default-artifact-root", artifact_root(root.resolve()).as_uri()] if is_local(root) else []
+    where = ["--backend-store-uri", tracking_uri(root), *artifacts, "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    return [sys.executable, "-m", "mlflow", "server", *where]
 
 
 @contextmanager
