@@ -111,7 +111,7 @@ def serve(
 
     params = load_params(PARAMS_FILE).serving
     port_is_free(port or params.port, host or params.host)
-    from serving.app import serve as run_service
+    from serving.server import serve as run_service
 
     run_service(project_root(), host=host or params.host, port=port or params.port)
 

@@ -42,6 +42,7 @@ class Choice:
         marginal: P(chosen at this position), NaN where it was not computed.
         probability: P(item | shopper) of the recommender among the candidates' items.
         reason: one line for a person.
+        explored: True when the policy thinks another candidate better that was left.
     """
 
     row: int
@@ -56,6 +57,7 @@ class Choice:
     marginal: float
     probability: float
     reason: str
+    explored: bool = False
 
 
 @dataclass(frozen=True)
@@ -152,7 +154,9 @@ class Decider:
             predicted = self.ranker.predict(requests, Candidates.one(items, [str(self.pool.text[row]) for row in rows]))
         paying = [campaigns.get(self._category[code]) for code in codes]
         bids = np.array([campaign.bid_micros if campaign else self._bid for campaign in paying], dtype=np.float64)
-        drawn = slate(predicted.p_click * bids, k, exploration, rng, groups=np.array(codes))
+        values = predicted.p_click * bids
+        drawn = slate(values, k, exploration, rng, groups=np.array(codes))
+        explored = _explored(values, np.array(codes), drawn.indices)
         chances = _shares(scores, codes)
         choices = tuple(
             Choice(
@@ -168,8 +172,9 @@ class Decider:
                 marginal=float(marginal),
                 probability=chances[codes[index]],
                 reason=self._reason(known, codes[index], scene),
+                explored=worse,
             )
-            for index, propensity, marginal in zip(drawn.indices.tolist(), drawn.propensity, drawn.marginal, strict=True)
+            for index, propensity, marginal, worse in zip(drawn.indices.tolist(), drawn.propensity, drawn.marginal, explored, strict=True)
         )
         return Decision(choices, tuple(str(self.pool.creative_id[row]) for row in rows), audience, RETRIEVAL_VERSION)
 
@@ -256,6 +261,16 @@ _DEEDS: dict[str, str] = {
 def _kind(item: dict[str, object]) -> tuple[str, ...]:
     """What kind of product it is: its category and which attributes it has; two of one kind stand for each other."""
     return (str(item[Columns.CATEGORY]), *sorted({key for key, _ in attributes_of(item[Columns.ATTRIBUTES])}))
+
+
+def _explored(values: NDArray[np.float64], codes: NDArray[np.int64], chosen: NDArray[np.int64]) -> list[bool]:
+    """Whether a better candidate was left, position by position."""
+    left = np.ones(len(values), dtype=bool)
+    found: list[bool] = []
+    for index in chosen.tolist():
+        found.append(bool(values[index] < values[left].max()))
+        left &= codes != codes[index]
+    return found
 
 
 def _shares(scores: NDArray[np.float32], codes: Sequence[int]) -> dict[int, float]:

@@ -100,6 +100,8 @@ class Pool:
         self.creative_id = self.creatives[Columns.CREATIVE].astype(str).to_numpy(dtype=object)
         self.item_id = self.creatives[Columns.ITEM].astype(str).to_numpy(dtype=object)
         self.text = self.creatives[Columns.TEXT].astype(str).to_numpy(dtype=object)
+        self.origin = self.creatives[Columns.ORIGIN].astype(str).to_numpy(dtype=object)
+        self.ai_label = self.creatives[Columns.AI_LABEL].to_numpy(dtype=bool)
         self._records: list[dict[str, Any]] = [{str(name): value for name, value in row.items()} for row in self.items.to_dict("records")]
         self.category: list[str] = self.items[Columns.CATEGORY].astype(str).tolist()
 

@@ -1,0 +1,187 @@
+"""The HTTP service: routes, and how errors are told."""
+
+import logging
+import sqlite3
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import HTMLResponse, JSONResponse
+from starlette.exceptions import HTTPException
+
+from serving.api import (
+    AdsAnswer,
+    AdsRequest,
+    CreativesAnswer,
+    CreativesRequest,
+    ErrorAnswer,
+    EventsAnswer,
+    EventsRequest,
+    Fault,
+    Health,
+    Readiness,
+)
+from serving.behaviour import Behaviour
+from serving.champions import Champions, FolderSource, Found, RegistrySource, Source
+from serving.clock import moment, wall_clock
+from serving.database import Database
+from serving.errors import RefusedError
+from serving.metrics import Metrics
+from serving.middleware import Around
+from serving.model_set import ModelSet, load_models
+from serving.page import reference_page
+from serving.service import Ads, Parts
+from serving.settings import BODY_LIMIT, Settings
+from serving.world import World
+from serving.writing import Writing
+
+_log = logging.getLogger(__name__)
+
+ERRORS: dict[int | str, dict[str, object]] = {
+    409: {"model": ErrorAnswer, "description": "an event_id that stands for another event"},
+    413: {"model": ErrorAnswer, "description": "a body above the limit"},
+    422: {"model": ErrorAnswer, "description": "a field is wrong; every wrong one is named"},
+    503: {"model": ErrorAnswer, "description": "no champions, or the record cannot be stored"},
+}
+"""What the routes under /v1 answer besides 200."""
+
+
+def create_app(settings: Settings, *, wall: Callable[[], int] = wall_clock) -> FastAPI:
+    """The service over one database and one source of bundles.
+
+    Args:
+        settings: where everything is.
+        wall: the wall clock; tests give another.
+
+    Returns:
+        The application; models are loaded in the background once it has started.
+
+    Raises:
+        ServiceError: the database cannot be opened.
+    """
+    database = Database(settings.database)
+    source: Source = FolderSource(settings.bundles) if settings.bundles else RegistrySource(settings.root, settings.fetched)
+
+    def load(bundles: Mapping[str, Found], path: Callable[[Found], Path]) -> ModelSet:
+        world = World.open(database, settings.data, wall)
+        return load_models(bundles, path, exploration=settings.params.exploration, world=world)
+
+    champions: Champions[ModelSet] = Champions(source, load, poll_seconds=settings.params.poll_seconds)
+    metrics = Metrics()
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        champions.start()
+        yield
+        champions.stop()
+        database.close()
+
+    app = FastAPI(
+        title="Adloom",
+        version="1",
+        summary="Personalised ads: slates with exact propensities, events that count at once, copy on request.",
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+    )
+    app.state.champions = champions
+    app.add_middleware(Around, metrics=metrics, body_limit=BODY_LIMIT)
+    _add_error_handlers(app, metrics)
+    _add_routes(app, Parts(settings, database, champions), metrics)
+    _add_pages(app, champions, metrics)
+    return app
+
+
+def _add_routes(app: FastAPI, parts: Parts, metrics: Metrics) -> None:
+    ads_door, behaviour, writing = Ads(parts), Behaviour(parts), Writing(parts)
+
+    @app.post("/v1/ads", response_model=AdsAnswer, responses=ERRORS, summary="Choose ads for a shopper")
+    def ads(body: AdsRequest, request: Request) -> AdsAnswer:
+        """Draw a slate. Every position comes with its exact propensity, and its record is on disk before this answers."""
+        answer, decision = ads_door.answer(body, request.state.request_id)
+        metrics.count_decision(decision, body.scene, body.channel)
+        return answer
+
+    @app.post("/v1/events", response_model=EventsAnswer, responses=ERRORS, summary="Tell what shoppers did")
+    def events(body: EventsRequest) -> EventsAnswer:
+        """Views, searches, carts, favourites, purchases, and the clicks and conversions of ads; idempotent by event_id."""
+        answer, stored = behaviour.accept(body.events)
+        metrics.count_events((held.kind for held in stored), answer.duplicates)
+        return answer
+
+    @app.post("/v1/creatives", response_model=CreativesAnswer, responses=ERRORS, summary="Write copy now")
+    def creatives(body: CreativesRequest, request: Request) -> CreativesAnswer:
+        """Write copy for one product and audience; what breaks the compliance list or states what the product lacks is refused."""
+        answer = writing.write(body, request.state.request_id)
+        metrics.creatives.labels("accepted").inc(len(answer.creatives))
+        metrics.creatives.labels("refused").inc(len(answer.refused))
+        return answer
+
+
+def _add_pages(app: FastAPI, champions: Champions[ModelSet], metrics: Metrics) -> None:
+    @app.get("/healthz", response_model=Health, summary="Does the process live?")
+    def healthz() -> Health:
+        """Says ok as long as the process answers."""
+        return Health(status="ok")
+
+    @app.get("/readyz", response_model=Readiness, responses={503: {"model": Readiness}}, summary="Can ads be served?")
+    def readyz(response: Response) -> Readiness:
+        """503 without champions, with what is missing and the next step."""
+        models = champions.current
+        response.status_code = 200 if models else 503
+        return Readiness(
+            ready=models is not None,
+            problem=champions.problem,
+            versions=models.versions if models else None,
+            now=moment(models.world.now() if models else wall_clock()),
+        )
+
+    @app.get("/metrics", response_class=Response, summary="Prometheus metrics", responses={200: {"content": {"text/plain": {}}}})
+    def metrics_page() -> Response:
+        """Requests, latency, decisions, events, exploration, champions, failures to store."""
+        models = champions.current
+        return Response(
+            metrics.page(models.versions if models else None, champions.swaps), media_type="text/plain; version=0.0.4; charset=utf-8"
+        )
+
+    @app.get("/docs", include_in_schema=False)
+    def docs() -> HTMLResponse:
+        return HTMLResponse(reference_page(app.openapi()))
+
+
+def _add_error_handlers(app: FastAPI, metrics: Metrics) -> None:
+    def told(request: Request, status: int, code: str, message: str, faults: tuple[Fault, ...] = ()) -> JSONResponse:
+        answer = ErrorAnswer(code=code, message=message, faults=list(faults), request_id=request.state.request_id)
+        return JSONResponse(answer.model_dump(), status_code=status)
+
+    @app.exception_handler(RefusedError)
+    async def refused(request: Request, error: RefusedError) -> JSONResponse:
+        return told(request, error.status, error.code, error.message, error.faults)
+
+    @app.exception_handler(RequestValidationError)
+    async def unreadable(request: Request, error: RequestValidationError) -> JSONResponse:
+        faults = tuple(Fault(field=_field(fault["loc"]), problem=str(fault["msg"])) for fault in error.errors())
+        return told(request, 422, "invalid", "; ".join(f"{fault.field}: {fault.problem}" for fault in faults), faults)
+
+    @app.exception_handler(HTTPException)
+    async def http(request: Request, error: HTTPException) -> JSONResponse:
+        answer = told(request, error.status_code, "http", str(error.detail))
+        answer.headers.update(error.headers or {})
+        return answer
+
+    @app.exception_handler(sqlite3.Error)
+    async def not_stored(request: Request, error: sqlite3.Error) -> JSONResponse:
+        metrics.log_failures.inc()
+        _log.error("the record could not be stored: %s", error)
+        return told(request, 503, "not_stored", f"the record could not be stored ({error}); nothing was done, ask again")
+
+
+def _field(location: tuple[int | str, ...]) -> str:
+    """Where in the body, without pydantic's own names for the members of a union."""
+    parts = [str(part) for part in location if part != "body"]
+    return ".".join(part for place, part in enumerate(parts) if not (place == 2 and parts[0] == "events" and part in _UNION)) or "body"
+
+
+_UNION = frozenset({"view", "cart", "favourite", "purchase", "search", "click", "conversion"})

@@ -1,0 +1,147 @@
+"""The service's one SQLite file: what is written is on disk before the call returns."""
+
+import sqlite3
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from core.errors import IdentityError, ServiceError
+from core.identity import KEY_VARIABLE
+
+VERSION = 1
+FINGERPRINT_KEY = "user_key_fingerprint"
+"""Where the database keeps which key its users were hashed with."""
+PAST = {
+    "past_events": """event_id TEXT PRIMARY KEY, user_id TEXT NOT NULL, item_id TEXT, event_type TEXT NOT NULL, query TEXT,
+        timestamp INTEGER NOT NULL""",
+    "past_impressions": """request_id TEXT NOT NULL, position INTEGER NOT NULL, user_id TEXT NOT NULL, timestamp INTEGER NOT NULL,
+        item_id TEXT NOT NULL, creative_id TEXT NOT NULL, channel TEXT NOT NULL, click INTEGER NOT NULL,
+        PRIMARY KEY (request_id, position)""",
+}
+"""What is taken over from the clean tables: columns by table. Each is read by user and time."""
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS texts (creative_id TEXT PRIMARY KEY, text TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS events (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT, event_id TEXT NOT NULL UNIQUE, user_id TEXT NOT NULL, item_id TEXT, event_type TEXT NOT NULL,
+    query TEXT, basket_id TEXT, value_micros INTEGER NOT NULL, channel TEXT NOT NULL, timestamp INTEGER NOT NULL, digest TEXT NOT NULL
+);
+CREATE INDEX IF NOT EXISTS events_by_user ON events (user_id, timestamp);
+CREATE TABLE IF NOT EXISTS decisions (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT, request_id TEXT NOT NULL, position INTEGER NOT NULL, timestamp INTEGER NOT NULL,
+    user_id TEXT NOT NULL, scene TEXT NOT NULL, channel TEXT NOT NULL, candidates TEXT NOT NULL, creative_id TEXT NOT NULL,
+    item_id TEXT NOT NULL, propensity REAL NOT NULL, propensity_marginal REAL, policy_version TEXT NOT NULL, model_version TEXT NOT NULL,
+    retrieval_version TEXT NOT NULL, p_click REAL NOT NULL, p_convert REAL NOT NULL, bid_micros INTEGER NOT NULL,
+    ecpm_micros INTEGER NOT NULL, campaign_id TEXT, budget_left_micros INTEGER, consent INTEGER NOT NULL,
+    replayable INTEGER NOT NULL, key_fingerprint TEXT NOT NULL, UNIQUE (request_id, position)
+);
+CREATE INDEX IF NOT EXISTS decisions_by_user ON decisions (user_id, timestamp);
+CREATE TABLE IF NOT EXISTS feedback (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT, event_id TEXT NOT NULL UNIQUE, request_id TEXT NOT NULL, position INTEGER NOT NULL,
+    kind TEXT NOT NULL, value_micros INTEGER NOT NULL, timestamp INTEGER NOT NULL, digest TEXT NOT NULL
+);
+CREATE INDEX IF NOT EXISTS feedback_by_request ON feedback (request_id, position);
+CREATE TABLE IF NOT EXISTS spend (
+    campaign_id TEXT NOT NULL, day INTEGER NOT NULL, spent_micros INTEGER NOT NULL, PRIMARY KEY (campaign_id, day)
+) WITHOUT ROWID;
+"""
+
+
+class Database:
+    """One connection, used by one thread at a time.
+
+    The journal is a write-ahead log with ``synchronous=FULL``: a commit returns when its pages have been synced to disk.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Open the file, and make it when it does not exist.
+
+        Args:
+            path: the SQLite file.
+
+        Raises:
+            ServiceError: the file cannot be opened, is no database, or was written by another version.
+        """
+        self.path = path
+        self._lock = threading.RLock()
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._connection = sqlite3.connect(path, timeout=20, check_same_thread=False, isolation_level=None)
+            self._connection.execute("PRAGMA journal_mode=WAL")
+            self._connection.execute("PRAGMA synchronous=FULL")
+            self._connection.execute("PRAGMA temp_store=MEMORY")
+            found = int(self._connection.execute("PRAGMA user_version").fetchone()[0])
+            if found not in (0, VERSION):
+                self._connection.close()
+                raise ServiceError(
+                    f"{path}: written by version {found} of the service, this one reads {VERSION}. Move it aside, or update Adloom."
+                )
+            self._connection.executescript(_SCHEMA)
+            for table, columns in PAST.items():
+                self._connection.execute(f"CREATE TABLE IF NOT EXISTS {table} ({columns}) WITHOUT ROWID")
+            self._connection.execute(f"PRAGMA user_version={VERSION}")
+        except (OSError, sqlite3.Error) as error:
+            raise ServiceError(
+                f"{path}: cannot be opened ({error}). Free the disk or mend its rights; move the file aside if it is damaged."
+            ) from None
+
+    def read(self, statement: str, values: Sequence[Any] | Mapping[str, Any] = ()) -> list[tuple[Any, ...]]:
+        """Rows of a query.
+
+        Args:
+            statement: SQL.
+            values: its parameters, by place or by name.
+        """
+        with self._lock:
+            return self._connection.execute(statement, values).fetchall()
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """All of the block's writes or none; synced to disk when the block has ended.
+
+        Yields:
+            The connection.
+        """
+        with self._lock:
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._connection
+            except BaseException:
+                self._connection.execute("ROLLBACK")
+                raise
+            self._connection.execute("COMMIT")
+
+    def meta(self, key: str) -> str | None:
+        """A noted word.
+
+        Args:
+            key: its name.
+        """
+        rows = self.read("SELECT value FROM meta WHERE key = ?", (key,))
+        return str(rows[0][0]) if rows else None
+
+    def claim(self, fingerprint: str) -> None:
+        """Note which key the users are hashed with, or refuse another one than was noted.
+
+        Args:
+            fingerprint: see `core.identity.fingerprint`.
+
+        Raises:
+            IdentityError: the file holds users that were hashed with another key.
+        """
+        held = self.meta(FINGERPRINT_KEY)
+        if held is None:
+            with self.transaction() as connection:
+                connection.execute("INSERT INTO meta VALUES (?, ?)", (FINGERPRINT_KEY, fingerprint))
+        elif held != fingerprint:
+            raise IdentityError(
+                f"{self.path}: holds users hashed with key {held}, but {KEY_VARIABLE} is key {fingerprint}: "
+                "set the old key again, or move the file aside."
+            )
+
+    def close(self) -> None:
+        """Close the file; later calls fail."""
+        with self._lock:
+            self._connection.close()

@@ -1,0 +1,177 @@
+"""The decision record and what came back for it; both are on disk before anything is answered."""
+
+import json
+import math
+import sqlite3
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from models.decision import Decision
+from serving.database import Database
+
+DAY = 86_400_000_000
+"""Microseconds in a day; budgets are counted by UTC day."""
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a decision was made for and with.
+
+    Attributes:
+        request_id: of the answer.
+        timestamp: microseconds since 1970 UTC.
+        user_id: a pseudonym; an anonymous shopper's stands for this one request.
+        scene: why an ad is shown.
+        channel: where.
+        consent: whether the shopper's behaviour was looked at.
+        replayable: False when the decision saw a history that is not stored (an anonymous shopper's).
+        policy_version: distribution and its settings.
+        model_version: the ranker.
+        retrieval_version: how the candidates were found, and in which pool.
+        key_fingerprint: of the key that made the pseudonym.
+    """
+
+    request_id: str
+    timestamp: int
+    user_id: str
+    scene: str
+    channel: str
+    consent: bool
+    replayable: bool
+    policy_version: str
+    model_version: str
+    retrieval_version: str
+    key_fingerprint: str
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One position of a stored decision.
+
+    Attributes:
+        timestamp: microseconds since 1970 UTC.
+        bid_micros: worth of a click.
+        campaign_id: None outside campaigns.
+    """
+
+    timestamp: int
+    bid_micros: int
+    campaign_id: str | None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A click or a conversion, checked.
+
+    Attributes:
+        event_id: the sender's.
+        request_id: of the decision.
+        position: within it.
+        kind: one of `core.vocabulary.FeedbackKind`.
+        value_micros: of a conversion, 0 otherwise.
+        timestamp: microseconds since 1970 UTC.
+        digest: of what was sent.
+        shown: what it is about.
+    """
+
+    event_id: str
+    request_id: str
+    position: int
+    kind: str
+    value_micros: int
+    timestamp: int
+    digest: str
+    shown: Shown
+
+
+class DecisionLog:
+    """Writes decisions and feedback, and counts what campaigns have spent today."""
+
+    def __init__(self, database: Database) -> None:
+        """Write to a database.
+
+        Args:
+            database: the service's.
+        """
+        self._database = database
+
+    def write(self, context: Context, decision: Decision, texts: Mapping[str, str], budget_left: Mapping[str, int]) -> None:
+        """Store a slate; when this returns it is on disk.
+
+        Args:
+            context: of the request.
+            decision: at least one position.
+            texts: creative_id → text of what is shown.
+            budget_left: campaign_id → what is left of today's budget; campaigns without a budget are absent.
+        """
+        candidates = json.dumps(decision.candidates, separators=(",", ":"))
+        rows = [
+            (
+                context.request_id, position, context.timestamp, context.user_id, context.scene, context.channel, candidates,
+                choice.creative_id, choice.item_id, choice.propensity, None if math.isnan(choice.marginal) else choice.marginal,
+                context.policy_version, context.model_version, context.retrieval_version, choice.p_click, choice.p_convert,
+                choice.bid_micros, choice.ecpm_micros, choice.campaign.campaign_id if choice.campaign else None,
+                budget_left.get(choice.campaign.campaign_id) if choice.campaign else None, context.consent, context.replayable,
+                context.key_fingerprint,
+            )
+            for position, choice in enumerate(decision.choices)
+        ]  # fmt: skip
+        with self._database.transaction() as connection:
+            connection.executemany(
+                "INSERT INTO decisions (request_id, position, timestamp, user_id, scene, channel, candidates, creative_id, item_id, "
+                "propensity, propensity_marginal, policy_version, model_version, retrieval_version, p_click, p_convert, bid_micros, "
+                f"ecpm_micros, campaign_id, budget_left_micros, consent, replayable, key_fingerprint) VALUES ({', '.join('?' * 23)})",
+                rows,
+            )
+            connection.executemany("INSERT OR IGNORE INTO texts VALUES (?, ?)", sorted(texts.items()))
+
+    def shown(self, request_id: str, position: int) -> Shown | None:
+        """What stood at a position.
+
+        Args:
+            request_id: of an answer.
+            position: 0-based.
+        """
+        rows = self._database.read(
+            "SELECT timestamp, bid_micros, campaign_id FROM decisions WHERE request_id = ? AND position = ?", (request_id, position)
+        )
+        return Shown(*rows[0]) if rows else None
+
+    def positions(self, request_id: str) -> int:
+        """How many positions a stored decision has; 0 when there is none.
+
+        Args:
+            request_id: of an answer.
+        """
+        return int(self._database.read("SELECT COUNT(*) FROM decisions WHERE request_id = ?", (request_id,))[0][0])
+
+    def spent_today(self, now: int) -> dict[str, int]:
+        """What each campaign has paid for clicks today.
+
+        Args:
+            now: microseconds since 1970 UTC; the UTC day of it counts.
+        """
+        rows = self._database.read("SELECT campaign_id, spent_micros FROM spend WHERE day = ?", (now // DAY,))
+        return {str(campaign): int(spent) for campaign, spent in rows}
+
+
+def insert_feedback(connection: sqlite3.Connection, answers: Sequence[Answer]) -> None:
+    """Write clicks and conversions inside a transaction; the first click on a position is paid for.
+
+    Args:
+        connection: see `Database.transaction`.
+        answers: none of them stored yet.
+    """
+    for answer in answers:
+        paid = connection.execute(
+            "SELECT 1 FROM feedback WHERE request_id = ? AND position = ? LIMIT 1", (answer.request_id, answer.position)
+        ).fetchone()
+        connection.execute(
+            "INSERT INTO feedback (event_id, request_id, position, kind, value_micros, timestamp, digest) VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (answer.event_id, answer.request_id, answer.position, answer.kind, answer.value_micros, answer.timestamp, answer.digest),
+        )
+        if not paid and answer.shown.campaign_id is not None:
+            connection.execute(
+                "INSERT INTO spend VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET spent_micros = spent_micros + excluded.spent_micros",
+                (answer.shown.campaign_id, answer.timestamp // DAY, answer.shown.bid_micros),
+            )

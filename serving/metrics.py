@@ -1,0 +1,82 @@
+"""What an operator watches, in Prometheus' text form."""
+
+from collections.abc import Iterable
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, generate_latest
+
+from models.decision import Decision
+from serving.api import Versions
+
+_BUCKETS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0)
+
+
+class Metrics:
+    """Counts of one process."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        self.requests = Counter("adloom_requests", "Requests answered", ("route", "method", "status"), registry=self._registry)
+        self.latency = Histogram("adloom_request_seconds", "Time to answer", ("route",), buckets=_BUCKETS, registry=self._registry)
+        self.decisions = Counter("adloom_decisions", "Slates drawn and stored", ("scene", "channel"), registry=self._registry)
+        self.positions = Counter("adloom_positions", "Positions filled", registry=self._registry)
+        self.explored = Counter(
+            "adloom_explored_positions", "Positions filled with a creative that the policy does not think best", registry=self._registry
+        )
+        self.exploration_share = Gauge(
+            "adloom_exploration_share", "Explored positions over filled ones, since the start", registry=self._registry
+        )
+        self.empty = Counter("adloom_empty_slates", "Requests that no creative fitted", registry=self._registry)
+        self.events = Counter("adloom_events", "Events stored", ("kind",), registry=self._registry)
+        self.duplicates = Counter("adloom_duplicate_events", "Events that were stored before", registry=self._registry)
+        self.creatives = Counter("adloom_creatives", "Texts written on request", ("verdict",), registry=self._registry)
+        self.log_failures = Counter(
+            "adloom_log_failures", "Requests refused because their record could not be stored", registry=self._registry
+        )
+        self.swaps = Counter("adloom_champion_swaps", "Sets of champions put into service", registry=self._registry)
+        self.ready = Gauge("adloom_ready", "1 when champions serve", registry=self._registry)
+        self.models = Info("adloom_models", "Bundles in service, by the start of their hash", registry=self._registry)
+        self._explored = self._filled = 0
+
+    def count_decision(self, decision: Decision, scene: str, channel: str) -> None:
+        """Count a slate.
+
+        Args:
+            decision: the slate.
+            scene: of the request.
+            channel: of the request.
+        """
+        if not decision.choices:
+            self.empty.inc()
+            return
+        self.decisions.labels(scene, channel).inc()
+        explored = sum(choice.explored for choice in decision.choices)
+        self.positions.inc(len(decision.choices))
+        self.explored.inc(explored)
+        self._filled += len(decision.choices)
+        self._explored += explored
+        self.exploration_share.set(self._explored / self._filled)
+
+    def count_events(self, kinds: Iterable[str], duplicates: int) -> None:
+        """Count events.
+
+        Args:
+            kinds: of those stored now.
+            duplicates: those stored before.
+        """
+        for kind in kinds:
+            self.events.labels(kind).inc()
+        self.duplicates.inc(duplicates)
+
+    def page(self, versions: Versions | None, swaps: int) -> bytes:
+        """The page that Prometheus reads.
+
+        Args:
+            versions: of what serves, None when nothing does.
+            swaps: sets put into service so far.
+        """
+        self.ready.set(versions is not None)
+        already = self.swaps._value.get()  # the library offers no other way to read its own counter
+        self.swaps.inc(max(0, swaps - already))
+        if versions is not None:
+            self.models.info({kind: digest[:12] for kind, digest in versions.bundles.items()} | {"policy": versions.policy})
+        return generate_latest(self._registry)

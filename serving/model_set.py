@@ -1,0 +1,111 @@
+"""The four bundles that answer together, loaded and connected."""
+
+import logging
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from core.columns import Columns
+from core.errors import BundleError
+from core.files import content_hash
+from core.identity import check_fingerprint
+from models.bundle import load_arrays, read_config
+from models.decision import Decider
+from models.generator import CopyRequest, GeneratorBundle
+from models.generator.request import requests_of
+from models.pool import Pool
+from models.ranker import RankerBundle
+from models.recommender import RecommenderBundle
+from serving.api import Versions
+from serving.champions import Found
+from serving.world import World
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ModelSet:
+    """What answers; never changed once it serves.
+
+    Attributes:
+        recommender: finds items.
+        ranker: scores creatives.
+        pool: what may be shown.
+        generator: writes copy.
+        decider: the path from shopper to slate.
+        products: catalogue items as orders for copy.
+        versions: what the answers carry.
+        world: whose shoppers they are, and what time it is for them.
+    """
+
+    recommender: RecommenderBundle
+    ranker: RankerBundle
+    pool: Pool
+    generator: GeneratorBundle
+    decider: Decider
+    products: dict[str, CopyRequest]
+    versions: Versions
+    world: World
+    writing: threading.Lock = field(default_factory=threading.Lock)
+    """Generators and the encoder's network are used by one thread at a time."""
+
+    def learn(self, queries: Sequence[str]) -> None:
+        """Encode queries now, so that the next answer does not wait for the network.
+
+        Args:
+            queries: what shoppers searched for.
+        """
+        with self.writing:
+            self.recommender.encoder.features(queries)
+
+
+def load_models(bundles: Mapping[str, Found], path: Callable[[Found], Path], *, exploration: float, world: World) -> ModelSet:
+    """Load a set, and let its networks answer once so that no shopper waits for them.
+
+    Args:
+        bundles: by kind.
+        path: bundle → its folder.
+        exploration: the policy's floor.
+        world: whose shoppers they are.
+
+    Raises:
+        BundleError: a bundle is incomplete, or the pool fits none of the recommender's items.
+        IdentityError: a bundle was trained on users that were hashed with another key.
+        RegistryError: a bundle's files cannot be had.
+    """
+    folders = {kind: path(found) for kind, found in bundles.items()}
+    for kind, folder in folders.items():
+        held = read_config(folder, kind).get("user_key_fingerprint")
+        if held is not None:
+            check_fingerprint(str(held), world.key)
+    recommender = RecommenderBundle.load(folders["recommender"])
+    inside = folders["ranker"] / "recommender"
+    same = inside.exists() and content_hash(inside) == bundles["recommender"].bundle_hash
+    ranker = RankerBundle.load(folders["ranker"], vectorise=recommender.encoder.features if same else None)
+    ranker = ranker.reading(recommender) if same else ranker
+    pool = Pool.load(folders["pool"])
+    if not set(pool.item_row) & set(recommender.champion.item_ids):
+        raise BundleError("the champions do not fit: the pool holds none of the recommender's items. Promote both from one run.")
+    texts = pool.creatives[Columns.TEXT].astype(str)
+    first = ~texts.duplicated().to_numpy()
+    raw = load_arrays(folders["pool"] / "vectors.safetensors")["vectors"]
+    ranker.remember(texts[first].tolist(), ranker.recommender.encoder.centre(raw[first]))
+    recommender.encoder.features(["你好"])
+    versions = Versions(
+        policy=f"epsilon-greedy-{exploration:g}",
+        model=f"ranker-{bundles['ranker'].bundle_hash[:12]}",
+        retrieval=f"recommender-{bundles['recommender'].bundle_hash[:12]}/pool-{bundles['pool'].bundle_hash[:12]}",
+        bundles={kind: bundles[kind].bundle_hash for kind in sorted(bundles)},
+        registered={kind: bundles[kind].version for kind in sorted(bundles)},
+    )
+    return ModelSet(
+        recommender=recommender,
+        ranker=ranker,
+        pool=pool,
+        generator=GeneratorBundle.load(folders["generator"]),
+        decider=Decider(recommender, ranker, pool),
+        products=requests_of(pool.items),
+        versions=versions,
+        world=world,
+    )

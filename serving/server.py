@@ -1,0 +1,52 @@
+"""Starting the service: one process, one torch thread, JSON logs."""
+
+import logging
+import socket
+from pathlib import Path
+
+import uvicorn
+
+from core.environment import limit_threads
+from core.errors import ServiceError
+from serving.app import create_app
+from serving.logs import log_as_json
+from serving.settings import Settings
+
+_log = logging.getLogger(__name__)
+
+
+def serve(root: Path, *, host: str | None = None, port: int | None = None, bundles: Path | None = None) -> None:
+    """Serve until the process is told to stop.
+
+    Args:
+        root: the project's folder.
+        host: the address to bind; params.yaml's when None.
+        port: params.yaml's when None.
+        bundles: a folder of bundles to serve instead of the registry's champions.
+
+    Raises:
+        ServiceError: the port is in use, or the database cannot be opened.
+        ParamsError: params.yaml is wrong.
+    """
+    settings = Settings.of_project(root, bundles=bundles)
+    host, port = host or settings.params.host, port or settings.params.port
+    limit_threads(1)
+    log_as_json()
+    bound = _bind(host, port)
+    app = create_app(settings)
+    _log.info("serving on http://%s:%d, reference at /docs", host, port)
+    server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=10))
+    server.run(sockets=[bound])
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    bound = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        bound.bind((host, port))
+    except OSError as error:
+        bound.close()
+        raise ServiceError(
+            f"port {port} on {host} cannot be had ({error.strerror}): stop what uses it, or give another with --port."
+        ) from None
+    return bound

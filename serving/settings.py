@@ -1,0 +1,78 @@
+"""What the service is told at its start: parameters, and where its files are."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+from core.params import ServingParams, load_params
+from core.stage import PARAMS_FILE, path_of, read_graph
+
+DATABASE = Path("data") / "live" / "serving.sqlite"
+FETCHED = Path("data") / "cache" / "bundles"
+BODY_LIMIT = 256 * 1024
+"""Bytes of a request's body at the most."""
+
+
+@dataclass(frozen=True)
+class CleanData:
+    """The clean tables that online state starts from.
+
+    Attributes:
+        lineage: lineage.json; says whose key hashed the users and when the data end.
+        events: behaviour so far.
+        impressions: ads shown so far.
+        copies: texts of the ads.
+    """
+
+    lineage: Path
+    events: Path
+    impressions: Path
+    copies: Path
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that `create_app` needs.
+
+    Attributes:
+        root: the project's folder; the registry is found from here.
+        params: the section `serving` of params.yaml.
+        conversion_window: feedback later than this after its impression is refused.
+        data: the clean tables.
+        database: where events, decisions and feedback are kept.
+        fetched: where bundles from the registry are kept, by content.
+        bundles: a folder with the bundles recommender, generator, ranker and pool; None: the champions of the registry.
+    """
+
+    root: Path
+    params: ServingParams
+    conversion_window: timedelta
+    data: CleanData
+    database: Path
+    fetched: Path
+    bundles: Path | None = None
+
+    @classmethod
+    def of_project(cls, root: Path, *, bundles: Path | None = None) -> "Settings":
+        """The settings of a project: its params.yaml and the paths of its dvc.yaml.
+
+        Args:
+            root: the project's folder.
+            bundles: see the attributes.
+
+        Raises:
+            ParamsError: params.yaml is wrong.
+            StageError: dvc.yaml lists no such file.
+        """
+        params = load_params(root / PARAMS_FILE)
+        graph = read_graph(root / "dvc.yaml")
+        names = ("lineage", "events", "impressions", "copies")
+        return cls(
+            root=root,
+            params=params.serving,
+            conversion_window=timedelta(days=params.prepare.conversion_window_days),
+            data=CleanData(**{name: root / path_of(name, graph) for name in names}),
+            database=root / DATABASE,
+            fetched=root / FETCHED,
+            bundles=bundles,
+        )

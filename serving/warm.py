@@ -1,0 +1,71 @@
+"""Online state begins with what is known already: the clean tables, read into the database once a data version."""
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from core.columns import Columns as C
+from serving.database import PAST, Database
+from serving.settings import CleanData
+
+_log = logging.getLogger(__name__)
+
+_VERSION = "data_version"
+_BATCH = 5_000
+_COLUMNS = {
+    "past_events": (C.EVENT, C.USER, C.ITEM, C.EVENT_TYPE, C.QUERY, C.TIMESTAMP),
+    "past_impressions": (C.REQUEST, C.POSITION, C.USER, C.TIMESTAMP, C.ITEM, C.CREATIVE, C.CHANNEL, C.CLICK),
+}
+
+
+def warm_start(database: Database, data: CleanData, data_version: str) -> bool:
+    """Read the clean tables into the database, unless this version of them is there already.
+
+    The rows go into new tables in short transactions, between which requests are answered, and one last transaction puts the new
+    tables in the place of the old ones. A killed start leaves what was there before.
+
+    Args:
+        database: the service's.
+        data: the clean tables.
+        data_version: from lineage.json.
+
+    Returns:
+        Whether anything was read.
+    """
+    if database.meta(_VERSION) == data_version:
+        return False
+    sources = {"past_events": data.events, "past_impressions": data.impressions}
+    for table, columns in _COLUMNS.items():
+        with database.transaction() as connection:
+            connection.execute(f"DROP TABLE IF EXISTS new_{table}")
+            connection.execute(f"CREATE TABLE new_{table} ({PAST[table]}) WITHOUT ROWID")
+            connection.execute(f"CREATE INDEX {table}_{data_version[:16]} ON new_{table} (user_id, timestamp)")
+        named = f"INSERT INTO new_{table} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"
+        for rows in _rows(sources[table], columns):
+            with database.transaction() as connection:
+                connection.executemany(named, rows)
+    for rows in _rows(data.copies, (C.COPY, C.TEXT)):
+        with database.transaction() as connection:
+            connection.executemany("INSERT OR REPLACE INTO texts VALUES (?, ?)", rows)
+    with database.transaction() as connection:
+        for table in _COLUMNS:
+            connection.execute(f"DROP TABLE {table}")
+            connection.execute(f"ALTER TABLE new_{table} RENAME TO {table}")
+        connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (_VERSION, data_version))
+    counts = {table: database.read(f"SELECT COUNT(*) FROM {table}")[0][0] for table in _COLUMNS}
+    _log.info("online state starts from data version %s", data_version[:12], extra={"rows": counts})
+    return True
+
+
+def _rows(path: Path, columns: tuple[str, ...]) -> Iterator[list[tuple[Any, ...]]]:
+    """Batches of rows in the order of ``columns``; times as microseconds since 1970 UTC."""
+    with pq.ParquetFile(path) as file:
+        for batch in file.iter_batches(batch_size=_BATCH, columns=list(columns)):
+            held = {
+                name: batch.column(name).cast("int64").to_pylist() if name == C.TIMESTAMP else batch.column(name).to_pylist()
+                for name in columns
+            }
+            yield list(zip(*(held[name] for name in columns), strict=True))
