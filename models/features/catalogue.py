@@ -9,14 +9,17 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from core.columns import Columns
-from models.text import attributes_of, item_texts
+from models.text import attributes_of
 
 Vectorise = Callable[[Sequence[str]], NDArray[np.float32]]
 """Texts → ``(n, d)`` centred unit vectors: `TextEncoder.features`, or the same from stored raw vectors."""
 
 LOOKALIKES = 20
 """Nearest items by content that share an item's interest."""
+GROUPS = ("category", "brand", "attribute", "attribute value")
+"""What items can have in common."""
 _SHARPNESS = 4
+_LEAST = 1e-4
 _CHUNK = 2048
 
 
@@ -33,9 +36,12 @@ class Catalogue:
         category: ``(items,)`` code of each.
         vectors: ``(items, p)`` unit vectors in the projected text space.
         price: ``(items,)`` log price relative to the category, in its standard deviations; NaN when unknown.
-        groups: by name, a sparse ``(items, g)`` membership matrix whose rows have unit length: category, brand, key,
-            value, lookalike, item.
-        value_names: ``key=value`` of each column of the group "value".
+        labels: sparse ``(items, labels)``: categories, brands, attribute keys and attribute values side by side; the part of each
+            of `GROUPS` has rows of unit length.
+        bounds: ``(len(GROUPS) + 1,)`` where each group's labels start in ``labels``.
+        agreement: ``(len(GROUPS),)`` how much two items agree on average.
+        value_names: ``key=value`` of each label of the last group.
+        lookalikes: sparse ``(items, items)``, see `lookalikes`.
     """
 
     item_ids: tuple[str, ...]
@@ -46,9 +52,12 @@ class Catalogue:
     category: NDArray[np.int64]
     vectors: NDArray[np.float32]
     price: NDArray[np.float32]
-    groups: dict[str, sp.csr_matrix]
+    labels: sp.csr_matrix
+    bounds: NDArray[np.int64]
+    agreement: NDArray[np.float32]
     value_names: tuple[str, ...]
-    _rows: pd.Index
+    lookalikes: sp.csr_matrix
+    _rows: dict[str, int]
 
     def __len__(self) -> int:
         return len(self.item_ids)
@@ -67,17 +76,30 @@ class Catalogue:
         pairs = tuple(tuple(attributes_of(value)) for value in items[Columns.ATTRIBUTES])
         names = tuple(sorted(set(categories)))
         category = np.searchsorted(np.array(names, dtype=object), np.array(categories, dtype=object)).astype(np.int64)
-        by_value, value_names = _membership([[f"{key}={value}" for key, value in held] for held in pairs], weigh_rare=True)
-        groups = {
-            "category": _membership([[name] for name in categories])[0],
-            "brand": _membership([[brand] if brand else [] for brand in brands])[0],
-            "key": _membership([[key for key, _ in held] for held in pairs], weigh_rare=True)[0],
-            "value": by_value,
-            "lookalike": lookalikes(vectors),
-            "item": sp.identity(len(ids), dtype=np.float32, format="csr"),
-        }
+        parts = [
+            _membership([[name] for name in categories]),
+            _membership([[brand] if brand else [] for brand in brands]),
+            _membership([[key for key, _ in held] for held in pairs], weigh_rare=True),
+            _membership([[f"{key}={value}" for key, value in held] for held in pairs], weigh_rare=True),
+        ]
+        means = [np.asarray(part.mean(axis=0)).ravel() for part, _ in parts]
         price = price_levels(items[Columns.PRICE], category)
-        return cls(ids, brands, categories, pairs, names, category, vectors, price, groups, value_names, pd.Index(ids, dtype=object))
+        return cls(
+            item_ids=ids,
+            brands=brands,
+            categories=categories,
+            attributes=pairs,
+            category_names=names,
+            category=category,
+            vectors=vectors,
+            price=price,
+            labels=sp.csr_matrix(sp.hstack([part for part, _ in parts])),
+            bounds=np.cumsum([0, *[len(held) for _, held in parts]]).astype(np.int64),
+            agreement=np.array([max(float(mean @ mean), _LEAST) for mean in means], dtype=np.float32),
+            value_names=parts[-1][1],
+            lookalikes=lookalikes(vectors),
+            _rows={item: row for row, item in enumerate(ids)},
+        )
 
     def rows_of(self, item_ids: Sequence[str] | NDArray[np.object_]) -> NDArray[np.int64]:
         """Rows of items.
@@ -88,7 +110,7 @@ class Catalogue:
         Returns:
             ``(n,)`` rows; −1 for an id that is not in the catalogue.
         """
-        return np.asarray(self._rows.get_indexer(pd.Index(np.asarray(item_ids, dtype=object))), dtype=np.int64)
+        return np.fromiter((self._rows.get(item, -1) for item in item_ids), np.int64, len(item_ids))
 
 
 def projection(vectors: NDArray[np.float32], size: int) -> NDArray[np.float32]:
@@ -118,20 +140,6 @@ def unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     """
     norms = np.linalg.norm(vectors, axis=-1, keepdims=True)
     return np.asarray(vectors / np.where(norms > 0, norms, 1), dtype=np.float32)
-
-
-def project_items(items: pd.DataFrame, vectorise: Vectorise, basis: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The items' texts as unit vectors in the projected space.
-
-    Args:
-        items: the items table.
-        vectorise: see `Vectorise`.
-        basis: ``(d, p)``.
-
-    Returns:
-        ``(items, p)``.
-    """
-    return unit(vectorise(item_texts(items)) @ basis)
 
 
 def price_levels(prices: pd.Series, category: NDArray[np.int64]) -> NDArray[np.float32]:

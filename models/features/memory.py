@@ -50,12 +50,26 @@ class TextVectors:
             texts: distinct, not empty.
             vectors: ``(n, d)`` centred, as `TextEncoder.features` gives them.
         """
+        self.remember_projected(texts, unit(vectors @ self._basis))
+
+    def remember_projected(self, texts: Sequence[str], vectors: NDArray[np.float32]) -> None:
+        """Take over what `held` gave.
+
+        Args:
+            texts: distinct, not empty.
+            vectors: ``(n, p)`` unit length.
+        """
         if len(self._rows) + len(texts) > MAX_REMEMBERED:
             self._rows, self._table = {}, self._table[:0]
         new = [place for place, text in enumerate(texts) if text and text not in self._rows]
         start = len(self._table)
-        self._table = np.concatenate([self._table, unit(vectors[new] @ self._basis)])
+        self._table = np.concatenate([self._table, vectors[new]])
         self._rows.update({texts[place]: start + row for row, place in enumerate(new)})
+
+    def held(self) -> tuple[list[str], NDArray[np.float32]]:
+        """Every text that is held, sorted, and its vector ``(n, p)``."""
+        texts = sorted(self._rows)
+        return texts, self._table[[self._rows[text] for text in texts]]
 
 
 class Creatives:
@@ -87,7 +101,7 @@ class Creatives:
         Args:
             keys: (text, item row or −1, channel).
         """
-        missing = sorted(set(keys) - self._rows.keys())
+        missing = sorted({key for key in keys if key not in self._rows})
         if not missing:
             return
         if len(self._rows) + len(missing) > MAX_REMEMBERED:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from core.vocabulary import EventType
 from models.features.batch import Requests
-from models.features.catalogue import Catalogue
+from models.features.catalogue import GROUPS, LOOKALIKES, Catalogue
 
 PRIOR_EVENTS = 1.0
 DAY = 86_400_000_000.0
@@ -35,7 +35,6 @@ WEIGHTINGS: tuple[tuple[str, float, dict[str, float]], ...] = (
 )
 """Name, half-life in days, and weight by source of each way to add a history up."""
 EVER = 4
-GROUPS = ("category", "brand", "key", "value")
 QUERY_HALF_LIVES = (("1 day", 1.0), ("8 days", 8.0))
 
 
@@ -67,7 +66,7 @@ def events_of(requests: Requests, catalogue: Catalogue) -> Events:
     """
     sizes = np.array([len(history) for history in requests.histories], dtype=np.int64)
     request = np.repeat(np.arange(len(requests)), sizes)
-    item = catalogue.rows_of(np.array([item for history in requests.histories for item in history.item_ids], dtype=object))
+    item = catalogue.rows_of([item for history in requests.histories for item in history.item_ids])
     kinds = np.array([kind for history in requests.histories for kind in history.event_types], dtype="U16")
     times = np.concatenate([np.zeros(0, np.int64), *[history.timestamps for history in requests.histories]])
     kept = item >= 0
@@ -102,13 +101,14 @@ def affinities(events: Events, catalogue: Catalogue, request: NDArray[np.int64],
     ways, r = events.totals.shape
     rows = np.arange(ways)[:, None] * r + request  # (ways, n)
     totals = events.totals[:, request]
+    shared = agreements(sp.csr_matrix(events.matrix @ catalogue.labels), rows, catalogue, item)  # (groups, ways, n)
+    columns = np.broadcast_to(item, rows.shape)
+    kin = sp.csr_matrix(events.matrix @ catalogue.lookalikes)
+    alone = 1 / max(len(catalogue), 1)
+    kinds = [(name, shared[row], float(catalogue.agreement[row])) for row, name in enumerate(GROUPS)]
+    kinds += [("lookalike", lookup(kin, rows, columns), LOOKALIKES * alone), ("item", lookup(events.matrix, rows, columns), alone)]
     found: dict[str, NDArray[np.float32]] = {}
-    for name in (*GROUPS, "lookalike", "item"):
-        group = catalogue.groups[name]
-        profile = sp.csr_matrix(events.matrix @ group)
-        mean = np.asarray(group.mean(axis=0)).ravel()
-        base = max(float(mean @ mean), 1e-4) if name in GROUPS else max(float(mean.mean()), 1e-4)
-        affinity = agreement(profile, rows, group, item) if name in GROUPS else lookup(profile, rows, np.broadcast_to(item, rows.shape))
+    for name, affinity, base in kinds:
         lift = np.log((affinity + PRIOR_EVENTS * base) / ((totals + PRIOR_EVENTS) * base))
         found.update({f"{name}: {way[0]}": lift[row] for row, way in enumerate(WEIGHTINGS)})
     profile = (events.matrix @ catalogue.vectors).reshape(ways, r, -1) / (events.totals + PRIOR_EVENTS)[:, :, None]
@@ -117,25 +117,58 @@ def affinities(events: Events, catalogue: Catalogue, request: NDArray[np.int64],
     return found
 
 
-def agreement(profile: sp.csr_matrix, rows: NDArray[np.int64], group: sp.csr_matrix, item: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Σ over an item's labels of profile[row, label] · membership[item, label].
+def agreements(profile: sp.csr_matrix, rows: NDArray[np.int64], catalogue: Catalogue, item: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Σ over an item's labels of profile[row, label] · labels[item, label], apart for each of `GROUPS`.
 
     Args:
         profile: sparse ``(m, labels)``.
         rows: ``(ways, n)`` rows of it.
-        group: sparse ``(items, labels)``.
+        catalogue: the items.
         item: ``(n,)``.
 
     Returns:
-        ``(ways, n)``.
+        ``(groups, ways, n)``.
     """
+    place, label, weight = entries(catalogue.labels, item)
     ways, n = rows.shape
-    sizes = np.diff(group.indptr)[item]
-    place = np.repeat(np.arange(n), sizes)  # (entries,)
-    offset = np.arange(sizes.sum()) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-    entry = group.indptr[item][place] + offset
-    values = lookup(profile, rows[:, place], np.broadcast_to(group.indices[entry], (ways, len(entry)))) * group.data[entry]
-    return np.stack([np.bincount(place, weights=row, minlength=n) for row in values]).astype(np.float32)
+    values = lookup(profile, rows[:, place], np.broadcast_to(label, (ways, len(label)))) * weight
+    group = np.searchsorted(catalogue.bounds, label, side="right") - 1
+    summed = [np.bincount(group * n + place, weights=row, minlength=len(GROUPS) * n) for row in values]
+    return np.stack(summed).reshape(ways, len(GROUPS), n).transpose(1, 0, 2).astype(np.float32)
+
+
+def named_sum(profile: sp.csr_matrix, request: NDArray[np.int64], named: sp.csr_matrix, creative: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Σ over the attribute values that a copy names of profile[request, value].
+
+    Args:
+        profile: sparse ``(requests, values)``.
+        request: ``(n,)``.
+        named: sparse ``(creatives, values)``.
+        creative: ``(n,)``.
+
+    Returns:
+        ``(n,)``.
+    """
+    place, value, weight = entries(named, creative)
+    held = lookup(profile, request[place], value) * weight
+    return np.bincount(place, weights=held, minlength=len(request)).astype(np.float32)
+
+
+def entries(matrix: sp.csr_matrix, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
+    """The stored entries of some rows of a sparse matrix.
+
+    Args:
+        matrix: sparse.
+        rows: ``(n,)``.
+
+    Returns:
+        Place in ``rows``, column and value of each entry, ``(entries,)``.
+    """
+    sizes = np.diff(matrix.indptr)[rows]
+    place = np.repeat(np.arange(len(rows)), sizes)
+    offset = np.arange(len(place)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    at = matrix.indptr[rows][place] + offset
+    return place, matrix.indices[at].astype(np.int64), matrix.data[at]
 
 
 def lookup(matrix: sp.csr_matrix, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> NDArray[np.float32]:

@@ -57,7 +57,7 @@ class Trends:
             place = np.maximum(when - first, 0) * len(catalogue) + rows
             return np.bincount(place, weights=values, minlength=size * len(catalogue)).reshape(size, len(catalogue)).astype(np.float64)
 
-        onto = catalogue.groups["category"]
+        onto = catalogue.labels[:, : catalogue.bounds[1]]
         events_by_day, shown, clicked = (
             by_day(event_rows, event_days),
             by_day(shown_rows, shown_days),

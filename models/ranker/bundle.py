@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.bundle import copy_bundle, read_config, writing_bundle
-from models.features import Candidates, FeatureSpace, Fitted, Requests, Responses
+from models.features import Candidates, FeatureSpace, Requests, Responses
 from models.features.catalogue import Vectorise
 from models.history import History
 from models.ranker.scorers import Prediction, TrainedScorers
@@ -214,7 +214,7 @@ class RankerBundle:
         recommender = RecommenderBundle.load(path / "recommender")
         if not config["trained"]:
             return cls(recommender, reason=config["reason"])
-        space = FeatureSpace(Fitted.load(path / "features.safetensors"), recommender, vectorise or recommender.encoder.features)
+        space = FeatureSpace.load(path, recommender, vectorise or recommender.encoder.features)
         return cls(recommender, scorers=TrainedScorers.load(path / "scorers.safetensors", config), space=space)
 
     def save(self, path: Path, *, recommender: Path) -> None:
@@ -228,5 +228,5 @@ class RankerBundle:
         with writing_bundle(path, KIND, config) as draft:
             copy_bundle(recommender, draft / "recommender")
             if self._scorers is not None and self._space is not None:
-                self._space.fitted.save(draft / "features.safetensors")
+                self._space.save(draft)
                 self._scorers.save(draft / "scorers.safetensors")
