@@ -11,6 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse
 from starlette.exceptions import HTTPException
 
+from core.errors import AdloomError
 from serving.api import (
     AdsAnswer,
     AdsRequest,
@@ -170,6 +171,15 @@ def _add_error_handlers(app: FastAPI, metrics: Metrics) -> None:
         answer = told(request, error.status_code, "http", str(error.detail))
         answer.headers.update(error.headers or {})
         return answer
+
+    @app.exception_handler(AdloomError)
+    async def unable(request: Request, error: AdloomError) -> JSONResponse:
+        _log.error("%s: %s", type(error).__name__, error)
+        return told(request, 503, "unable", str(error))
+
+    @app.exception_handler(Exception)
+    async def broken(request: Request, error: Exception) -> JSONResponse:
+        return told(request, 500, "broken", "an error of the service's own; its log has the trace under this request_id")
 
     @app.exception_handler(sqlite3.Error)
     async def not_stored(request: Request, error: sqlite3.Error) -> JSONResponse:

@@ -161,6 +161,8 @@ class Champions(Generic[Models]):
             if wanted == self._refused:
                 return False
             models = self._load(wanted, self._source.path)
+            if self._source.current() != wanted:  # champions move one after another: take them when they have settled
+                return False
         except AdloomError as problem:
             self._note(str(problem))
             return False

@@ -4,6 +4,7 @@ import json
 import logging
 import time
 import uuid
+from contextlib import suppress
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -52,19 +53,23 @@ class Around:
 
         async def marked(message: Message) -> None:
             nonlocal status, answered
+            if size > self._body_limit and not answered:
+                return  # what the application makes of a body that was cut off is not told
+            await told(message)
+
+        async def told(message: Message) -> None:
+            nonlocal status, answered
             if message["type"] == "http.response.start":
                 status, answered = message["status"], True
                 message["headers"] = [*message.get("headers", []), (b"x-request-id", made.encode())]
             await send(message)
 
         try:
-            if _declared(scope) > self._body_limit:
-                raise TooLargeError
-            await self._app(scope, counted, marked)
-        except TooLargeError:
-            if answered:
-                raise
-            await _refuse(marked, self._body_limit, made)
+            if _declared(scope) <= self._body_limit:
+                with suppress(TooLargeError):
+                    await self._app(scope, counted, marked)
+            if not answered:
+                await _refuse(told, self._body_limit, made)
         finally:
             seconds = time.perf_counter() - started
             route = getattr(scope.get("route"), "path", UNKNOWN)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from core.columns import Columns
-from core.errors import BundleError
+from core.errors import BundleError, EncoderError
 from core.files import content_hash
 from core.identity import check_fingerprint
 from models.bundle import load_arrays, read_config
@@ -56,8 +56,11 @@ class ModelSet:
         Args:
             queries: what shoppers searched for.
         """
-        with self.writing:
-            self.recommender.encoder.features(queries)
+        try:
+            with self.writing:
+                self.recommender.encoder.features(queries)
+        except EncoderError as error:  # the events are stored and acknowledged all the same
+            _log.warning("queries are not encoded ahead: %s", error)
 
 
 def load_models(bundles: Mapping[str, Found], path: Callable[[Found], Path], *, exploration: float, world: World) -> ModelSet:

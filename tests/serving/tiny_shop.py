@@ -20,7 +20,7 @@ from models.generator.bundle import GeneratorBundle, make_reviewer
 from models.generator.facts import fit_facts
 from models.generator.request import requests_of
 from models.generator.template import TemplateGenerator
-from models.generator.vocabulary import build_vocabulary
+from models.generator.vocabulary import SPECIALS, Vocabulary
 from models.ranker import RankerBundle
 from models.recommender import RecommenderBundle
 from models.recommender.audiences import make_audiences
@@ -30,7 +30,7 @@ from serving.settings import CleanData, Settings
 
 DIM = 8
 CATEGORIES = ("运动", "手机", "食品")
-QUERIES = ("马拉松", "手机壳", "你好")
+QUERIES = ("马拉松", "马拉松 鞋", "手机壳", "你好")
 DATA_END = datetime(2026, 11, 1, 23, 0, tzinfo=UTC)
 WALL = int(datetime(2031, 5, 4, 12, 0, tzinfo=UTC).timestamp() * 1_000_000)
 """A wall clock that has nothing to do with the data's time."""
@@ -132,7 +132,7 @@ def write_pool(folder: Path, *, budget: int | None = 50 * MICROS) -> None:
 
 def write_generator(folder: Path) -> None:
     products = list(requests_of(items()).values())
-    vocabulary = build_vocabulary([[product.title] for product in products], [], 600)
+    vocabulary = Vocabulary(SPECIALS)
     reviewer = make_reviewer(fit_facts(products, [], vocabulary), [], vocabulary, [], {}, 20)
     GeneratorBundle({"template": TemplateGenerator()}, "template", reviewer, (), {}).save(folder)
 
