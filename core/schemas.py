@@ -81,7 +81,7 @@ def check_clean(name: str, frame: pd.DataFrame) -> None:
         SchemaError: a column is missing, in excess or of another type, or a value breaks its check; all faults in one message.
     """
     try:
-        CLEAN[name].validate(frame, lazy=True)
+        CLEAN[name].validate(frame.reset_index(drop=True), lazy=True)
     except pa.errors.SchemaErrors as error:
         cases = error.failure_cases.drop_duplicates(["column", "check"])
         lines = [f"  {case['column']}: {case['check']} (first: {case['failure_case']!r})" for case in cases.to_dict("records")]

@@ -1,8 +1,10 @@
 """Columns as a source has them → columns of the contract, vectorised; what cannot be read is marked with its reason."""
 
 import json
+import unicodedata
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from datetime import date
 from typing import Any
 
 import numpy as np
@@ -80,12 +82,21 @@ def plain_text(raw: pd.Series, *, free: bool) -> tuple[pd.Series, Mask]:
     """
     text, bad = _as_text(raw)
     array = pyarrow.array(text, type=pyarrow.large_string(), from_pandas=True)
-    array = pc.utf8_normalize(array, form="NFC")
+    array = _composed(array)
     if free:
         array = pc.replace_substring_regex(array, pattern=_SPACES, replacement=" ")
     array = pc.utf8_trim(pc.utf8_trim_whitespace(array), characters=" \ufeff\u200b")
     array = pc.if_else(pc.equal(pc.utf8_length(array), 0), None, array)
     return pd.Series(array.to_pandas(), dtype="str"), bad
+
+
+def _composed(array: pyarrow.Array) -> pyarrow.Array:
+    """Unicode NFC. Text in ASCII is so already; Arrow's own utf8_normalize leaves "e" + U+0301 in two pieces."""
+    odd = pc.fill_null(pc.invert(pc.string_is_ascii(array)), False)
+    if not pc.any(odd).as_py():
+        return array
+    composed = [unicodedata.normalize("NFC", text) for text in array.filter(odd).to_pylist()]
+    return pc.replace_with_mask(array, odd, pyarrow.array(composed, type=array.type))
 
 
 def _as_text(raw: pd.Series) -> tuple[pd.Series, Mask]:
@@ -185,16 +196,21 @@ def _time(raw: pd.Series, spec: ColumnSpec) -> tuple[pd.Series, Faults]:
     if pd.api.types.is_datetime64_any_dtype(raw.dtype):
         known, values = raw.notna(), pd.to_datetime(raw, utc=True)
     else:
-        text, bad = (
-            _as_text(raw)
-            if not pd.api.types.is_numeric_dtype(raw.dtype)
-            else (pd.Series(None, index=raw.index, dtype="str"), np.ones(len(raw), dtype=bool))
-        )
+        text, bad = _as_text(raw if raw.dtype != object else _moments_as_text(raw))
+        if pd.api.types.is_numeric_dtype(raw.dtype):
+            bad = raw.notna().to_numpy(dtype=bool)  # a number without a unit is no time
+            text = text.where(~bad)
         text = text.str.strip()
         known = (text.notna() & (text != "")) | (pd.Series(bad) & raw.notna())
         values = pd.to_datetime(text, errors="coerce", utc=True, format="ISO8601")
     values = values.where((values >= _TIME_LIMITS[0]) & (values < _TIME_LIMITS[1])).dt.as_unit("us")
     return values, {"unparsable time": (known & values.isna()).to_numpy(dtype=bool)}
+
+
+def _moments_as_text(raw: pd.Series) -> pd.Series:
+    """Times and days among other things as text."""
+    cells = [None if value is pd.NaT else value.isoformat() if isinstance(value, date) else value for value in raw]
+    return pd.Series(cells, index=raw.index, dtype="object")
 
 
 def _listed(raw: pd.Series, read: Callable[[object], list[Any] | None], *, empty: bool) -> tuple[pd.Series, Faults]:

@@ -258,9 +258,11 @@ def _records(rows: Rows, places: npt.NDArray[np.intp]) -> list[str]:
     found = rows.raw.iloc[places].reset_index(drop=True).copy()
     if Columns.USER in rows.columns and Columns.USER in found:
         found[Columns.USER] = rows.columns[Columns.USER].iloc[places].reset_index(drop=True)
-    for column in found.select_dtypes("float"):
-        if np.isinf(found[column]).any():  # JSON has no infinity
-            found[column] = found[column].astype("object").where(np.isfinite(found[column]), found[column].astype("str"))
+    for column in [name for name in found if found[name].dtype == object or pd.api.types.is_float_dtype(found[name].dtype)]:
+        # JSON has no infinity
+        infinite = [isinstance(value, float) and np.isinf(value) for value in found[column]]
+        if any(infinite):
+            found[column] = found[column].astype("object").mask(np.array(infinite), found[column].astype("str"))
     if found.empty:
         return []
     text = found.to_json(orient="records", lines=True, force_ascii=False, date_format="iso", date_unit="us")

@@ -37,7 +37,7 @@ class Split:
 def split_by_time(tables: Sequence[pd.Series], validation_share: float, test_share: float) -> Split:
     """Choose the times so that the mean share over tables is as asked.
 
-    Every table with rows weighs the same, however many rows it has; rows of one moment stay together.
+    Every table with rows weighs the same, however many rows it has; rows of one moment stay together, and no part is left empty.
 
     Args:
         tables: timestamps of each table, UTC; empty ones do not count.
@@ -48,7 +48,7 @@ def split_by_time(tables: Sequence[pd.Series], validation_share: float, test_sha
         The split; `NO_TIME` in all places when no table has rows.
 
     Raises:
-        SchemaError: the rows lie at too few moments to be split.
+        SchemaError: the rows lie at fewer than three moments.
     """
     filled = [times.to_numpy(dtype="datetime64[us]").astype("int64") for times in tables if len(times)]
     if not filled:
@@ -59,18 +59,15 @@ def split_by_time(tables: Sequence[pd.Series], validation_share: float, test_sha
     weights = np.concatenate([np.full(len(part), 1 / (len(part) * len(filled))) for part in filled])[order]
     before = np.cumsum(weights) - weights  # share strictly before each row
     moments, first = np.unique(times, return_index=True)
-    ends = [_nearest(moments, before[first], 1 - validation_share - test_share), _nearest(moments, before[first], 1 - test_share)]
-    if ends[0] <= moments[0] or ends[1] <= ends[0]:
+    if len(moments) < 3:
         raise SchemaError(
             f"events and impressions lie at {len(moments)} distinct times from {_stamp(moments[0])} to {_stamp(moments[-1])}: "
             f"too few for a training, a validation ({validation_share:g}) and a test part ({test_share:g}). Give finer times, or more data."
         )
-    return Split(_stamp(ends[0]), _stamp(ends[1]), _stamp(int(moments[-1]) + 1))
-
-
-def _nearest(moments: np.ndarray, shares: np.ndarray, share: float) -> int:
-    """The moment with the share before it that lies nearest to the one asked for."""
-    return int(moments[np.argmin(np.abs(shares - share))])
+    shares = before[first]
+    train = 1 + int(np.argmin(np.abs(shares[1:-1] - (1 - validation_share - test_share))))
+    validation = train + 1 + int(np.argmin(np.abs(shares[train + 1 :] - (1 - test_share))))
+    return Split(_stamp(moments[train]), _stamp(moments[validation]), _stamp(int(moments[-1]) + 1))
 
 
 def _stamp(micros: int | np.int64) -> pd.Timestamp:

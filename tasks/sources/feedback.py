@@ -50,7 +50,7 @@ def read_feedback(folder: Path) -> Segments:
     mark = folder / WATERMARK
     if not mark.is_file():
         raise SourceError(
-            f"{folder}: {counted} segments, but no {WATERMARK} that says whose key hashed their users. Restore it, or move the segments away."
+            f"{folder}: {counted} segments, but no {WATERMARK} that says whose key hashed them. Restore it, or move the segments away."
         )
     said = read_json(mark)
     absent = [key for key in ("until", "user_key_fingerprint") if not isinstance(said.get(key), str)]

@@ -58,10 +58,12 @@ def _of_objects(values: pd.Series, column: ColumnSpec) -> tuple[pd.Series, pyarr
     if column.kind == "pairs" and all(_is_pairs(value) for value in values):
         return values, column.arrow
     inferred = pd.api.types.infer_dtype(values, skipna=True)
-    if inferred in ("integer", "boolean"):
-        return values.astype("Int64" if inferred == "integer" else "boolean"), pyarrow.int64() if inferred == "integer" else pyarrow.bool_()
+    if inferred == "boolean":
+        return values.astype("boolean"), pyarrow.bool_()
+    if inferred == "integer" and max(abs(int(value)) for value in values.dropna()) < 2**63:
+        return values.astype("Int64"), pyarrow.int64()
     if inferred in ("floating", "mixed-integer-float") and column.kind not in ("id", "text", "word"):
-        return values.astype("float64"), pyarrow.float64()
+        return values.where(values.notna(), np.nan).astype("float64"), pyarrow.float64()
     return pd.Series([_as_text(value) for value in values], dtype="str"), pyarrow.string()
 
 
@@ -83,5 +85,6 @@ def _as_text(value: object) -> str | None:
         return value
     if isinstance(value, (list, dict)):
         return json.dumps(value, ensure_ascii=False, default=str)
-    missing = value is pd.NA or value is pd.NaT or (isinstance(value, float) and np.isnan(value))
-    return None if missing else str(value)
+    if value is pd.NA or value is pd.NaT or (isinstance(value, float) and np.isnan(value)):
+        return None
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
