@@ -1,0 +1,168 @@
+"""The generator bundle: every generator, the one that was chosen, and the reviewer, in one folder."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from core.vocabulary import Origin
+from models.bundle import read_config, writing_bundle
+from models.generator.compliance import Compliance
+from models.generator.facts import Facts
+from models.generator.gan import GanGenerator
+from models.generator.gpt import GptGenerator
+from models.generator.interface import CopyGenerator
+from models.generator.latent import LatentTextModel
+from models.generator.ngram import NgramModel, fit_ngram, symbols
+from models.generator.quality import FLUENCY_ORDER, Review, Reviewer
+from models.generator.request import CopyRequest
+from models.generator.retrieval import RetrievalGenerator
+from models.generator.slots import slots_of
+from models.generator.spans import SpanIndex
+from models.generator.template import TemplateGenerator
+from models.generator.training_copies import Copy, load_copies, save_copies
+from models.generator.vae import VaeGenerator
+from models.generator.vocabulary import Vocabulary
+
+KIND = "generator"
+DEFAULT_COPIED_SPAN = 20
+BASELINES = (Origin.TEMPLATE, Origin.RETRIEVAL, Origin.NGRAM)
+
+
+def make_reviewer(
+    facts: Facts,
+    copies: Sequence[Copy],
+    vocabulary: Vocabulary,
+    levels: Sequence[float],
+    targets: Mapping[tuple[str, str], float],
+    max_copied_span: int,
+) -> Reviewer:
+    """A reviewer over training copies.
+
+    Args:
+        facts: what the catalogue bears out.
+        copies: training copies; none is fine.
+        vocabulary: cuts texts into words.
+        levels: mean log-probabilities of held-out human copies; empty: to be measured, or no copies.
+        targets: facts that human copy states, by scene and channel.
+        max_copied_span: a longer span shared with training copy refuses a text.
+    """
+    language = NgramModel(FLUENCY_ORDER, [symbols(copy.pieces, slots_of(copy.request), vocabulary) for copy in copies])
+    spans = SpanIndex([*(copy.text for copy in copies), *(copy.source_text for copy in copies)])
+    return Reviewer(facts, Compliance.load(), spans, vocabulary, language, tuple(sorted(levels)), dict(targets), max_copied_span)
+
+
+@dataclass(frozen=True)
+class GeneratorBundle:
+    """What `train_generator` hands on.
+
+    Attributes:
+        generators: by origin; the template always, the others when the source has copies.
+        chosen: the origin that scored best in validation.
+        reviewer: judges candidates.
+        copies: training copies.
+        config: what config.json holds: scores, counts, reasons.
+    """
+
+    generators: dict[str, CopyGenerator]
+    chosen: str
+    reviewer: Reviewer
+    copies: tuple[Copy, ...]
+    config: dict[str, Any]
+
+    def write(self, requests: Sequence[CopyRequest], n: int, rng: np.random.Generator, kind: str | None = None) -> list[list[str]]:
+        """Write n candidates a request; they are not reviewed yet (see `review`).
+
+        Args:
+            requests: the orders.
+            n: candidates a request, at least 1.
+            rng: the stream that sampling draws from.
+            kind: an origin; None for the chosen generator.
+
+        Returns:
+            At most n texts a request, in order.
+
+        Raises:
+            ValueError: no such generator in this bundle, or n below 1.
+        """
+        name = kind or self.chosen
+        if name not in self.generators:
+            raise ValueError(f"no generator {name!r} in this bundle; it has {', '.join(self.generators)}")
+        if n < 1:
+            raise ValueError(f"n is {n}; at least one candidate is needed")
+        return self.generators[name].write(requests, n, rng)
+
+    def review(self, request: CopyRequest, text: str) -> Review:
+        """Judge one candidate: length, form, compliance, facts, copying, quality.
+
+        Args:
+            request: what it was written for.
+            text: the candidate.
+        """
+        return self.reviewer.review(text, request)
+
+    def limited_to(self, max_copied_span: int) -> "GeneratorBundle":
+        """The same bundle with another limit on spans shared with training copy.
+
+        Args:
+            max_copied_span: characters, at least 2.
+        """
+        return replace(self, reviewer=replace(self.reviewer, max_copied_span=max_copied_span))
+
+    def save(self, path: Path) -> None:
+        """Write the bundle, whole or not at all.
+
+        Args:
+            path: the folder.
+        """
+        reviewer = self.reviewer
+        config = {
+            **self.config,
+            "chosen": self.chosen,
+            "generators": list(self.generators),
+            "tokens": list(reviewer.vocabulary.tokens),
+            "levels": list(reviewer.levels),
+            "targets": [[scene, channel, goal] for (scene, channel), goal in sorted(reviewer.targets.items())],
+            "max_copied_span": reviewer.max_copied_span,
+        }
+        with writing_bundle(path, KIND, config) as draft:
+            save_copies(self.copies, draft / "copies.parquet")
+            reviewer.facts.save(draft / "facts.json")
+            for name, generator in self.generators.items():
+                generator.save(draft / name)
+                if isinstance(generator, VaeGenerator | GanGenerator) and not (draft / "latent").exists():
+                    generator.latent.save(draft / "latent")
+
+    @classmethod
+    def load(cls, path: Path) -> "GeneratorBundle":
+        """Read the bundle that `save` wrote.
+
+        Args:
+            path: the folder.
+
+        Raises:
+            BundleError: the folder is missing, incomplete, of another kind or format.
+        """
+        config = read_config(path, KIND)
+        copies = tuple(load_copies(path / "copies.parquet"))
+        vocabulary = Vocabulary(tuple(config["tokens"]))
+        targets = {(scene, channel): float(goal) for scene, channel, goal in config["targets"]}
+        reviewer = make_reviewer(
+            Facts.load(path / "facts.json"), copies, vocabulary, config["levels"], targets, int(config["max_copied_span"])
+        )
+        latent = LatentTextModel.load(path / "latent") if (path / "latent").exists() else None
+        generators: dict[str, CopyGenerator] = {}
+        for name in config["generators"]:
+            if name == Origin.TEMPLATE:
+                generators[name] = TemplateGenerator()
+            elif name == Origin.RETRIEVAL:
+                generators[name] = RetrievalGenerator(copies)
+            elif name == Origin.NGRAM:
+                generators[name] = fit_ngram(copies, vocabulary)
+            elif name == Origin.GPT:
+                generators[name] = GptGenerator.load(path / name)
+            elif latent is not None:
+                generators[name] = (VaeGenerator if name == Origin.VAE else GanGenerator).load(path / name, latent)
+        return cls(generators, str(config["chosen"]), reviewer, copies, config)

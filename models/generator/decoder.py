@@ -1,0 +1,262 @@
+"""The small GPT that writes copy: a transformer over [context, audience F, latent ℓ, product phrases] and the text so far.
+
+The prompt's positions see each other; the text's see the prompt and the text before them. Product words are pointed at
+(Vinyals et al. 2015; See et al. 2017): the logit of slot i is a scaled dot product with the prompt's position of slot i.
+"""
+
+from dataclasses import asdict, dataclass
+
+import torch
+import torch.nn.functional as fn
+from torch import Tensor, nn
+
+from core.vocabulary import CHANNELS, SCENES
+from models.generator.prompts import Prompts
+from models.generator.vocabulary import BOS, PAD, UNK
+
+HEAD = 3
+"""Prompt positions before the phrases: context, F, ℓ."""
+
+
+@dataclass(frozen=True)
+class DecoderShape:
+    """Sizes of a decoder.
+
+    Attributes:
+        tokens: size of the vocabulary, slots not counted.
+        names: slot names known, number 0 included.
+        values: slot values known, number 0 included.
+        d_feature: size of F.
+        d_latent: size of ℓ.
+        d_model: width.
+        layers: transformer layers.
+        heads: attention heads; divides d_model.
+        max_tokens: longest text in tokens, begin included.
+    """
+
+    tokens: int
+    names: int
+    values: int
+    d_feature: int
+    d_latent: int
+    d_model: int
+    layers: int
+    heads: int
+    max_tokens: int
+
+    def as_dict(self) -> dict[str, int]:
+        """For config.json."""
+        return asdict(self)
+
+
+class Layer(nn.Module):
+    """Pre-norm attention and feed-forward, with a key-value cache for sampling."""
+
+    def __init__(self, d_model: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm_attention, self.norm_forward = nn.LayerNorm(d_model), nn.LayerNorm(d_model)
+        self.qkv = nn.Linear(d_model, 3 * d_model, bias=False)
+        self.out = nn.Linear(d_model, d_model, bias=False)
+        self.up, self.down = nn.Linear(d_model, 4 * d_model), nn.Linear(4 * d_model, d_model)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor, mask: Tensor, cache: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """One layer.
+
+        Args:
+            x: (batch, new, d_model).
+            mask: (batch or 1, 1, new, old + new) bool, True where attention is allowed.
+            cache: keys and values of earlier positions, each (batch, heads, old, d_head).
+
+        Returns:
+            (batch, new, d_model), and keys and values with the new positions.
+        """
+        batch, new, width = x.shape
+        q, k, v = (
+            self.qkv(self.norm_attention(x)).view(batch, new, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
+        )  # (batch, heads, new, d_head)
+        if cache is not None:
+            k, v = torch.cat([cache[0], k], 2), torch.cat([cache[1], v], 2)
+        scores = (q @ k.transpose(2, 3) * q.shape[-1] ** -0.5).masked_fill(~mask, float("-inf"))  # (batch, heads, new, old + new)
+        mixed = scores.softmax(-1) @ v  # plain products: on a processor, fused attention is slower backwards at these sizes
+        x = x + self.dropout(self.out(mixed.transpose(1, 2).reshape(batch, new, width)))
+        return x + self.dropout(self.down(fn.gelu(self.up(self.norm_forward(x))))), (k, v)
+
+
+Cache = list[tuple[Tensor, Tensor]]
+
+
+@dataclass
+class State:
+    """What sampling keeps between steps.
+
+    Attributes:
+        cache: keys and values a layer.
+        seen: (batch, positions) bool, prompt positions that stand.
+        phrases: (batch, phrases, d_model) input vectors of the phrases.
+        keys: (batch, slots, d_model) what slot logits are taken against.
+        slots: (batch, slots) bool.
+        latent: (batch, 1, d_model) what ℓ adds to each text position.
+    """
+
+    cache: Cache
+    seen: Tensor
+    phrases: Tensor
+    keys: Tensor
+    slots: Tensor
+    latent: Tensor
+
+    def repeat(self, times: int) -> "State":
+        """Every row ``times`` times, for several candidates of one request.
+
+        Args:
+            times: at least 1.
+        """
+        each = [(k.repeat_interleave(times, 0), v.repeat_interleave(times, 0)) for k, v in self.cache]
+        rest = [x.repeat_interleave(times, 0) for x in (self.seen, self.phrases, self.keys, self.slots, self.latent)]
+        return State(each, *rest)
+
+    def keep(self, rows: Tensor) -> "State":
+        """Only these rows.
+
+        Args:
+            rows: (n,) int64.
+        """
+        return State(
+            [(k[rows], v[rows]) for k, v in self.cache],
+            self.seen[rows],
+            self.phrases[rows],
+            self.keys[rows],
+            self.slots[rows],
+            self.latent[rows],
+        )
+
+
+class CopyDecoder(nn.Module):
+    """P(text | product, scene, channel, F, ℓ); without ℓ it is the plain GPT.
+
+    Args:
+        shape: its sizes.
+        dropout: share of activations dropped in training.
+    """
+
+    def __init__(self, shape: DecoderShape, dropout: float = 0.1) -> None:
+        super().__init__()
+        self.shape, d = shape, shape.d_model
+        self.words = nn.Embedding(shape.tokens, d)
+        self.names, self.values = nn.Embedding(shape.names, d), nn.Embedding(shape.values, d)
+        self.scenes, self.channels = nn.Embedding(len(SCENES), d), nn.Embedding(len(CHANNELS), d)
+        self.places = nn.Embedding(shape.max_tokens, d)
+        self.kinds = nn.Embedding(HEAD + 2, d)
+        self.feature, self.latent = nn.Linear(shape.d_feature, d, bias=False), nn.Linear(shape.d_latent, d, bias=False)
+        self.memory = nn.Linear(shape.d_latent, d, bias=False)
+        self.spelling = nn.Linear(d, d, bias=False)
+        self.blocks = nn.ModuleList(Layer(d, shape.heads, dropout) for _ in range(shape.layers))
+        self.norm = nn.LayerNorm(d)
+        self.query, self.key = nn.Linear(d, d, bias=False), nn.Linear(d, d, bias=False)
+        self.dropout = nn.Dropout(dropout)
+        for module in self.modules():
+            if isinstance(module, nn.Embedding | nn.Linear):
+                nn.init.normal_(module.weight, std=0.02 if isinstance(module, nn.Embedding) else d**-0.5 * 0.7)
+
+    def phrases(self, prompts: Prompts) -> Tensor:
+        """Input vectors of the phrases: name + value + its characters.
+
+        Args:
+            prompts: the requests.
+
+        Returns:
+            (batch, phrases, d_model).
+        """
+        held = (prompts.characters != PAD).unsqueeze(-1)
+        spelt = (self.words(prompts.characters) * held).sum(2) / held.sum(2).clamp_min(1)  # (batch, phrases, d_model)
+        phrases: Tensor = self.names(prompts.names) + self.values(prompts.values) + self.spelling(spelt)
+        return phrases
+
+    def _prompt(self, prompts: Prompts, latent: Tensor | None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        phrases = self.phrases(prompts)
+        batch, count, d = phrases.shape
+        zero = phrases.new_zeros(batch, d)
+        context = self.scenes(prompts.scene) + self.channels(prompts.channel)
+        audience = self.feature(prompts.feature) * prompts.personal.unsqueeze(1)
+        head = torch.stack([context, audience, zero if latent is None else self.latent(latent)], 1)  # (batch, 3, d_model)
+        kinds = self.kinds(torch.tensor([0, 1, 2, 3] + [4] * (count - 1)))
+        seen = torch.cat([torch.ones(batch, HEAD, dtype=torch.bool), prompts.mask], 1)
+        remembered = (zero if latent is None else self.memory(latent)).unsqueeze(1)
+        return torch.cat([head, phrases], 1) + kinds, phrases, seen, remembered
+
+    def forward(self, prompts: Prompts, tokens: Tensor, latent: Tensor | None = None) -> Tensor:
+        """Next-token logits of whole texts (teacher forcing).
+
+        Args:
+            prompts: the requests.
+            tokens: (batch, length) ids, begin first; ids from ``shape.tokens`` on are slots.
+            latent: (batch, d_latent), None for the plain GPT.
+
+        Returns:
+            (batch, length, tokens + slots) logits.
+        """
+        prompt, phrases, seen, remembered = self._prompt(prompts, latent)
+        width, length = prompt.shape[1], tokens.shape[1]
+        x = self.dropout(torch.cat([prompt, self._text(tokens, phrases, remembered, 0)], 1))
+        causal = torch.ones(length, length, dtype=torch.bool).tril()
+        mask = torch.zeros(len(tokens), 1, width + length, width + length, dtype=torch.bool)
+        mask[:, :, :, :width] = seen[:, None, None, :]
+        mask[:, :, width:, width:] = causal
+        for block in self.blocks:
+            x, _ = block(x, mask)
+        x = self.norm(x)
+        return self._logits(x[:, width:], self.key(x[:, HEAD + 1 : width]), prompts.mask[:, 1:])
+
+    def start(self, prompts: Prompts, latent: Tensor | None = None) -> State:
+        """Read the prompt once, for sampling.
+
+        Args:
+            prompts: the requests.
+            latent: (batch, d_latent), None for the plain GPT.
+        """
+        x, phrases, seen, remembered = self._prompt(prompts, latent)
+        mask = seen[:, None, None, :].expand(-1, 1, x.shape[1], -1)
+        cache: Cache = []
+        for block in self.blocks:
+            x, kept = block(x, mask)
+            cache.append(kept)
+        return State(cache, seen, phrases, self.key(self.norm(x)[:, HEAD + 1 :]), prompts.mask[:, 1:], remembered)
+
+    def step(self, state: State, tokens: Tensor, place: int) -> tuple[Tensor, State]:
+        """One more token of every row.
+
+        Args:
+            state: from `start` or the step before.
+            tokens: (batch,) the last ids.
+            place: their position in the text, 0 for begin.
+
+        Returns:
+            (batch, tokens + slots) logits, and the next state.
+        """
+        x = self._text(tokens.unsqueeze(1), state.phrases, state.latent, place)
+        mask = torch.cat([state.seen, state.seen.new_ones(len(tokens), place + 1)], 1)[:, None, None, :]
+        cache: Cache = []
+        for block, kept in zip(self.blocks, state.cache, strict=True):
+            x, now = block(x, mask, kept)
+            cache.append(now)
+        logits = self._logits(self.norm(x), state.keys, state.slots)[:, 0]
+        return logits, State(cache, state.seen, state.phrases, state.keys, state.slots, state.latent)
+
+    def _text(self, tokens: Tensor, phrases: Tensor, remembered: Tensor, place: int) -> Tensor:
+        slot = (tokens - self.shape.tokens + 1).clamp_min(0)  # phrase 0 is the category: a word's place holder
+        pointed = phrases.gather(1, slot.clamp_max(phrases.shape[1] - 1).unsqueeze(-1).expand(-1, -1, phrases.shape[2]))
+        spelt = self.words(tokens.clamp_max(self.shape.tokens - 1))
+        x = torch.where((slot > 0).unsqueeze(-1), pointed, spelt)
+        return x + self.places.weight[place : place + tokens.shape[1]] + remembered
+
+    def _logits(self, hidden: Tensor, keys: Tensor, slots: Tensor) -> Tensor:
+        words = hidden @ self.words.weight.T
+        pointed = self.query(hidden) @ keys.transpose(1, 2) * hidden.shape[-1] ** -0.5  # (batch, length, slots)
+        return torch.cat([words, pointed.masked_fill(~slots.unsqueeze(1), float("-inf"))], -1)
+
+
+def never() -> list[int]:
+    """Ids that are never sampled: pad, begin, unknown."""
+    return [PAD, BOS, UNK]

@@ -1,0 +1,160 @@
+"""Conditional GAN on ℓ: G(z, F, a, scene) → ℓ and D(ℓ, F, a, scene) → ℝ with z ∈ ℝ^100.
+
+After LaTextGAN (Donahue & Rumshisky 2018) and ARAE (Zhao et al. 2018): the adversary plays in the latent space of a text model, never on
+tokens. D is a projection discriminator (Miyato & Koyama 2018) with spectral norm; see `gan_training` for the losses.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm
+
+from core.vocabulary import Origin
+from models.generator.copy_model import load_weights, save_weights
+from models.generator.gpt import Sampling
+from models.generator.latent import LatentTextModel, conditions, on_sphere
+from models.generator.request import CopyRequest
+
+
+class Generator(nn.Module):
+    """G: noise and condition → ℓ on the sphere.
+
+    Args:
+        d_noise: size of z.
+        d_condition: size of c = (F, a, scene, channel).
+        d_latent: size of ℓ.
+        d_hidden: width.
+    """
+
+    def __init__(self, d_noise: int, d_condition: int, d_latent: int, d_hidden: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Linear(d_noise + d_condition, d_hidden),
+            nn.LayerNorm(d_hidden),
+            nn.LeakyReLU(0.2),
+            nn.Linear(d_hidden, d_hidden),
+            nn.LayerNorm(d_hidden),
+            nn.LeakyReLU(0.2),
+            nn.Linear(d_hidden, d_latent),
+        )
+
+    def forward(self, noise: Tensor, condition: Tensor) -> Tensor:
+        """ℓ.
+
+        Args:
+            noise: (batch, d_noise) standard normal.
+            condition: (batch, d_condition).
+
+        Returns:
+            (batch, d_latent) with root mean square 1.
+        """
+        return on_sphere(self.layers(torch.cat([noise, condition], 1)))
+
+
+class Discriminator(nn.Module):
+    """D: how real an ℓ is for its condition, φ(ℓ)·ψ(c) + v·φ(ℓ), every layer spectrally normalised.
+
+    Args:
+        d_condition: size of c.
+        d_latent: size of ℓ.
+        d_hidden: width.
+    """
+
+    def __init__(self, d_condition: int, d_latent: int, d_hidden: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            spectral_norm(nn.Linear(d_latent, d_hidden)), nn.LeakyReLU(0.2), spectral_norm(nn.Linear(d_hidden, d_hidden)), nn.LeakyReLU(0.2)
+        )
+        self.condition = spectral_norm(nn.Linear(d_condition, d_hidden))
+        self.value = spectral_norm(nn.Linear(d_hidden, 1))
+
+    def forward(self, latent: Tensor, condition: Tensor) -> Tensor:
+        """Scores.
+
+        Args:
+            latent: (batch, d_latent).
+            condition: (batch, d_condition).
+
+        Returns:
+            (batch,).
+        """
+        hidden = self.body(latent)
+        scores: Tensor = self.value(hidden)[:, 0] + (hidden * self.condition(condition)).sum(1) * hidden.shape[1] ** -0.5
+        return scores
+
+
+@dataclass(frozen=True)
+class GanGenerator:
+    """The generator's moving average and the latent text model that decodes its ℓ.
+
+    Attributes:
+        latent: copy ↔ ℓ.
+        network: G, in eval mode.
+        sampling: temperature and nucleus of the decoder.
+    """
+
+    latent: LatentTextModel
+    network: Generator
+    sampling: Sampling
+    name: str = Origin.GAN
+
+    @torch.inference_mode()
+    def draw(self, requests: Sequence[CopyRequest], n: int, rng: np.random.Generator) -> Tensor:
+        """ℓ for n texts a request.
+
+        Args:
+            requests: the orders.
+            n: texts a request.
+            rng: the stream.
+
+        Returns:
+            (requests · n, d_latent).
+        """
+        prompts, _ = self.latent.model.prompts(requests)
+        condition = conditions(self.latent.model, prompts).repeat_interleave(n, 0)
+        generator = torch.Generator().manual_seed(int(rng.integers(2**31)))
+        first = self.network.layers[0]
+        assert isinstance(first, nn.Linear)
+        latent: Tensor = self.network(torch.randn(len(condition), first.in_features - condition.shape[1], generator=generator), condition)
+        return latent
+
+    def write(self, requests: Sequence[CopyRequest], n: int, rng: np.random.Generator) -> list[list[str]]:
+        """See `CopyGenerator.write`.
+
+        Args:
+            requests: the orders.
+            n: texts a request.
+            rng: the stream.
+        """
+        if not requests:
+            return []
+        latent = self.draw(requests, n, rng)
+        return self.latent.model.write(requests, n, rng, temperature=self.sampling.temperature, top_p=self.sampling.top_p, latent=latent)
+
+    def save(self, folder: Path) -> None:
+        """Write G's weights and its sampling; the bundle writes the latent text model.
+
+        Args:
+            folder: the folder.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        save_weights(self.network, folder / "gan.safetensors")
+        self.sampling.save(folder)
+
+    @classmethod
+    def load(cls, folder: Path, latent: LatentTextModel) -> "GanGenerator":
+        """Read what `save` wrote.
+
+        Args:
+            folder: the folder.
+            latent: the latent text model it was trained over.
+        """
+        weights = load_weights(folder / "gan.safetensors")
+        d_hidden, d_input = weights["layers.0.weight"].shape
+        network = Generator(d_input, 0, weights["layers.6.weight"].shape[0], d_hidden)
+        network.load_state_dict(weights)
+        return cls(latent, network.eval(), Sampling.load(folder))

@@ -1,0 +1,135 @@
+"""The latent text model: copy ↔ ℓ. A copy's BERT features projected to ℓ, and a small GPT that decodes ℓ and the product back to text.
+
+After OPTIMUS (Li et al. 2020): a BERT encoder and a GPT decoder around one latent. ℓ lies on the sphere of radius √d_latent (ARAE,
+Zhao et al. 2018), and is blurred in training, so that points between copies decode to copy too.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as fn
+from torch import Tensor, nn
+
+from core.vocabulary import CHANNELS, SCENES
+from models.generator.copy_model import CopyModel, load_weights, save_weights
+from models.generator.prompts import Prompts
+
+BLUR = 0.2
+"""Standard deviation, by dimension, of the noise on ℓ in training; ℓ itself has root mean square 1."""
+
+
+def on_sphere(x: Tensor) -> Tensor:
+    """Scale to length √d, root mean square 1.
+
+    Args:
+        x: (..., d).
+    """
+    scaled: Tensor = fn.normalize(x, dim=-1) * x.shape[-1] ** 0.5
+    return scaled
+
+
+class Projection(nn.Module):
+    """BERT features of a copy → ℓ.
+
+    Args:
+        mean: (d_bert,) mean raw vector of the training copies.
+        d_latent: size of ℓ.
+    """
+
+    mean: Tensor
+
+    def __init__(self, mean: Tensor, d_latent: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", mean)
+        self.linear = nn.Linear(len(mean), d_latent)
+
+    def forward(self, raw: Tensor) -> Tensor:
+        """Centre, scale to unit length, project, put on the sphere.
+
+        Args:
+            raw: (batch, d_bert) raw encoder vectors.
+
+        Returns:
+            (batch, d_latent).
+        """
+        return on_sphere(self.linear(fn.normalize(raw - self.mean, dim=-1)))
+
+
+@dataclass(frozen=True)
+class LatentTextModel:
+    """Copy → ℓ → copy.
+
+    Attributes:
+        model: the decoder, trained to read ℓ.
+        projection: BERT features → ℓ.
+    """
+
+    model: CopyModel
+    projection: Projection
+
+    @torch.inference_mode()
+    def encode(self, raw: np.ndarray) -> Tensor:
+        """ℓ of copies.
+
+        Args:
+            raw: (n, d_bert) raw encoder vectors of their texts.
+
+        Returns:
+            (n, d_latent).
+        """
+        latent: Tensor = self.projection(torch.from_numpy(np.ascontiguousarray(raw, np.float32)))
+        return latent
+
+    def save(self, folder: Path) -> None:
+        """Write the decoder and the projection.
+
+        Args:
+            folder: the folder.
+        """
+        self.model.save(folder)
+        save_weights(self.projection, folder / "projection.safetensors")
+
+    @classmethod
+    def load(cls, folder: Path) -> "LatentTextModel":
+        """Read what `save` wrote.
+
+        Args:
+            folder: the folder.
+        """
+        weights = load_weights(folder / "projection.safetensors")
+        projection = Projection(weights["mean"], weights["linear.weight"].shape[0])
+        projection.load_state_dict(weights)
+        return cls(CopyModel.load(folder), projection.eval())
+
+
+def conditions(model: CopyModel, prompts: Prompts) -> Tensor:
+    """What the generators of ℓ know: F, whether F is there, the product's vector a, scene and channel.
+
+    Args:
+        model: whose phrase vectors describe the product.
+        prompts: the requests.
+
+    Returns:
+        (batch, d_feature + 1 + d_model + scenes + channels).
+    """
+    scene, channel = fn.one_hot(prompts.scene, len(SCENES)).float(), fn.one_hot(prompts.channel, len(CHANNELS)).float()
+    product = fn.layer_norm(model.product_vectors(prompts), (model.decoder.shape.d_model,))
+    feature = prompts.feature * prompts.personal.unsqueeze(1)
+    return torch.cat([feature, prompts.personal.unsqueeze(1), product, scene, channel], 1).clone()
+
+
+def with_features(condition: Tensor, feature: Tensor, personal: Tensor) -> Tensor:
+    """Conditions for other audiences.
+
+    Args:
+        condition: from `conditions`.
+        feature: (batch, d_feature) standardised F.
+        personal: (batch,) 1.0 where F is present.
+
+    Returns:
+        The same shape.
+    """
+    size = feature.shape[1]
+    return torch.cat([feature * personal.unsqueeze(1), personal.unsqueeze(1), condition[:, size + 1 :]], 1)

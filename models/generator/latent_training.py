@@ -1,0 +1,245 @@
+"""Training on ℓ: the VAE, and the GAN with hinge loss, R1, two time scales, a moving average of G and a collapse detector.
+
+These are seconds of work on matrices that fit a page, so they are plain loops; a killed run starts them again, to an equal result.
+"""
+
+import copy
+import logging
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+import torch.nn.functional as fn
+from torch import Tensor
+from tqdm import tqdm
+
+from models.generator.gan import Discriminator, Generator
+from models.generator.latent import with_features
+from models.generator.vae import D_CODE, Vae
+
+logger = logging.getLogger(__name__)
+
+Report = Callable[[dict[str, float], int], None]
+
+
+@dataclass(frozen=True)
+class LatentData:
+    """Copies as latents with their conditions.
+
+    Attributes:
+        latent: (n, d_latent) ℓ of copies.
+        condition: (n, d_condition), written for everyone.
+        weights: (n, audiences) chance that a copy stands for an audience; rows sum to 1; no columns without shoppers.
+        features: (audiences, d_feature) standardised F.
+    """
+
+    latent: Tensor
+    condition: Tensor
+    weights: Tensor
+    features: Tensor
+
+    def draw(self, rows: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """ℓ and conditions, each with an audience drawn for it, or none (one time in three).
+
+        Args:
+            rows: (batch,) int64.
+            generator: the stream.
+        """
+        if not self.weights.shape[1]:
+            return self.latent[rows], self.condition[rows]
+        audience = torch.multinomial(self.weights[rows], 1, generator=generator)[:, 0]
+        personal = (torch.rand(len(rows), generator=generator) > 1 / 3).float()
+        return self.latent[rows], with_features(self.condition[rows], self.features[audience], personal)
+
+
+def train_vae(data: LatentData, *, d_hidden: int, epochs: int, batch_size: int, learning_rate: float, seed: int, report: Report) -> Vae:
+    """Fit the conditional VAE.
+
+    Args:
+        data: training latents.
+        d_hidden: width.
+        epochs: passes.
+        batch_size: rows a step.
+        learning_rate: of Adam.
+        seed: of initial weights, order and noise.
+        report: receives the loss of each epoch.
+    """
+    torch.manual_seed(seed)
+    generator = torch.Generator().manual_seed(seed)
+    network = Vae(data.latent.shape[1], data.condition.shape[1], d_hidden)
+    optimiser = torch.optim.AdamW(network.parameters(), lr=learning_rate, weight_decay=0.01)
+    for epoch in tqdm(range(epochs), desc="vae", unit="epoch", leave=False):
+        total, order = 0.0, torch.randperm(len(data.latent), generator=generator)
+        for rows in torch.split(order, batch_size):
+            latent, condition = data.draw(rows, generator)
+            loss = network.loss(latent, condition, torch.randn(len(rows), D_CODE, generator=generator))
+            optimiser.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimiser.step()
+            total += float(loss.detach()) * len(rows)
+        report({"vae_loss": total / len(order)}, epoch)
+    return network.eval()
+
+
+@dataclass
+class CollapseDetector:
+    """Stops a GAN that has collapsed, says why, and remembers the best step.
+
+    It reads, at every check, the Fréchet distance between drawn and held-out ℓ, and how much of the held-out copies' spread the draws
+    for one and the same condition keep.
+
+    Attributes:
+        min_spread: below this share of the real spread the draws count as one mode.
+        patience: checks in a row that may be bad.
+        best_distance: smallest Fréchet distance so far.
+        best_step: where it was seen.
+        reason: why training must stop; empty while it may go on.
+    """
+
+    min_spread: float = 0.05
+    patience: int = 3
+    best_distance: float = math.inf
+    best_step: int = -1
+    reason: str = ""
+    _bad: dict[str, int] = field(default_factory=dict)
+
+    def check(self, step: int, *, distance: float, spread: float, d_loss: float, g_loss: float) -> bool:
+        """Judge one check.
+
+        Args:
+            step: the training step.
+            distance: Fréchet distance to held-out ℓ.
+            spread: mean distance between draws of one condition over mean distance between real ℓ.
+            d_loss: the discriminator's hinge loss.
+            g_loss: the generator's loss.
+
+        Returns:
+            True when this is the best step so far.
+        """
+        if not all(map(math.isfinite, (distance, spread, d_loss, g_loss))):
+            self.reason = f"step {step}: a loss is not finite (d_loss {d_loss}, g_loss {g_loss}, Fréchet distance {distance})"
+            return False
+        faults = {
+            f"draws for one product differ by less than {self.min_spread} of the real spread": spread < self.min_spread,
+            "the discriminator is sure of everything (hinge loss below 0.01)": d_loss < 0.01,
+            "the Fréchet distance is more than four times the best": distance > 4 * self.best_distance,
+        }
+        for fault, bad in faults.items():
+            self._bad[fault] = self._bad.get(fault, 0) + 1 if bad else 0
+            if self._bad[fault] >= self.patience:
+                self.reason = f"step {step}: {fault}, {self.patience} checks in a row (spread {spread:.3f}, d_loss {d_loss:.3f}, distance {distance:.3f})"
+        if distance < self.best_distance and spread >= self.min_spread:
+            self.best_distance, self.best_step = distance, step
+            return True
+        return False
+
+
+@dataclass(frozen=True)
+class GanSettings:
+    """How a GAN is trained.
+
+    Attributes:
+        d_noise: size of z.
+        d_hidden: width.
+        steps: generator steps at most.
+        batch_size: rows a step.
+        r1_weight: γ of the R1 penalty γ/2 · E‖∇D(ℓ)‖² on real ℓ (Mescheder et al. 2018).
+        ema_decay: of G's moving average.
+        g_rate: learning rate of G; D learns four times as fast (two time scales, Heusel et al. 2017).
+        check_every: steps between checks of the collapse detector.
+    """
+
+    d_noise: int
+    d_hidden: int
+    steps: int
+    batch_size: int
+    r1_weight: float
+    ema_decay: float
+    g_rate: float = 2e-4
+    check_every: int = 100
+
+
+def frechet(a: Tensor, b: Tensor) -> float:
+    """Fréchet distance between Gaussians with the samples' means and variances by dimension.
+
+    Args:
+        a: (n, d).
+        b: (m, d).
+    """
+    spread = (a.std(0) - b.std(0)).pow(2).sum()
+    return float((a.mean(0) - b.mean(0)).pow(2).sum() + spread)
+
+
+def _spread(network: Generator, condition: Tensor, d_noise: int, real: Tensor, generator: torch.Generator) -> float:
+    several = condition[:64].repeat_interleave(4, 0)
+    drawn = network(torch.randn(len(several), d_noise, generator=generator), several).view(-1, 4, real.shape[1])
+    own = torch.stack([torch.pdist(group).mean() for group in drawn]).mean()
+    return float(own / torch.pdist(real[:512]).mean())
+
+
+def train_gan(
+    data: LatentData, held_out: LatentData, settings: GanSettings, *, seed: int, report: Report
+) -> tuple[Generator, CollapseDetector]:
+    """Play G against D; keep the moving average of G at the step with the smallest Fréchet distance to held-out ℓ.
+
+    Args:
+        data: training latents.
+        held_out: validation latents.
+        settings: sizes and rates.
+        seed: of initial weights, batches and noise.
+        report: receives losses, distance and spread at each check.
+
+    Returns:
+        G's best moving average, and the detector with the reason when it stopped the run.
+    """
+    torch.manual_seed(seed)
+    generator = torch.Generator().manual_seed(seed)
+    d_latent, d_condition = data.latent.shape[1], data.condition.shape[1]
+    g, d = Generator(settings.d_noise, d_condition, d_latent, settings.d_hidden), Discriminator(d_condition, d_latent, settings.d_hidden)
+    average = copy.deepcopy(g).eval().requires_grad_(False)
+    g_optimiser = torch.optim.Adam(g.parameters(), lr=settings.g_rate, betas=(0.0, 0.9))
+    d_optimiser = torch.optim.Adam(d.parameters(), lr=4 * settings.g_rate, betas=(0.0, 0.9))
+    detector, best = CollapseDetector(), copy.deepcopy(average)
+
+    def batch() -> tuple[Tensor, Tensor, Tensor]:
+        rows = torch.randint(len(data.latent), (settings.batch_size,), generator=generator)
+        real, condition = data.draw(rows, generator)
+        return real, condition, torch.randn(len(rows), settings.d_noise, generator=generator)
+
+    for step in tqdm(range(1, settings.steps + 1), desc="gan", unit="step", leave=False):
+        real, condition, noise = batch()
+        real = real.clone().requires_grad_(True)
+        with torch.no_grad():
+            fake = g(noise, condition)
+        on_real, on_fake = d(real, condition), d(fake, condition)
+        d_loss = fn.relu(1 - on_real).mean() + fn.relu(1 + on_fake).mean()
+        (slope,) = torch.autograd.grad(on_real.sum(), real, create_graph=True)
+        d_optimiser.zero_grad()
+        (d_loss + settings.r1_weight / 2 * slope.pow(2).sum(1).mean()).backward()  # type: ignore[no-untyped-call]
+        d_optimiser.step()
+        _, condition, noise = batch()
+        g_loss = -d(g(noise, condition), condition).mean()
+        g_optimiser.zero_grad()
+        g_loss.backward()
+        g_optimiser.step()
+        with torch.no_grad():
+            for kept, new in zip(average.parameters(), g.parameters(), strict=True):
+                kept.lerp_(new, 1 - settings.ema_decay)
+        if step % settings.check_every and step != settings.steps:
+            continue
+        with torch.no_grad():
+            drawn = average(torch.randn(len(held_out.latent), settings.d_noise, generator=generator), held_out.condition)
+            distance, spread = (
+                frechet(drawn, held_out.latent),
+                _spread(average, held_out.condition, settings.d_noise, held_out.latent, generator),
+            )
+        losses = {"gan_d_loss": float(d_loss.detach()), "gan_g_loss": float(g_loss.detach())}
+        if detector.check(step, distance=distance, spread=spread, d_loss=losses["gan_d_loss"], g_loss=losses["gan_g_loss"]):
+            best = copy.deepcopy(average)
+        if not detector.reason:
+            report({**losses, "gan_frechet": distance, "gan_spread": spread}, step)
+        if detector.reason:
+            logger.warning("GAN stopped at %s; the moving average of step %d is kept", detector.reason, detector.best_step)
+            break
+    return best.eval(), detector

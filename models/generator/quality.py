@@ -1,0 +1,160 @@
+"""What a candidate must pass before it is shown, and how good it is: coverage, fluency, novelty."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from core.vocabulary import LENGTH_LIMITS
+from models.generator.compliance import Compliance
+from models.generator.facts import Facts
+from models.generator.ngram import NgramModel, symbols
+from models.generator.request import CopyRequest
+from models.generator.slots import delexicalise, slots_of
+from models.generator.spans import SpanIndex
+from models.generator.training_copies import Copy
+from models.generator.vocabulary import Vocabulary
+
+FLUENCY_ORDER = 5
+MIN_LENGTH = 5
+_FLOOR = 0.05
+_OPEN_ENDS = "，,、；;：:的和与及"
+
+
+@dataclass(frozen=True)
+class Review:
+    """The judgement on one candidate.
+
+    Attributes:
+        accepted: it may be shown.
+        reason: why not: length, form, compliance, fact or copied; empty when accepted.
+        rule: the rule within the reason, such as a compliance rule's id.
+        found: the words that decided.
+        quality: geometric mean of the three below, in [0, 1].
+        coverage: facts of the product stated, against what human copy of the same scene and channel states, at most 1.
+        fluency: twice the share of held-out human copies that the 5-gram model finds less likely, at most 1.
+        novelty: 1 − (longest span shared with training copy / longest allowed)², at least 0.
+    """
+
+    accepted: bool
+    reason: str
+    rule: str
+    found: str
+    quality: float
+    coverage: float
+    fluency: float
+    novelty: float
+
+
+@dataclass(frozen=True)
+class Reviewer:
+    """Judges candidates; the same in training, in `generate` and in the service.
+
+    Attributes:
+        facts: what the catalogue bears out.
+        compliance: the list.
+        spans: training texts.
+        vocabulary: cuts texts into words.
+        language: 5-gram model of training copy.
+        levels: mean log-probabilities of held-out human copies, ascending; empty without copies: fluency is then 1.
+        targets: (scene, channel) → facts that human copy states on average.
+        max_copied_span: a longer span shared with training copy refuses a text.
+    """
+
+    facts: Facts
+    compliance: Compliance
+    spans: SpanIndex
+    vocabulary: Vocabulary
+    language: NgramModel
+    levels: tuple[float, ...]
+    targets: dict[tuple[str, str], float]
+    max_copied_span: int
+
+    def review(self, text: str, request: CopyRequest, *, may_copy: bool = False) -> Review:
+        """Judge one candidate.
+
+        Args:
+            text: the candidate.
+            request: what it was written for.
+            may_copy: True for human copy, which training copy is.
+        """
+        reason, rule, found = self._fault(text, request)
+        overlap = self.spans.overlap(text)
+        if not reason and not may_copy and overlap.longest > self.max_copied_span:
+            reason, rule, found = "copied", "span", str(overlap.longest)
+        goal = self.targets.get((request.scene, request.channel), 1.0)
+        coverage = min(1.0, (self.facts.coverage(text, request) + 0.5) / (goal + 0.5))
+        fluency = self.fluency(text, request)
+        novelty = max(0.0, 1.0 - (overlap.longest / self.max_copied_span) ** 2)
+        quality = float(np.prod([max(part, _FLOOR) for part in (coverage, fluency, novelty)]) ** (1 / 3))
+        return Review(not reason, reason, rule, found, quality, coverage, fluency, novelty)
+
+    def _fault(self, text: str, request: CopyRequest) -> tuple[str, str, str]:
+        limit = LENGTH_LIMITS[request.channel]
+        if not MIN_LENGTH <= len(text) <= limit:
+            return "length", "too_short" if len(text) < MIN_LENGTH else "too_long", str(len(text))
+        form = _form(text, request)
+        if form:
+            return "form", *form
+        violations = self.compliance.blocks(text, request.category)
+        if violations:
+            return "compliance", violations[0].rule, violations[0].found
+        faults = self.facts.check(text, request, self.vocabulary)
+        if faults:
+            return "fact", faults[0].rule, faults[0].found
+        return "", "", ""
+
+    def fluency(self, text: str, request: CopyRequest) -> float:
+        """How likely a text is beside held-out human copy.
+
+        Args:
+            text: the text.
+            request: its product.
+        """
+        if not self.levels:
+            return 1.0
+        return min(1.0, 2.0 * float(np.searchsorted(self.levels, self.level(text, request), side="right")) / len(self.levels))
+
+    def level(self, text: str, request: CopyRequest) -> float:
+        """Mean log-probability a word of a text under the 5-gram model, in nats.
+
+        Args:
+            text: the text.
+            request: its product.
+        """
+        slots = slots_of(request)
+        return self.language.log_probability(symbols(delexicalise(text, slots), slots, self.vocabulary))
+
+
+def _form(text: str, request: CopyRequest) -> tuple[str, str] | None:
+    if text[-1] in _OPEN_ENDS:
+        return "unfinished", text[-1]
+    for left, right in ("（）", "“”", "《》", "【】"):
+        if text.count(left) != text.count(right):
+            return "unbalanced", left
+    if text.count("#") % 2:
+        return "unbalanced", "#"
+    own = {slot.value for slot in slots_of(request)}
+    for size in (6, 8):
+        seen: set[str] = set()
+        for start in range(len(text) - size + 1):
+            span = text[start : start + size]
+            if span in seen and not any(span in value for value in own):
+                return "repetition", span
+            seen.add(span)
+    values = [slot.value for slot in slots_of(request) if slot.name.startswith("@") and text.count(slot.value) > 1]
+    return ("repetition", values[0]) if values else None
+
+
+def fit_targets(copies: Sequence[Copy], facts: Facts) -> dict[tuple[str, str], float]:
+    """How many facts human copy states, by scene and channel.
+
+    Args:
+        copies: training copies.
+        facts: counts them.
+    """
+    counts: dict[tuple[str, str], list[int]] = defaultdict(list)
+    for copy in copies:
+        counts[copy.request.scene, copy.request.channel].append(facts.coverage(copy.text, copy.request))
+    return {place: float(np.mean(found)) for place, found in sorted(counts.items())}

@@ -1,0 +1,90 @@
+"""Sampling from the decoder with a key-value cache: temperature, nucleus, and no product word twice."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from models.generator.decoder import CopyDecoder, never
+from models.generator.prompts import Prompts
+from models.generator.vocabulary import BOS, EOS
+
+_ROWS = 256
+
+
+@torch.inference_mode()
+def sample(
+    decoder: CopyDecoder,
+    prompts: Prompts,
+    n: int,
+    rng: np.random.Generator,
+    *,
+    temperature: float,
+    top_p: float,
+    latent: Tensor | None = None,
+) -> list[list[list[int]]]:
+    """Draw ``n`` texts a request.
+
+    Args:
+        decoder: in eval mode.
+        prompts: the requests.
+        n: texts a request, at least 1.
+        rng: one number is drawn from it for each batch of rows.
+        temperature: above 0; lower is safer and less varied.
+        top_p: share of probability that the nucleus holds (Holtzman et al. 2020), in (0, 1].
+        latent: (batch · n, d_latent), one ℓ a text, None for the plain GPT.
+
+    Returns:
+        For each request n lists of token ids, without begin and end.
+    """
+    found: list[list[list[int]]] = []
+    group = max(_ROWS // n, 1)
+    order = sorted(range(len(prompts)), key=lambda row: (int(prompts.mask[row].sum()), row))
+    placed: dict[int, list[list[int]]] = {}
+    for first in range(0, len(order), group):
+        rows = torch.tensor(order[first : first + group])
+        draws = (rows[:, None] * n + torch.arange(n)).flatten()
+        generator = torch.Generator().manual_seed(int(rng.integers(2**31)))
+        texts = _draw(decoder, prompts.take(rows), n, generator, temperature, top_p, None if latent is None else latent[draws])
+        for index, row in enumerate(rows.tolist()):
+            placed[row] = texts[index * n : (index + 1) * n]
+    for row in range(len(prompts)):
+        found.append(placed[row])
+    return found
+
+
+def _draw(
+    decoder: CopyDecoder, prompts: Prompts, n: int, generator: torch.Generator, temperature: float, top_p: float, latent: Tensor | None
+) -> list[list[int]]:
+    if latent is None:
+        state = decoder.start(prompts).repeat(n)
+    else:  # each text has its own ℓ: the prompt is read once a text
+        state = decoder.start(prompts.take(torch.arange(len(prompts)).repeat_interleave(n)), latent)
+    texts: list[list[int]] = [[] for _ in range(len(prompts) * n)]
+    alive = torch.arange(len(texts))
+    tokens = torch.full((len(texts),), BOS)
+    spent = torch.zeros(len(texts), state.slots.shape[1], dtype=torch.bool)
+    size = decoder.shape.tokens
+    for place in range(decoder.shape.max_tokens - 1):
+        logits, state = decoder.step(state, tokens, place)
+        logits[:, never()] = float("-inf")
+        if place == 0:
+            logits[:, EOS] = float("-inf")
+        logits[:, size:] = logits[:, size:].masked_fill(spent, float("-inf"))
+        tokens = _nucleus(logits / temperature, top_p, generator)
+        going = tokens != EOS
+        if not bool(going.all()):
+            alive, tokens, spent, state = alive[going], tokens[going], spent[going], state.keep(going.nonzero()[:, 0])
+        if not len(alive):
+            break
+        for row, token in zip(alive.tolist(), tokens.tolist(), strict=True):
+            texts[row].append(token)
+        pointed = (tokens >= size).nonzero()[:, 0]
+        spent[pointed, tokens[pointed] - size] = True
+    return texts
+
+
+def _nucleus(logits: Tensor, top_p: float, generator: torch.Generator) -> Tensor:
+    top, ids = logits.topk(min(64, logits.shape[1]))  # (rows, 64), best first: the tail below them is never in a nucleus worth sampling
+    p = top.softmax(-1)
+    p = p.masked_fill(p.cumsum(-1) - p >= top_p, 0.0)
+    return ids.gather(1, torch.multinomial(p, 1, generator=generator))[:, 0]

@@ -1,0 +1,68 @@
+"""Which spans of a text stand in training copy word for word."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+PROBE = 8
+"""Spans shorter than this count as nobody's."""
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """What a text shares with training copy.
+
+    Attributes:
+        longest: the longest shared span, characters; 0 when below `PROBE`.
+        covered: characters that lie in shared spans of `PROBE` or more.
+        length: characters of the text.
+    """
+
+    longest: int
+    covered: int
+    length: int
+
+
+class SpanIndex:
+    """Training texts, ready to be compared with.
+
+    Args:
+        texts: training copies.
+    """
+
+    def __init__(self, texts: Iterable[str]) -> None:
+        kept = list(dict.fromkeys(texts))
+        self._joined = "\n".join(kept)
+        self._whole = set(kept)
+        self._probes = {text[start : start + PROBE] for text in kept for start in range(len(text) - PROBE + 1)}
+
+    def __contains__(self, text: object) -> bool:
+        return text in self._whole
+
+    def overlap(self, text: str) -> Overlap:
+        """Compare one text.
+
+        Args:
+            text: any text without line breaks.
+        """
+        longest, covered_to, covered = 0, 0, 0
+        for start in range(len(text) - PROBE + 1):
+            if text[start : start + PROBE] not in self._probes:
+                continue
+            covered += start + PROBE - max(covered_to, start)
+            covered_to = start + PROBE
+            size = max(longest + 1, PROBE)
+            while (
+                start + size <= len(text)
+                and text[start + size - PROBE : start + size] in self._probes
+                and text[start : start + size] in self._joined
+            ):
+                longest, size = size, size + 1
+        return Overlap(longest, covered, len(text))
+
+    def overlaps(self, texts: Sequence[str]) -> list[Overlap]:
+        """Compare many.
+
+        Args:
+            texts: the texts.
+        """
+        return [self.overlap(text) for text in texts]

@@ -1,0 +1,96 @@
+"""The template baseline: sentences written by us for each scene and channel, filled with the product's own words."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from core.vocabulary import LENGTH_LIMITS, Channel, Origin, Scene
+from models.generator.request import CopyRequest
+from models.generator.slots import slots_of
+
+_FRAMES: dict[str, dict[str, tuple[str, ...]]] = {
+    Scene.PRODUCT: {
+        Channel.SEARCH: ("{name}，{a}", "{a}的{noun}", "{name}：{a}", "{noun}，{a}，{b}"),
+        Channel.ONSITE: (
+            "{name}，{a}，{b}，日常用着顺手。",
+            "想找{a}的{noun}？看看{name}，{b}。",
+            "{name}：{a}，{b}，一看就懂的好用。",
+            "{a}加{b}，{name}把细节放在用得到的地方。",
+        ),
+        Channel.SOCIAL: (
+            "最近常用的{noun}：{name}。{a}，{b}，用着省心，分享给正在挑的你。",
+            "挑{noun}，先看{a}，再看{b}。{name}两样都有，放进清单慢慢比。",
+        ),
+    },
+    Scene.PROMOTION: {
+        Channel.SEARCH: ("{name}，{a}，看看", "{a}的{noun}，来挑"),
+        Channel.ONSITE: ("{name}在架，{a}，{b}，喜欢就带走。", "想添一件{noun}？{name}，{a}，{b}，现在就来挑。"),
+        Channel.SOCIAL: ("清单里的{noun}该安排了：{name}，{a}，{b}，挑中再下手。", "{name}来了，{a}，{b}，想要的来看看。"),
+    },
+    Scene.BRAND: {
+        Channel.SEARCH: ("{brand}{noun}，{a}", "{brand}，{a}的{noun}"),
+        Channel.ONSITE: ("{brand}做{noun}，讲究{a}，也在意{b}。", "{name}：{a}，{b}，细节里见用心。"),
+        Channel.SOCIAL: (
+            "认识{brand}，从这款{noun}开始：{a}，{b}，用过就知道顺手。",
+            "{brand}把{a}和{b}放进一款{noun}里，留给认真过日子的你。",
+        ),
+    },
+    Scene.CROSS_SELL: {
+        Channel.SEARCH: ("再配一款{noun}，{a}", "顺手带上{name}"),
+        Channel.ONSITE: ("刚挑好的东西，再配上{name}：{a}，{b}。", "顺手带一款{noun}，{a}，{b}，搭着用更方便。"),
+        Channel.SOCIAL: ("东西要搭着用才顺手：再添一款{name}，{a}，{b}。", "配套清单里还差一款{noun}？{name}，{a}，{b}。"),
+    },
+}
+_SHORT = ("{name}，{a}", "{a}的{noun}", "{noun}，{a}", "{name}", "{noun}")
+
+
+@dataclass(frozen=True)
+class TemplateGenerator:
+    """Frames filled with brand, noun and attribute values; what does not fit the channel falls back to shorter frames."""
+
+    name: str = Origin.TEMPLATE
+
+    def write(self, requests: Sequence[CopyRequest], n: int, rng: np.random.Generator) -> list[list[str]]:
+        """See `CopyGenerator.write`; at least one text a request, whatever is known of the product.
+
+        Args:
+            requests: the orders.
+            n: texts a request.
+            rng: the stream.
+        """
+        found = []
+        for request in requests:
+            frames = _FRAMES[request.scene][request.channel]
+            limit = LENGTH_LIMITS[request.channel]
+            texts: list[str] = []
+            for frame in [frames[index] for index in rng.permutation(len(frames))] * 2 + list(_SHORT):
+                text = _fill(frame, request, rng)
+                if text and len(text) <= limit and text not in texts:
+                    texts.append(text)
+                if len(texts) == n:
+                    break
+            found.append(texts or [request.title[:limit]])
+        return found
+
+    def save(self, folder: Path) -> None:
+        """Nothing: its sentences are code.
+
+        Args:
+            folder: not used.
+        """
+
+
+def _fill(frame: str, request: CopyRequest, rng: np.random.Generator) -> str | None:
+    slots = slots_of(request)
+    values = [slot.value for slot in slots if slot.name.startswith("@")]
+    noun = next((slot.value for slot in slots if slot.name == "noun"), "") or request.category
+    words = {"noun": noun, "name": f"{request.brand or ''}{noun}", "brand": request.brand}
+    for letter, index in zip("ab", rng.permutation(len(values)), strict=False):
+        words[letter] = values[index]
+    try:
+        filled = frame.format_map({key: value for key, value in words.items() if value})
+    except KeyError:
+        return None
+    return filled

@@ -1,0 +1,301 @@
+"""Train every copy generator and choose the one that the pool is written with."""
+
+import hashlib
+import json
+import logging
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+import models.generator
+from core.files import content_hash, read_json, read_table
+from core.params import GeneratorParams
+from core.tracking import Tracker
+from core.vocabulary import Origin
+from models.cache import cache_folder
+from models.embeddings import Embeddings
+from models.generator.audiences import audience_features, copy_weights
+from models.generator.bundle import GeneratorBundle, make_reviewer
+from models.generator.copy_model import CopyModel
+from models.generator.decoder import CopyDecoder, DecoderShape
+from models.generator.facts import fit_facts
+from models.generator.gan import GanGenerator
+from models.generator.gpt import GptGenerator, Sampling
+from models.generator.interface import CopyGenerator
+from models.generator.latent import LatentTextModel, Projection, conditions
+from models.generator.latent_training import CollapseDetector, GanSettings, LatentData, train_gan, train_vae
+from models.generator.ngram import fit_ngram
+from models.generator.prompts import build_phrase_book, fit_feature_scale
+from models.generator.quality import Reviewer, fit_targets
+from models.generator.request import CopyRequest, requests_of
+from models.generator.retrieval import RetrievalGenerator
+from models.generator.slots import slots_of
+from models.generator.template import TemplateGenerator
+from models.generator.training import CopyData, FitSettings, fit_decoder
+from models.generator.training_copies import Copy, copies_of, split_groups
+from models.generator.vae import VaeGenerator
+from models.generator.vocabulary import SPECIALS, Vocabulary, build_vocabulary
+from tasks.judge.copies import MAIN, judge, measure
+
+logger = logging.getLogger(__name__)
+
+MIN_COPIES = 100
+"""Fewer usable copies train no model: the template writes, and config.json says so."""
+
+
+def train_generator(
+    params: GeneratorParams,
+    *,
+    rng: np.random.Generator,
+    tracker: Tracker,
+    items: Path,
+    copies: Path,
+    impressions: Path,
+    lineage: Path,
+    embeddings: Path,
+    user_features: Path,
+    generator: Path,
+) -> None:
+    """Train template, retrieval, 3-gram, GPT, VAE and GAN; score them on held-out copies; keep all and name the best.
+
+    Copies are split by group (`split_groups`), since they have no time. Score: `tasks.judge.copies.judge`.
+
+    Args:
+        params: sizes, epochs and rates.
+        rng: the stage's stream.
+        tracker: receives losses and scores.
+        items: the catalogue.
+        copies: human copies; may be empty.
+        impressions: logged ads; those before train_end say which audience a copy speaks to.
+        lineage: where the training window ends.
+        embeddings: raw vectors of the copies.
+        user_features: F and audience of each shopper.
+        generator: the bundle to write.
+
+    Raises:
+        TrainingError: training diverged.
+    """
+    products = requests_of(read_table(items))
+    usable = copies_of(read_table(copies), products, params.max_length)
+    if len(usable) < MIN_COPIES:
+        reason = f"{len(usable)} usable copies in the source; {MIN_COPIES} are needed to train. The template writes."
+        logger.warning(reason)
+        _template_only(list(products.values()), params, reason).save(generator)
+        return
+    work = _prepare(params, rng, products, usable)
+    users, end = read_table(user_features), datetime.fromisoformat(read_json(lineage)["train_end"])
+    features = np.stack([*audience_features(users).values()] or [np.zeros((0,), np.float32)])
+    audiences = _Audiences(
+        features if features.size else np.zeros((0, 1), np.float32),
+        copy_weights([copy.copy_id for copy in work.train], read_table(impressions), users, end),
+    )
+    key = hashlib.sha256(
+        json.dumps(
+            [
+                params.model_dump(),
+                work.seed,
+                *map(content_hash, (items, copies, impressions, embeddings, user_features)),
+                content_hash(Path(models.generator.__file__).parent),
+            ]
+        ).encode()
+    )
+    checkpoints = cache_folder("checkpoints") / f"generator-{key.hexdigest()[:16]}"
+    trained = _train(params, work, audiences, Embeddings.load(embeddings), checkpoints, tracker)
+    bundle = _judged(params, work, trained, tracker)
+    bundle.save(generator)
+    shutil.rmtree(checkpoints, ignore_errors=True)
+
+
+@dataclass(frozen=True)
+class _Work:
+    """Copies, split, and what is fitted on the training part."""
+
+    train: list[Copy]
+    held_out: list[Copy]
+    groups: np.ndarray
+    vocabulary: Vocabulary
+    reviewer: Reviewer
+    seed: int
+    counts: dict[str, int]
+
+
+@dataclass(frozen=True)
+class _Audiences:
+    """Raw F of each audience, and how much each training copy speaks to it."""
+
+    features: np.ndarray
+    weights: np.ndarray
+
+
+@dataclass(frozen=True)
+class _Trained:
+    generators: dict[str, CopyGenerator]
+    notes: dict[str, Any]
+
+
+def _template_only(products: Sequence[CopyRequest], params: GeneratorParams, reason: str) -> GeneratorBundle:
+    vocabulary = Vocabulary(SPECIALS)
+    facts = fit_facts(products, [], vocabulary)
+    reviewer = make_reviewer(facts, [], vocabulary, [], {}, params.max_copied_span)
+    return GeneratorBundle(
+        {Origin.TEMPLATE: TemplateGenerator()}, Origin.TEMPLATE, reviewer, (), {"trained": False, "reason": reason, "models": {}}
+    )
+
+
+def _prepare(params: GeneratorParams, rng: np.random.Generator, products: Mapping[str, CopyRequest], usable: list[Copy]) -> _Work:
+    rows = list(products.values())
+
+    def words_of(chosen: Sequence[Copy]) -> Vocabulary:
+        phrases = [word for request in rows for word in (request.category, *[slot.value for slot in slots_of(request)])]
+        return build_vocabulary([copy.pieces for copy in chosen], phrases, params.vocabulary_size)
+
+    vocabulary = words_of(usable)
+    reviewer = make_reviewer(fit_facts(rows, usable, vocabulary), [], vocabulary, [], {}, params.max_copied_span)
+    true = [copy for copy in usable if reviewer.review(copy.text, copy.request, may_copy=True).accepted]
+    refused = len(usable) - len(true)
+    true = true if len(true) >= MIN_COPIES else usable
+    groups = split_groups(true)
+    names = sorted(set(groups))
+    drawn = {names[index] for index in rng.permutation(len(names))[: max(1, round(params.validation_share * len(names)))]}
+    train = [copy for copy, group in zip(true, groups, strict=True) if group not in drawn]
+    held_out = [copy for copy, group in zip(true, groups, strict=True) if group in drawn]
+    facts = fit_facts(rows, train, vocabulary)
+    bare = make_reviewer(facts, train, vocabulary, [0.0], fit_targets(train, facts), params.max_copied_span)
+    levels = [bare.level(copy.text, copy.request) for copy in held_out]
+    reviewer = replace(bare, levels=tuple(sorted(levels)))
+    counts = {"copies": len(usable), "refused_for_training": refused, "training": len(train), "validation": len(held_out)}
+    logger.info(
+        "%d copies: %d to train on, %d held out, %d left out because compliance, facts or form refuse them",
+        len(usable),
+        len(train),
+        len(held_out),
+        refused,
+    )
+    chosen_groups = np.array([group for group in groups if group in drawn], dtype=object)
+    return _Work(train, held_out, chosen_groups, vocabulary, reviewer, int(rng.integers(2**20)), counts)
+
+
+def _train(
+    params: GeneratorParams, work: _Work, audiences: _Audiences, vectors: Embeddings, checkpoints: Path, tracker: Tracker
+) -> _Trained:
+    def report(metrics: dict[str, float], step: int) -> None:
+        tracker.log_metrics(metrics, step=step)
+
+    torch.manual_seed(work.seed)
+    scale = fit_feature_scale(audiences.features)
+    book = build_phrase_book([*{copy.request.item_id: copy.request for copy in work.train}.values()])
+    max_tokens = 2 + max(len(work.vocabulary.encode(copy.pieces)) for copy in work.train)
+    shape = DecoderShape(
+        tokens=len(work.vocabulary),
+        names=len(book.names) + 1,
+        values=len(book.values) + 1,
+        d_feature=len(scale.mean),
+        d_latent=params.latent_dim,
+        d_model=params.hidden_dim,
+        layers=params.layers,
+        heads=params.heads,
+        max_tokens=max_tokens,
+    )
+    gpt = CopyModel(work.vocabulary, book, scale, CopyDecoder(shape))
+    features = torch.from_numpy(scale.apply(audiences.features)) if len(audiences.features) else torch.zeros(0, 1)
+
+    def tensors(copies: Sequence[Copy], weights: np.ndarray) -> CopyData:
+        prompts, slots = gpt.prompts([copy.request for copy in copies])
+        tokens = [gpt.tokens(copy.text, held) for copy, held in zip(copies, slots, strict=True)]
+        raw = torch.from_numpy(np.ascontiguousarray(vectors.vectors_of([copy.source_text for copy in copies]), np.float32))
+        return CopyData(prompts, tokens, raw, weights, features)
+
+    train, held_out = tensors(work.train, audiences.weights), tensors(work.held_out, np.zeros((len(work.held_out), 0)))
+    affordable = max(1, int(params.max_positions * 1_000_000) // train.positions)
+    gpt_epochs = min(params.gpt_epochs, max(1, round(affordable * params.gpt_epochs / (params.gpt_epochs + params.latent_epochs))))
+    latent_epochs = min(params.latent_epochs, max(1, affordable - gpt_epochs))
+    settings = FitSettings(gpt_epochs, params.batch_size, params.learning_rate, work.seed, bf16=True, label="gpt")
+    gpt_loss = fit_decoder(gpt, None, train, held_out, settings, checkpoints=checkpoints / "gpt", report=report)
+
+    decoder = CopyDecoder(shape)
+    decoder.load_state_dict(gpt.decoder.state_dict())
+    latent = LatentTextModel(CopyModel(work.vocabulary, book, scale, decoder), Projection(train.raw.mean(0), params.latent_dim))
+    settings = FitSettings(latent_epochs, params.batch_size, params.learning_rate / 2, work.seed + 1, bf16=True, label="latent")
+    latent_loss = fit_decoder(latent.model, latent.projection, train, held_out, settings, checkpoints=checkpoints / "latent", report=report)
+    latent.projection.requires_grad_(False).eval()
+
+    def latents(data: CopyData) -> LatentData:
+        return LatentData(
+            latent.encode(data.raw.numpy()).clone(),
+            conditions(latent.model, data.prompts),
+            torch.from_numpy(data.weights).float(),
+            features,
+        )
+
+    known, unseen = latents(train), latents(held_out)
+    vae = train_vae(
+        known,
+        d_hidden=2 * params.hidden_dim,
+        epochs=params.vae_epochs,
+        batch_size=params.batch_size,
+        learning_rate=params.learning_rate,
+        seed=work.seed + 2,
+        report=report,
+    )
+    gan_settings = GanSettings(
+        params.noise_dim, 2 * params.hidden_dim, params.gan_steps, 2 * params.batch_size, params.r1_weight, params.ema_decay
+    )
+    gan, detector = train_gan(known, unseen, gan_settings, seed=work.seed + 3, report=report)
+    start = Sampling(params.temperatures[0], params.top_p)
+    generators: dict[str, CopyGenerator] = {
+        Origin.TEMPLATE: TemplateGenerator(),
+        Origin.RETRIEVAL: RetrievalGenerator(tuple(work.train)),
+        Origin.NGRAM: fit_ngram(work.train, work.vocabulary),
+        Origin.GPT: GptGenerator(gpt, start),
+        Origin.VAE: VaeGenerator(latent, vae, start),
+        Origin.GAN: GanGenerator(latent, gan, start),
+    }
+    notes = {
+        "epochs": {"gpt": gpt_epochs, "latent": latent_epochs},
+        "validation_loss": {"gpt": gpt_loss, "latent": latent_loss},
+        "gan": _gan_note(detector),
+    }
+    return _Trained(generators, notes)
+
+
+def _gan_note(detector: CollapseDetector) -> dict[str, Any]:
+    return {
+        "kept_step": detector.best_step,
+        "frechet": detector.best_distance if detector.best_step >= 0 else None,
+        "stopped": detector.reason,
+    }
+
+
+def _judged(params: GeneratorParams, work: _Work, trained: _Trained, tracker: Tracker) -> GeneratorBundle:
+    requests, references = [copy.request for copy in work.held_out], [copy.text for copy in work.held_out]
+
+    def texts_of(generator: CopyGenerator) -> list[str]:
+        return [(texts or [""])[0] for texts in generator.write(requests, 1, np.random.default_rng([work.seed, 9]))]
+
+    generators, table, sweeps = dict(trained.generators), {}, {}
+    for name, generator in trained.generators.items():
+        texts = texts_of(generator)
+        if isinstance(generator, GptGenerator | VaeGenerator | GanGenerator):
+            drawn = {}
+            for temperature in params.temperatures:
+                warm = replace(generator, sampling=Sampling(temperature, params.top_p))
+                found = texts_of(warm)
+                drawn[temperature] = (float(judge(found, requests, references, work.reviewer).score.mean()), found, warm)
+            best = max(drawn, key=lambda temperature: drawn[temperature][0])
+            _, texts, generators[name] = drawn[best]
+            sweeps[name] = {str(temperature): score for temperature, (score, _, _) in drawn.items()}
+        table[name] = measure(texts, requests, references, work.groups, work.reviewer, np.random.default_rng([work.seed, 10]))
+        tracker.log_metrics({f"{name}_{metric}": value["value"] for metric, value in table[name].items()})
+    table["human"] = measure(
+        references, requests, references, work.groups, work.reviewer, np.random.default_rng([work.seed, 10]), human=True
+    )
+    chosen = max(trained.generators, key=lambda name: table[name][MAIN]["value"])
+    config = {"trained": True, "reason": "", "main": MAIN, "models": table, "temperatures": sweeps, "copies": work.counts, **trained.notes}
+    tracker.set_tags({"generator": chosen})
+    return GeneratorBundle(generators, chosen, work.reviewer, tuple(work.train), config)

@@ -1,0 +1,113 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from models.generator.copy_model import CopyModel
+from models.generator.gpt import GptGenerator, Sampling
+from models.generator.latent import LatentTextModel, Projection, conditions, on_sphere
+from models.generator.sampling import sample
+from models.generator.slots import slots_of
+from models.generator.vocabulary import BOS, EOS
+
+
+def some(shop, n):
+    return [copy.request for copy in shop.copies[:: len(shop.copies) // n][:n]]
+
+
+def test_sampling_with_a_cache_sees_the_logits_of_the_whole_text(shop):
+    model = shop.model()
+    copies = [copy for copy in shop.copies if len(copy.text) > 20][:3]
+    prompts, slots = model.prompts([copy.request for copy in copies])
+    prompts = prompts.take(torch.arange(3))
+    tokens = [model.tokens(copy.text, held)[:9] for copy, held in zip(copies, slots, strict=True)]
+    latent = on_sphere(torch.randn(3, 6, generator=torch.Generator().manual_seed(1)))
+    with torch.inference_mode():
+        whole = model.decoder(prompts, torch.tensor(tokens), latent)
+        state = model.decoder.start(prompts, latent)
+        for place in range(9):
+            logits, state = model.decoder.step(state, torch.tensor([row[place] for row in tokens]), place)
+            torch.testing.assert_close(logits, whole[:, place], atol=1e-5, rtol=1e-4)
+
+
+def test_the_text_after_a_position_does_not_change_its_logits(shop):
+    model = shop.model()
+    prompts = model.prompts(some(shop, 2))[0].take(torch.arange(2))
+    a, b = torch.tensor([[BOS, 9, 12, 30]] * 2), torch.tensor([[BOS, 9, 44, 31]] * 2)
+    with torch.inference_mode():
+        torch.testing.assert_close(model.decoder(prompts, a)[:, :2], model.decoder(prompts, b)[:, :2])
+
+
+def test_a_slot_that_a_product_lacks_has_probability_zero(shop):
+    model = shop.model()
+    requests = some(shop, 4)
+    prompts, slots = model.prompts(requests)
+    logits = model.decoder(prompts, torch.tensor([[BOS]] * 4))[:, 0]
+    for row, held in enumerate(slots):
+        assert torch.isfinite(logits[row, len(shop.vocabulary) : len(shop.vocabulary) + len(held)]).all()
+        assert torch.isinf(logits[row, len(shop.vocabulary) + len(held) :]).all()
+
+
+def test_no_product_word_is_written_twice(shop):
+    model = shop.model()
+    prompts, slots = model.prompts(some(shop, 6))
+    for texts, held in zip(sample(model.decoder, prompts, 3, np.random.default_rng(0), temperature=2.0, top_p=1.0), slots, strict=True):
+        for ids in texts:
+            pointed = [index for index in ids if index >= len(shop.vocabulary)]
+            assert len(pointed) == len(set(pointed)) and all(index - len(shop.vocabulary) < len(held) for index in pointed)
+            assert EOS not in ids
+
+
+def test_a_model_writes_the_same_after_a_round_trip_and_for_the_same_seed(shop, tmp_path):
+    generator = GptGenerator(shop.model(), Sampling(0.9, 0.95))
+    requests = [request.placed("brand", "social", "a1", np.arange(5, dtype=np.float32)) for request in some(shop, 5)]
+    first = generator.write(requests, 2, np.random.default_rng(4))
+    generator.save(tmp_path)
+    assert GptGenerator.load(tmp_path).write(requests, 2, np.random.default_rng(4)) == first
+    assert generator.write(requests, 2, np.random.default_rng(5)) != first
+    (tmp_path / "again").mkdir()
+    CopyModel.load(tmp_path).save(tmp_path / "again")
+    assert (tmp_path / "again" / "decoder.safetensors").read_bytes() == (tmp_path / "decoder.safetensors").read_bytes()
+
+
+def test_one_step_of_training_overfits_one_copy_through_its_slots(shop):
+    model = shop.model()
+    copy = max(shop.copies, key=lambda copy: sum(isinstance(piece, int) for piece in copy.pieces))
+    prompts, (held,) = model.prompts([copy.request])
+    tokens = torch.tensor([model.tokens(copy.text, held)])
+    optimiser = torch.optim.Adam(model.decoder.parameters(), lr=0.02)
+    for _ in range(120):
+        loss = torch.nn.functional.cross_entropy(model.decoder(prompts, tokens[:, :-1])[0], tokens[0, 1:])
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    assert float(loss.detach()) < 0.1 < math.log(len(shop.vocabulary))
+    assert model.write([copy.request], 1, np.random.default_rng(0), temperature=0.01, top_p=1.0) == [[copy.text]]
+
+
+def test_a_feature_of_another_size_is_refused_by_name(shop):
+    request = some(shop, 1)[0].placed("product", "onsite", "a0", np.zeros(9, np.float32))
+    with pytest.raises(ValueError, match=r"shape \(9,\).*\(5,\)"):
+        shop.model().prompts([request])
+
+
+def test_latents_lie_on_the_sphere_and_survive_a_round_trip(shop, tmp_path):
+    raw = np.random.default_rng(2).normal(size=(7, 12)).astype(np.float32)
+    model = LatentTextModel(shop.model(), Projection(torch.from_numpy(raw.mean(0)), 6).eval())
+    latent = model.encode(raw)
+    torch.testing.assert_close(latent.pow(2).mean(1), torch.ones(7))
+    model.save(tmp_path)
+    torch.testing.assert_close(LatentTextModel.load(tmp_path).encode(raw), latent)
+
+
+def test_conditions_tell_audiences_scenes_and_products_apart(shop):
+    model = shop.model()
+    first, second = some(shop, 2)
+    places = [
+        first, first.placed("brand", "onsite"), first.placed("product", "search"),
+        first.placed("product", "onsite", "a0", np.ones(5, np.float32)), second.placed("product", "onsite"),
+    ]  # fmt: skip
+    rows = conditions(model, model.prompts([places[0].placed("product", "onsite"), *places[1:]])[0])
+    assert len(torch.unique(rows, dim=0)) == 5
+    assert len(slots_of(first)) > 2

@@ -1,0 +1,132 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from models.generator.gan import Discriminator, GanGenerator
+from models.generator.gpt import Sampling
+from models.generator.latent import LatentTextModel, Projection, on_sphere
+from models.generator.latent_training import CollapseDetector, GanSettings, LatentData, frechet, train_gan, train_vae
+from models.generator.vae import Vae, VaeGenerator
+
+
+def ring(n: int, seed: int) -> LatentData:
+    """Two products; each has ℓ in two opposite places of a plane that the product chooses."""
+    generator = torch.Generator().manual_seed(seed)
+    product = torch.randint(2, (n,), generator=generator)
+    latent = 0.15 * torch.randn(n, 6, generator=generator)
+    latent[torch.arange(n), product] += 3.0 * (2.0 * torch.randint(2, (n,), generator=generator) - 1)
+    condition = torch.zeros(n, 4)
+    condition[torch.arange(n), 2 + product] = 1.0
+    return LatentData(on_sphere(latent), condition, torch.zeros(n, 0), torch.zeros(0, 1))
+
+
+def modes(drawn: torch.Tensor, axis: int) -> set[float]:
+    return set(drawn[:, axis].sign().tolist())
+
+
+def quiet(metrics: dict[str, float], step: int) -> None:
+    assert all(math.isfinite(value) for value in metrics.values())
+
+
+def test_the_gan_learns_both_places_of_each_product_and_beats_no_training():
+    data, unseen = ring(400, 0), ring(200, 1)
+    settings = GanSettings(d_noise=8, d_hidden=32, steps=600, batch_size=64, r1_weight=0.1, ema_decay=0.98, g_rate=1e-3, check_every=50)
+    g, detector = train_gan(data, unseen, settings, seed=3, report=quiet)
+    untrained, _ = train_gan(data, unseen, GanSettings(8, 32, 1, 64, 0.1, 0.98, g_rate=0.0), seed=3, report=quiet)
+    generator = torch.Generator().manual_seed(5)
+    for axis in range(2):
+        condition = torch.zeros(200, 4)
+        condition[:, 2 + axis] = 1.0
+        with torch.no_grad():
+            drawn = g(torch.randn(200, 8, generator=generator), condition)
+        assert modes(drawn, axis) == {-1.0, 1.0}
+        assert float(drawn[:, axis].abs().mean()) > 2 * float(drawn[:, 1 - axis].abs().mean())
+    with torch.no_grad():
+        noise = torch.randn(200, 8, generator=generator)
+        assert frechet(g(noise, unseen.condition), unseen.latent) < 0.5 * frechet(untrained(noise, unseen.condition), unseen.latent)
+    assert detector.best_step > 0 and detector.reason == ""
+
+
+def test_equal_seeds_give_equal_networks():
+    settings = GanSettings(8, 16, 20, 32, 0.1, 0.9, check_every=10)
+    first, _ = train_gan(ring(100, 0), ring(50, 1), settings, seed=3, report=quiet)
+    second, _ = train_gan(ring(100, 0), ring(50, 1), settings, seed=3, report=quiet)
+    assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
+
+
+def test_the_vae_learns_both_places_of_each_product():
+    network = train_vae(ring(400, 0), d_hidden=32, epochs=80, batch_size=64, learning_rate=3e-3, seed=1, report=quiet)
+    generator = torch.Generator().manual_seed(5)
+    condition = torch.zeros(200, 4)
+    condition[:, 2] = 1.0
+    with torch.no_grad():
+        drawn = network.draw(condition, torch.randn(200, 32, generator=generator), torch.randn(200, 6, generator=generator))
+    assert modes(drawn, 0) == {-1.0, 1.0}
+    assert float(drawn[:, 0].abs().mean()) > 2 * float(drawn[:, 1].abs().mean())
+
+
+def test_the_evidence_bound_is_the_hand_made_sum():
+    torch.manual_seed(0)
+    network = Vae(3, 2, 4)
+    latent, condition, noise = torch.randn(5, 3), torch.randn(5, 2), torch.randn(5, 32)
+    mean, log_variance = network.encoder(torch.cat([latent, condition], 1)).chunk(2, 1)
+    decoded = network.decoder(torch.cat([mean + (log_variance / 2).exp() * noise, condition], 1))
+    normal = torch.distributions.Normal
+    log_p = normal(decoded, network.log_sigma.exp()).log_prob(latent).sum(1) + 1.5 * math.log(2 * math.pi)
+    gap = torch.distributions.kl_divergence(normal(mean, (log_variance / 2).exp()), normal(0.0, 1.0)).sum(1)
+    torch.testing.assert_close(network.loss(latent, condition, noise), ((gap - log_p) / 3).mean())
+
+
+def test_every_layer_of_the_discriminator_is_spectrally_normalised():
+    torch.manual_seed(0)
+    network = Discriminator(4, 6, 16)
+    for _ in range(50):
+        network(torch.randn(8, 6), torch.randn(8, 4))
+    network.eval()
+    for module in network.modules():
+        if isinstance(module, torch.nn.Linear):
+            assert float(torch.linalg.matrix_norm(module.weight.detach(), 2)) == pytest.approx(1.0, abs=0.05)
+
+
+@pytest.mark.parametrize(
+    ("bad", "words"),
+    [
+        ({"spread": 0.001}, "differ by less than 0.05"),
+        ({"d_loss": 0.0}, "sure of everything"),
+        ({"distance": 99.0}, "four times the best"),
+        ({"g_loss": math.nan}, "not finite"),
+    ],
+)
+def test_a_collapse_is_stopped_with_its_reason_and_the_best_step_is_kept(bad, words):
+    detector = CollapseDetector()
+    healthy = {"distance": 1.0, "spread": 0.6, "d_loss": 1.5, "g_loss": 0.2}
+    assert detector.check(100, **healthy)
+    for step in (200, 300, 400):
+        if not detector.reason:
+            assert not detector.check(step, **{**healthy, "distance": 1.1, **bad})
+    assert words in detector.reason and detector.best_step == 100
+
+
+def test_a_run_that_recovers_is_not_stopped():
+    detector = CollapseDetector()
+    for step in range(12):
+        detector.check(step, distance=2.0, spread=0.01 if step % 3 else 0.5, d_loss=1.0, g_loss=0.0)
+    assert detector.reason == ""
+
+
+@pytest.mark.parametrize("kind", ["vae", "gan"])
+def test_vae_and_gan_write_the_same_after_a_round_trip(shop, tmp_path, kind):
+    latent = LatentTextModel(shop.model(), Projection(torch.zeros(12), 6).eval())
+    requests = [copy.request for copy in shop.copies[:3]]
+    sampling = Sampling(0.8, 0.9)
+    size = 5 + 1 + 16 + 4 + 3
+    torch.manual_seed(1)
+    from models.generator.gan import Generator
+
+    made = VaeGenerator(latent, Vae(6, size, 8).eval(), sampling) if kind == "vae" else GanGenerator(latent, Generator(10, size, 6, 8).eval(), sampling)
+    first = made.write(requests, 2, np.random.default_rng(1))
+    assert [len(texts) for texts in first] == [2, 2, 2]
+    made.save(tmp_path)
+    assert type(made).load(tmp_path, latent).write(requests, 2, np.random.default_rng(1)) == first
