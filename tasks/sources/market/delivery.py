@@ -130,7 +130,8 @@ def deliver(
                     pool,
                     copy_item=copy_item,
                     item_category=world.item_category,
-                    popularity=popularity[day],
+                    popularity=popularity,
+                    day=day,
                     recent=recent[chunk],
                     count=params.candidates,
                     rng=rng,
@@ -175,28 +176,28 @@ def _retrieve(
     copy_item: Ints,
     item_category: Ints,
     popularity: Floats,
+    day: Ints,
     recent: npt.NDArray[np.float32],
     count: int,
     rng: np.random.Generator,
 ) -> tuple[Ints, Floats]:
     """`count` distinct products and one copy of each; returns rows of copies and log policy weights, each (n, min(count, products))."""
     items, slots = np.unique(copy_item[pool], return_inverse=True)
-    popular = np.exp(popularity[:, items])
     categories = item_category[items]
-    near = recent[:, categories] / np.bincount(categories, minlength=recent.shape[1])[categories]
-    mixture = (
-        POPULARITY_SHARE * popular / popular.sum(axis=1, keepdims=True)
-        + RECENT_SHARE * near / np.maximum(near.sum(axis=1, keepdims=True), 1e-12)
-        + UNIFORM_SHARE / len(items)
-    )
-    keys = np.log(mixture) - np.log(rng.standard_exponential(mixture.shape) + 1e-300)
+    listed = np.bincount(categories, minlength=recent.shape[1])
+    popular = np.exp(popularity[:, items])
+    by_day = (POPULARITY_SHARE * popular / popular.sum(axis=1, keepdims=True) + UNIFORM_SHARE / len(items)).astype(np.float32)
+    near = np.where(listed > 0, recent, np.float32(0))
+    near = (RECENT_SHARE * near / np.maximum(near.sum(axis=1, keepdims=True), 1e-12) / np.maximum(listed, 1)).astype(np.float32)
+    mixture = by_day[day] + near[:, categories]
+    waits = rng.standard_exponential(mixture.shape, dtype=np.float32) / mixture  # the shortest waits: a draw without replacement
     most = min(count, len(items))
-    chosen = np.argpartition(keys, -most, axis=1)[:, -most:]
+    chosen = np.argpartition(waits, most - 1, axis=1)[:, :most]
     chosen = rng.permuted(np.sort(chosen, axis=1), axis=1)
     by_slot = np.argsort(slots, kind="stable")
     starts, sizes = np.searchsorted(slots[by_slot], np.arange(len(items))), np.bincount(slots, minlength=len(items))
     which = starts[chosen] + (rng.random(chosen.shape) * sizes[chosen]).astype(np.int64)
-    return pool[by_slot[which]], POPULARITY_WEIGHT * np.take_along_axis(popularity[:, items], chosen, axis=1)
+    return pool[by_slot[which]], POPULARITY_WEIGHT * popularity[day[:, None], items[chosen]]
 
 
 def _slates(candidates: Ints, weights: Floats, size: int, rng: np.random.Generator) -> tuple[Ints, Floats, Floats]:

@@ -71,7 +71,8 @@ def show(
     visit = times + rng.integers(2_000_000, 20_000_000, len(copy))
     order = visit + delivery.conversion_delay(len(copy), rng)
     creative = copies[C.COPY].to_numpy(dtype=object)
-    named = [[str(creative[row]) for row in rows if row >= 0] for rows in requests.candidates]
+    ids = [*creative]
+    named = [[ids[row] for row in rows if row >= 0] for rows in requests.candidates.tolist()]
     impressions = pd.DataFrame(
         {
             C.REQUEST: pd.array([f"r{number + 1:07d}" for number in request], dtype="str"),

@@ -69,6 +69,20 @@ def test_no_copy_names_an_attribute_value_that_its_product_lacks(shelf):
             assert not told or any(value in own for own in (*product.values, product.kind.name)), (copy, value)
 
 
+def test_a_phrase_that_names_an_attribute_value_of_another_product_is_not_used_for_this_one():
+    category = CATEGORIES[0]
+    kind = category.types[0]
+    key, values = next(iter(kind.attributes.items()))
+    boasting = kind.model_copy(update={"benefits": [f"还有{value}" for value in values]})
+    told = category.model_copy(update={"types": [boasting]})
+    rng = np.random.default_rng(3)
+    products = draw_products([told], [], 20, rng)
+    own = {product.item_id: dict(product.attributes)[key] for product in products}
+    copies = write_copies([told], products, SHARED.offers, rng)
+    assert any("还有" in copy.text for copy in copies)
+    assert all(value == own[copy.item_id] for copy in copies for value in values if value in copy.text)
+
+
 def test_the_lexicon_hears_the_tone_that_a_frame_was_written_in():
     right = total = 0
     for category in CATEGORIES:
