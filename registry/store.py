@@ -139,9 +139,11 @@ def open_client(root: Path) -> "MlflowClient":
         import mlflow
         from mlflow.tracking import MlflowClient
 
-        uri = tracking_uri(root)
+        uri, wish = tracking_uri(root), os.environ.get(URI_VARIABLE)
         mlflow.set_tracking_uri(uri)
         mlflow.set_registry_uri(uri)
+        if wish is None:
+            os.environ.pop(URI_VARIABLE, None)  # MLflow sets it, and then our default would look like the user's wish
         client = MlflowClient(tracking_uri=uri, registry_uri=uri)
         client.search_experiments(max_results=1)
     return client

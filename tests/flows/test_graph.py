@@ -91,11 +91,11 @@ def test_a_killed_stage_starts_again_and_ends_as_if_nothing_had_happened(
     twin = make_project("twin")
     dvc(twin, "repro")
     (project / f"kill_{when}").touch()
-    code = "import runpy, sys; from pathlib import Path; from flows.graph import StageGraph; t = runpy.run_path('toy.py'); g = StageGraph(Path.cwd()); "
-    code += "[g.run(n, lambda n=n: t['run'](n)) for n in g.order()]"
-    killed = subprocess.run(
-        [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(Path(__file__).parents[2])!r}); {code}"], cwd=project, check=False
-    )
+    code = f"import sys; sys.path.insert(0, {str(Path(__file__).parents[2])!r})\n"
+    code += "import runpy; from pathlib import Path; from flows.graph import StageGraph\n"
+    code += "toy, graph = runpy.run_path('toy.py'), StageGraph(Path.cwd())\n"
+    code += "for name in graph.order():\n    graph.run(name, lambda: toy['run'](name))"
+    killed = subprocess.run([sys.executable, "-c", code], cwd=project, check=False)
     assert killed.returncode == -9
     (project / f"kill_{when}").unlink()
     outcomes = walk(project)

@@ -9,6 +9,7 @@ import pytest
 from core.columns import Columns
 from core.errors import RegistryError
 from core.files import content_hash, write_table
+from core.schemas import empty_table
 from models.bundle import writing_bundle
 from registry.ledger import Ledger, roll_back
 from registry.models import CHALLENGER, CHAMPION, Registry
@@ -20,14 +21,17 @@ pytestmark = pytest.mark.filterwarnings(
 
 def pool_bundle(path: Path, text: str) -> Path:
     """A pool of one creative."""
-    creatives = pd.DataFrame({
-        Columns.CREATIVE: ["c1"], Columns.ITEM: ["i1"], Columns.SCENE: ["product"], Columns.CHANNEL: ["onsite"], Columns.TEXT: [text],
-        Columns.AUDIENCE: pd.Series([None], dtype="object"),
-    })  # fmt: skip
+    creatives = empty_table("creatives")
+    creatives.loc[0] = {
+        Columns.CREATIVE: "c1", Columns.ITEM: "i1", Columns.SCENE: "product", Columns.CHANNEL: "onsite", Columns.TEXT: text,
+        Columns.ORIGIN: "template", Columns.AUDIENCE: None, Columns.GENERATOR_VERSION: "v", Columns.QUALITY: 1.0, Columns.VERDICT: "pass",
+        Columns.AI_LABEL: True,
+    }  # fmt: skip
+    items = pd.DataFrame({Columns.ITEM: ["i1"], Columns.TITLE: ["鞋"], Columns.CATEGORY: ["运动"]})
     with writing_bundle(path, "pool", {}) as draft:
         write_table(creatives, draft / "creatives.parquet")
-        write_table(pd.DataFrame({Columns.ITEM: ["i1"], Columns.TITLE: ["鞋"]}), draft / "items.parquet")
-        write_table(pd.DataFrame({Columns.CAMPAIGN: pd.Series([], dtype="object")}), draft / "campaigns.parquet")
+        write_table(items, draft / "items.parquet")
+        write_table(empty_table("campaigns"), draft / "campaigns.parquet")
     return path
 
 
