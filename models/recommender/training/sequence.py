@@ -96,12 +96,12 @@ def start_from_text(network: SequenceNetwork, catalogue: Catalogue, counts: np.n
     main = directions[:, ::-1][:, : network.sizes.dim].T  # (≤ dim, text_dim)
     main = main * np.where(main[np.arange(len(main)), np.abs(main).argmax(axis=1)] < 0, -1.0, 1.0)[:, None]
     start = torch.zeros(network.sizes.dim, network.sizes.text_dim)
-    start[: len(main)] = torch.from_numpy(main.astype(np.float32)) * (values[::-1][: len(main)].copy() > 0)[:, None]
+    start[: len(main)] = torch.from_numpy((main * (values[::-1][: len(main)] > 0)[:, None]).astype(np.float32))
     with torch.no_grad():
         network.item_text.weight.copy_(START_SCALE * start)
         network.fused.weight.copy_(START_SCALE * start)
         network.event_text.weight.copy_(start)
-        network.item_id.weight[torch.from_numpy(np.flatnonzero(counts == 0))] = 0.0
+        network.item_id.weight.masked_fill_(torch.from_numpy(counts == 0)[:, None], 0.0)
         network.norm.weight.fill_(0.1)
 
 
