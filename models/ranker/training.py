@@ -25,6 +25,10 @@ _PENALTIES = (0.0003, 0.001, 0.003, 0.01, 0.03)
 OnEpoch = Callable[[int, dict[str, float]], None]
 
 
+class NotEnoughImpressionsError(TrainingError):
+    """There is too little to learn a ranker from; the source is honest about it and serving uses priors."""
+
+
 @dataclass(frozen=True)
 class Rows:
     """Impressions as numbers.
@@ -67,11 +71,12 @@ def train_scorers(
         The scorers; chosen is the one with the lowest log loss of clicks on the validation window.
 
     Raises:
-        TrainingError: fewer than `MIN_CLICKS` training clicks, no validation rows, or a loss that is not finite.
+        NotEnoughImpressionsError: fewer than `MIN_CLICKS` training clicks, or no validation rows.
+        TrainingError: a loss that is not finite.
     """
     clicks = int(training.clicks.sum())
     if clicks < MIN_CLICKS or not len(validation.clicks):
-        raise TrainingError(
+        raise NotEnoughImpressionsError(
             f"{clicks} clicks in the training window (at least {MIN_CLICKS} needed) and {len(validation.clicks)} impressions in the "
             "validation window (at least 1 needed); gather more impressions, or widen prepare.validation_share."
         )

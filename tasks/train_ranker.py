@@ -1,0 +1,145 @@
+"""Stage train_ranker: p_click and p_convert from logged impressions, or a bundle that says why there is none."""
+
+import logging
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from core.columns import Columns
+from core.files import read_json, read_table
+from core.params import RankerParams
+from core.tracking import Tracker
+from models.embeddings import Embeddings
+from models.features import FeatureSpace, logged_candidates, requests_of
+from models.ranker import RankerBundle
+from models.ranker.training import NotEnoughImpressionsError, Rows, train_scorers
+from models.recommender import RecommenderBundle
+
+log = logging.getLogger(__name__)
+_REQUESTS_FOR_AXES = 4000
+
+
+def train_ranker(
+    params: RankerParams,
+    *,
+    rng: np.random.Generator,
+    tracker: Tracker,
+    copies: Path,
+    events: Path,
+    impressions: Path,
+    lineage: Path,
+    embeddings: Path,
+    recommender: Path,
+    ranker: Path,
+) -> None:
+    """Train on impressions before train_end; stop early, calibrate and choose on those before validation_end.
+
+    Args:
+        params: sizes and training.
+        rng: the stage's stream.
+        tracker: receives losses of each epoch and the validation log loss of each model.
+        copies: the copies table.
+        events: the events table; later ones than validation_end are not looked at.
+        impressions: the impressions table; later ones than validation_end are not looked at.
+        lineage: the split.
+        embeddings: raw vectors of copies and queries.
+        recommender: the recommender bundle; a copy goes into the ranker's.
+        ranker: written: the ranker bundle; untrained, with the reason, when there is too little to learn from.
+
+    Raises:
+        TrainingError: training diverged.
+        BundleError: a bundle cannot be read, or a text was never encoded.
+    """
+    facts = read_json(lineage)
+    train_end, validation_end = (pd.Timestamp(datetime.fromisoformat(facts[name])) for name in ("train_end", "validation_end"))
+    bundle = RecommenderBundle.load(recommender)
+    texts, known = read_table(copies), read_table(events)
+    known = known[known[Columns.TIMESTAMP] < validation_end]
+    shown = usable(read_table(impressions), texts, bundle, before=validation_end)
+    try:
+        trained = _train(params, rng, tracker, data=Data(shown, known, texts, train_end), bundle=bundle, held=Embeddings.load(embeddings))
+    except NotEnoughImpressionsError as nothing_to_learn_from:
+        log.warning("ranker not trained: %s", nothing_to_learn_from)
+        trained = RankerBundle(bundle, reason=f"not trained: {nothing_to_learn_from}")
+    tracker.set_tags({"ranker": trained.chosen if trained.trained else trained.reason})
+    trained.save(ranker, recommender=recommender)
+
+
+def usable(impressions: pd.DataFrame, copies: pd.DataFrame, bundle: RecommenderBundle, *, before: pd.Timestamp) -> pd.DataFrame:
+    """Impressions that a ranker can learn from: early enough, of a known item, with a known text.
+
+    Args:
+        impressions: the impressions table.
+        copies: the copies table.
+        bundle: knows the items.
+        before: first moment that is left out.
+
+    Returns:
+        The rows by time, request and position.
+    """
+    early = impressions[impressions[Columns.TIMESTAMP] < before]
+    known = early[Columns.ITEM].isin(bundle.champion.item_ids) & early[Columns.CREATIVE].isin(copies[Columns.COPY])
+    if not known.all():
+        log.info(
+            "%d of %d impressions show an item or a copy that is not in the tables; they are left out", int((~known).sum()), len(early)
+        )
+    return early[known].sort_values([Columns.TIMESTAMP, Columns.REQUEST, Columns.POSITION], kind="stable", ignore_index=True)
+
+
+@dataclass(frozen=True)
+class Data:
+    """What a ranker learns from; nothing in it is as late as validation_end.
+
+    Attributes:
+        shown: impressions, see `usable`.
+        events: the events table.
+        copies: the copies table.
+        train_end: impressions from here on are for stopping, calibration and choice.
+    """
+
+    shown: pd.DataFrame
+    events: pd.DataFrame
+    copies: pd.DataFrame
+    train_end: pd.Timestamp
+
+
+def _train(
+    params: RankerParams, rng: np.random.Generator, tracker: Tracker, *, data: Data, bundle: RecommenderBundle, held: Embeddings
+) -> RankerBundle:
+    shown, copies = data.shown, data.copies
+    if shown.empty:
+        raise NotEnoughImpressionsError("no impressions")
+    texts = dict(zip(copies[Columns.COPY].astype(str), copies[Columns.TEXT].astype(str), strict=True))
+    requests, place = requests_of(shown, data.events, texts)
+    learning = (shown[Columns.TIMESTAMP] < data.train_end).to_numpy()
+    axes_from = int(min(_REQUESTS_FOR_AXES, max(place[learning].max(initial=0) + 1, 1)))
+    space = FeatureSpace.fit(
+        bundle,
+        lambda wanted: bundle.encoder.centre(held.vectors_of(wanted)),
+        events=data.events,
+        impressions=shown,
+        copies=copies,
+        requests=requests.rows(0, axes_from),
+    )
+    features, names = space.compute(requests, logged_candidates(shown, place, texts))
+    clicks = shown[Columns.CLICK].to_numpy(dtype=np.float32)
+    rows = Rows(
+        features,
+        clicks,
+        shown[Columns.CONVERSION].to_numpy(dtype=np.float32) * clicks,
+        shown[Columns.USER].astype(str).to_numpy(dtype=object),
+    )
+    log.info("%d features of %d impressions, %d clicked", len(names), len(rows.clicks), int(rows.clicks.sum()))
+    scorers = train_scorers(
+        rows.where(learning),
+        rows.where(~learning),
+        names,
+        params,
+        seed=int(rng.integers(2**31)),
+        on_epoch=lambda epoch, found: tracker.log_metrics({f"ranker/{name}": value for name, value in found.items()}, step=epoch),
+    )
+    tracker.log_metrics({f"ranker/validation_log_loss/{name}": value for name, value in scorers.validation_log_loss.items()})
+    return RankerBundle(bundle, scorers=scorers, space=space)
