@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 from typing import Annotated, Any
 
 from core.environment import prepare_environment, project_root
@@ -103,17 +104,14 @@ def check_data() -> None:
 def serve(
     host: Annotated[str | None, typer.Option(help="address to bind; params.yaml's when left out")] = None,
     port: Annotated[int | None, typer.Option(help="port; params.yaml's when left out")] = None,
+    bundles: Annotated[
+        Path | None, typer.Option(help="a folder of bundles, such as data/models, instead of the registry's champions")
+    ] = None,
 ) -> None:
     """The HTTP service with the champions of the registry."""
-    from core.params import load_params
-    from core.stage import PARAMS_FILE
-    from flows.deployment import port_is_free
-
-    params = load_params(PARAMS_FILE).serving
-    port_is_free(port or params.port, host or params.host)
     from serving.server import serve as run_service
 
-    run_service(project_root(), host=host or params.host, port=port or params.port)
+    run_service(project_root(), host=host, port=port, bundles=bundles)
 
 
 @main.command()

@@ -4,6 +4,7 @@ A segment is written under a hidden name, then the watermark names it, then it g
 before the watermark leaves nothing that anyone reads; one killed after it is completed by the next run.
 """
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -14,7 +15,7 @@ import pandas as pd
 
 from core.columns import Columns
 from core.errors import IdentityError
-from core.files import content_hash, read_json, write_json, write_table
+from core.files import read_json, write_json, write_table
 from serving.export import Exported, closed_impressions, new_events, service_now
 
 WATERMARK = "watermark.json"
@@ -90,7 +91,8 @@ def _moved(mark: Mapping[str, Any], exported: Mapping[str, Exported], new: Mappi
 def _hide(folder: Path, table: str, rows: pd.DataFrame) -> str:
     draft = folder / f".{table}.new"
     write_table(rows, draft)
-    name = f"{table}-{content_hash(draft)[:16]}.parquet"
+    with draft.open("rb") as handle:
+        name = f"{table}-{hashlib.file_digest(handle, 'sha256').hexdigest()[:16]}.parquet"
     draft.replace(folder / f".{name}.ready")
     return name
 

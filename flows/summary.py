@@ -138,9 +138,8 @@ def _print_shoppers(console: Console) -> None:
                 console.print(f"  {share:7.2%} [green]{'█' * max(1, round(24 * share))}[/] {escape(chance['title'])}")
         for ad in case["ads"]:
             dated = f" [cyan]{escape(ad['campaign'])}[/]" if ad["campaign"] else ""
-            console.print(
-                f"    [magenta]{ad['scene']}/{ad['channel']}[/] {escape(ad['text'])}{dated} [dim]{ad['origin']}, p_click {ad['p_click']:.2%}[/]"
-            )
+            whose = f"[dim]{ad['origin']}, p_click {ad['p_click']:.2%}[/]"
+            console.print(f"    [magenta]{ad['scene']}/{ad['channel']}[/] {escape(ad['text'])}{dated} {whose}")
 
 
 def _path(stem: str) -> Path | None:

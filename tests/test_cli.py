@@ -1,0 +1,105 @@
+"""The command line is thin, quick to start, and explains what it refuses."""
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+VERBS = ("run", "status", "promote", "rollback", "ledger", "check-data", "serve", "ui", "prefect", "deploy", "undeploy", "clean")
+
+
+def adloom(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PREFECT_HOME": str(folder / ".prefect")}
+    code = "import sys; sys.argv[0] = 'adloom'; from cli import main; main()"
+    return subprocess.run(
+        [sys.executable, "-c", code, *arguments], cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    for name in ("params.yaml", "profiles.yaml", "dvc.yaml", ".dvcignore"):
+        shutil.copy(ROOT / name, tmp_path / name)
+    subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
+    (tmp_path / ".dvc").mkdir()
+    (tmp_path / ".dvc" / "config").write_text("[core]\n    analytics = false\n")
+    return tmp_path
+
+
+def test_help_lists_every_verb(tmp_path: Path) -> None:
+    shown = adloom(tmp_path, "--help").stdout
+    assert not [verb for verb in VERBS if verb not in shown]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run", "-S", "market.shopers=5"], "ParamsError: -S market.shopers=5"),
+        (["run", "-S", "market.shoppers=0"], "market.shoppers: input should be greater than 1"),
+        (["run", "--profile", "huge"], "ParamsError: no profile 'huge'"),
+        (["rollback", "poem"], "RegistryError: no model 'poem'"),
+    ],
+)
+def test_what_is_refused_is_explained_without_a_traceback(project: Path, arguments: list[str], message: str) -> None:
+    before = (project / "params.yaml").read_bytes()
+    done = adloom(project, *arguments)
+    assert done.returncode == 1
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert (project / "params.yaml").read_bytes() == before
+
+
+def test_all_faults_of_params_yaml_are_told_at_once_and_nothing_runs(project: Path) -> None:
+    text = (project / "params.yaml").read_text()
+    text = text.replace("seed: 7\n", "seed: seven\n", 1).replace("  products:", "  produtcs:", 1)
+    (project / "params.yaml").write_text(text)
+    done = adloom(project, "run")
+    assert done.returncode == 1
+    for fault in ("seed: input should be a valid integer", "market.products: missing", "market.produtcs: unknown key"):
+        assert fault in done.stderr
+    assert not (project / ".prefect").exists()
+
+
+def test_a_store_of_a_newer_mlflow_stops_the_loop_before_any_work(project: Path) -> None:
+    import sqlite3
+    from contextlib import closing
+
+    (project / "mlruns").mkdir()
+    with closing(sqlite3.connect(project / "mlruns" / "mlflow.db")) as connection, connection:
+        connection.execute("CREATE TABLE alembic_version (version_num TEXT)")
+        connection.execute("INSERT INTO alembic_version VALUES ('9999')")
+    done = adloom(project, "run")
+    assert done.returncode == 1
+    assert "RegistryError" in done.stderr
+    assert "newer MLflow" in done.stderr
+    assert not (project / ".prefect").exists()
+
+
+def test_a_port_in_use_is_named(tmp_path: Path) -> None:
+    import socket
+
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        done = adloom(tmp_path, "ui", "--port", str(port))
+    assert done.returncode == 1
+    assert f"port {port} on 127.0.0.1 cannot be had" in done.stderr
+
+
+def test_undeploy_without_a_deployment_stops_nothing(tmp_path: Path) -> None:
+    assert "nothing ran" in adloom(tmp_path, "undeploy").stdout
+
+
+def test_the_command_line_imports_nothing_heavy() -> None:
+    heavy = ("torch", "mlflow", "prefect", "pandas", "lightning", "dvc.repo")
+    code = f"import sys, cli; print([name for name in {heavy} if name in sys.modules])"
+    started = time.perf_counter()
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+    assert time.perf_counter() - started < 20
