@@ -58,7 +58,7 @@ def _first(bundle: GeneratorBundle) -> Gate:
         return Gate(
             "main metric", True, f"first champion; it writes with the baseline template ({bundle.config.get('reason', 'it scored best')})"
         )
-    scores: dict[str, Any] = bundle.config["scores"]
+    scores: dict[str, Any] = bundle.config["models"]
     mine, base = (scores[name][MAIN] for name in (bundle.chosen, Origin.TEMPLATE))
     passed = mine["value"] >= base["value"]
     told = f"copy {MAIN} of {bundle.chosen} {mine['value']:.4g} against {base['value']:.4g} of the baseline template"

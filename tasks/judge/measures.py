@@ -194,14 +194,14 @@ def copy_measures(config: Mapping[str, Any], pool: Pool, rejected: Frame, author
     """The generators' validation scores, and what the pool holds.
 
     Args:
-        config: of the generator bundle: ``chosen`` and ``scores``: generator → metric → {value, low, high}.
+        config: of the generator bundle: ``chosen`` and ``models``: generator → metric → {value, low, high}.
         pool: the creative pool.
         rejected: texts that generate refused, with their reasons.
         author: true click-through by who wrote the copy, where the truth is known.
     """
     models = {
         name: {metric: Interval(**value) for metric, value in found.items() if isinstance(value, dict)}
-        for name, found in config.get("scores", {}).items()
+        for name, found in config.get("models", {}).items()
     }
     verdicts = pool.creatives[Columns.VERDICT].astype(str)
     facts: dict[str, Any] = {
