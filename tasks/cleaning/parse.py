@@ -51,6 +51,9 @@ def parse_column(raw: pd.Series, spec: ColumnSpec) -> Parsed:
         The column and its faults, the missing values of a column that may not be null among them.
     """
     raw = raw.reset_index(drop=True)
+    if raw.dtype == object and spec.kind not in ("names", "pairs"):
+        kind = pd.api.types.infer_dtype(raw, skipna=True)
+        raw = raw.astype("str").where(raw.notna()) if kind in ("string", "empty") else raw
     values, faults = _PARSERS[spec.kind](raw, spec)
     if not spec.nullable:
         faults["missing"] = values.isna().to_numpy(dtype=bool) & ~any_of(faults.values(), len(raw))

@@ -1,0 +1,215 @@
+import gzip
+import os
+import re
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from core.errors import ParamsError, SchemaError, SourceError
+from core.params import CollectParams
+from tasks.cleaning.clean import Cleaned
+from tasks.sources.base import RawTables
+from tasks.sources.files import read_files
+from tasks.sources.mapping import load_mapping
+
+ITEMS = "items: {path: items.csv, columns: {item_id: id, title: name, category: cat, price_micros: price}}\n"
+EVENTS = (
+    "events: {path: log.csv, constants: {channel: onsite}, "
+    "columns: {user_id: u, item_id: i, event_type: what, timestamp: t, value_micros: paid}"
+)
+PARAMS = CollectParams(source="files", path=None, mapping=None, max_users=None)
+
+
+def write(folder: Path, **files: str | bytes) -> None:
+    folder.mkdir(exist_ok=True)
+    for name, content in files.items():
+        path = folder / name.replace("__", ".")
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+
+
+def shop(folder: Path, *, mapping: str = ITEMS + EVENTS + "}\n", **changes: str | bytes) -> RawTables:
+    files: dict[str, str | bytes] = {
+        "mapping__yaml": mapping,
+        "items__csv": "id,name,cat,price\n1,跑鞋,运动,299.90\n2,NA,Sports,\n",
+        "log__csv": "u,i,what,t,paid\nann,1,view,2026-09-01T10:00:00Z,\nbob,2,purchase,2026-09-02T10:00:00+08:00,24.9\n",
+    }
+    write(folder, **(files | changes))
+    return read_files(PARAMS, folder)
+
+
+def test_mapped_csv_becomes_raw_tables_without_guessing(tmp_path: Path) -> None:
+    raw = shop(tmp_path)
+    assert raw.items["title"].tolist() == ["跑鞋", "NA"]  # a product may be called NA
+    assert raw.items["price_micros"].tolist() == [299_900_000, pd.NA]
+    assert raw.events["value_micros"].tolist() == [0, 24_900_000]
+    assert raw.events["timestamp"].tolist() == [pd.Timestamp("2026-09-01 10:00", tz="UTC"), pd.Timestamp("2026-09-02 02:00", tz="UTC")]
+    assert raw.events["event_id"].tolist() == ["events-0", "events-1"]
+    assert raw.source["missing"] == [
+        "no copies",
+        "no impressions",
+        "no campaigns",
+        "events: no ids; the row number stands in, so repeated rows cannot be told from repeated actions",
+    ]
+
+
+def test_cells_that_cannot_be_converted_stay_as_found(tmp_path: Path) -> None:
+    raw = shop(tmp_path, log__csv="u,i,what,t,paid\nann,1,view,gestern,\nbob,2,purchase,2026-09-02T10:00:00Z,much\n")
+    assert raw.events["timestamp"].tolist() == ["gestern", "2026-09-02T10:00:00.000000+0000"]
+    assert raw.events["value_micros"].tolist() == [0, "much"]
+
+
+@pytest.mark.parametrize(
+    ("extra", "cell", "utc"),
+    [
+        (", time_unit: s", "1433221969", "2015-06-02 05:12:49"),
+        (", time_unit: ms", "1433221969000", "2015-06-02 05:12:49"),
+        (", time_zone: Asia/Shanghai", "2026-09-01 08:00:00", "2026-09-01 00:00:00"),
+        (", time_zone: Asia/Shanghai", "2026-09-01T08:00:00Z", "2026-09-01 08:00:00"),
+        (', time_format: "%d.%m.%Y %H:%M"', "01.09.2026 08:00", "2026-09-01 08:00:00"),
+        (', time_format: "%d.%m.%Y %H:%M", time_zone: Europe/Berlin', "01.09.2026 08:00", "2026-09-01 06:00:00"),
+    ],
+)
+def test_times_of_every_kind_become_utc(tmp_path: Path, extra: str, cell: str, utc: str) -> None:
+    raw = shop(tmp_path, mapping=ITEMS + EVENTS + extra + "}\n", log__csv=f"u,i,what,t,paid\nann,1,view,{cell},\n")
+    assert raw.events["timestamp"].tolist() == [pd.Timestamp(utc, tz="UTC")]
+
+
+@pytest.mark.parametrize(("cell", "extra"), [("2026-03-29 02:30:00", ", time_zone: Europe/Berlin"), ("1433221969", "")])
+def test_a_time_that_is_none_stays_as_found(tmp_path: Path, cell: str, extra: str) -> None:
+    raw = shop(tmp_path, mapping=ITEMS + EVENTS + extra + "}\n", log__csv=f"u,i,what,t,paid\nann,1,view,{cell},\n")
+    assert raw.events["timestamp"].tolist() == [cell]
+
+
+@pytest.mark.parametrize(("money", "micros"), [("unit", 12_340_000), ("cent", 123_400), ("micro", 12)])
+def test_money_is_counted_in_micros(tmp_path: Path, money: str, micros: int) -> None:
+    raw = shop(tmp_path, mapping=ITEMS.replace("}}", f"}}, money: {money}}}"), items__csv="id,name,cat,price\n1,a,b,12.34\n")
+    assert raw.items["price_micros"].tolist() == [micros]
+
+
+def test_json_lines_parquet_and_patterns_are_read(tmp_path: Path) -> None:
+    tmp_path.mkdir(exist_ok=True)
+    mapping = (
+        "items: {path: items.jsonl.gz, columns: {item_id: id, title: name, category: cat, attributes: features}}\n"
+        "events: {path: 'log-*.parquet', columns: {event_id: e, user_id: u, item_id: i, event_type: what, timestamp: t}}\n"
+    )
+    (tmp_path / "items.jsonl.gz").write_bytes(
+        gzip.compress('{"id": 1, "name": "跑鞋", "cat": "运动", "features": {"色": "白"}}\n\n'.encode())
+    )
+    for part, when in enumerate(("2026-09-01", "2026-09-02")):
+        frame = pd.DataFrame({"e": [part], "u": [7], "i": [1], "what": ["view"], "t": pd.to_datetime([when])})
+        frame.to_parquet(tmp_path / f"log-{part}.parquet")
+    raw = shop(tmp_path, mapping=mapping)
+    assert raw.items["attributes"].tolist() == [{"色": "白"}]
+    assert raw.events["timestamp"].tolist() == [pd.Timestamp("2026-09-01", tz="UTC"), pd.Timestamp("2026-09-02", tz="UTC")]
+
+
+def test_nothing_can_be_later_than_the_end_of_the_day_of_the_newest_file(tmp_path: Path) -> None:
+    shop(tmp_path)
+    for name, day in (("items.csv", "2026-09-01T10:00:00"), ("log.csv", "2026-09-03T10:00:00")):
+        moment = pd.Timestamp(day, tz="UTC").timestamp()
+        os.utime(tmp_path / name, (moment, moment))
+    assert read_files(PARAMS, tmp_path).source["collected_until"] == "2026-09-04T00:00:00+00:00"
+    said = shop(tmp_path, mapping="collected_until: 2026-12-24\n" + ITEMS).source
+    assert said["collected_until"] == "2026-12-24T00:00:00+00:00"
+
+
+def error_of(folder: Path, **changes: str | bytes) -> str:
+    with pytest.raises((SourceError, SchemaError, ParamsError)) as caught:
+        shop(folder, **changes)  # type: ignore[arg-type]
+    return str(caught.value)
+
+
+def test_an_empty_file_is_an_error_that_names_it(tmp_path: Path) -> None:
+    assert "log.csv: the file is empty (0 bytes)" in error_of(tmp_path, log__csv="")
+    assert "log.csv: the file is empty" in error_of(tmp_path, log__csv="\n\n")
+    assert "log.csv: the file holds no rows, only 5 column names" in error_of(tmp_path, log__csv="u,i,what,t,paid\n")
+
+
+def test_a_truncated_parquet_is_an_error_that_names_it(tmp_path: Path) -> None:
+    pd.DataFrame({"id": range(1000)}).to_parquet(tmp_path / "whole.parquet")
+    whole = (tmp_path / "whole.parquet").read_bytes()
+    message = error_of(tmp_path, mapping=ITEMS.replace("items.csv", "items.parquet"), items__parquet=whole[: len(whole) // 2])
+    assert "items.parquet: cannot be read as Parquet" in message
+    assert "truncated" in message
+
+
+@pytest.mark.parametrize(("encoding", "named"), [("gb18030", "GBK (GB18030)"), ("utf-16", "utf-16")])
+def test_text_in_another_encoding_is_an_error_with_a_guess_and_the_remedy(tmp_path: Path, encoding: str, named: str) -> None:
+    text = "id,name,cat,price\n" + "1,轻便透气跑步鞋,运动鞋服,299\n" * 50
+    message = error_of(tmp_path, items__csv=text.encode(encoding))
+    assert f"items.csv: not UTF-8 (byte 0x{text.encode(encoding)[0 if encoding == 'utf-16' else 20]:02X}" in message
+    assert f"looks like {named}" in message
+    assert f"encoding: {encoding}" in message
+    assert "iconv -f" in message
+    again = shop(tmp_path, mapping=ITEMS.replace("}}", f"}}, encoding: {encoding}}}"), items__csv=text.encode(encoding))
+    assert again.items["title"].iloc[0] == "轻便透气跑步鞋"
+
+
+def test_gbk_json_lines_are_reported_as_such(tmp_path: Path) -> None:
+    mapping = ITEMS.replace("items.csv", "items.jsonl")
+    line = '{"id": "1", "name": "轻便透气跑步鞋", "cat": "运动", "price": 3}\n'
+    assert "looks like GBK" in error_of(tmp_path, mapping=mapping, items__jsonl=line.encode("gbk"))
+
+
+def test_a_broken_line_is_named_by_its_number(tmp_path: Path) -> None:
+    assert "line 3, saw 6" in error_of(tmp_path, items__csv="id,name,cat,price\n1,a,b,2\n1,a,b,2,3,4\n")
+    mapping = ITEMS.replace("items.csv", "items.jsonl")
+    assert "line 2 is not JSON" in error_of(tmp_path, mapping=mapping, items__jsonl='{"id": 1}\n{"id": 2, "na')
+    assert "line 1 holds list" in error_of(tmp_path, mapping=mapping, items__jsonl="[1]\n")
+
+
+def test_all_missing_columns_are_named_at_once_with_what_the_files_have(tmp_path: Path) -> None:
+    message = error_of(tmp_path, items__csv="id,title,price\n1,a,2\n", log__csv="u,i,what,paid\nann,1,view,\n")
+    assert "3 missing columns" in message
+    assert "items: items.csv has no column 'name' for title; it has id, title, price" in message
+    assert "'cat' for category" in message
+    assert "events: log.csv has no column 't' for timestamp" in message
+    message = error_of(tmp_path, mapping="items: {path: items.csv, columns: {item_id: id}}\n", items__csv="id\n1\n")
+    assert "items: title is neither in columns nor in constants" in message
+    assert "items: category is neither in columns nor in constants" in message
+
+
+def test_all_faults_of_a_mapping_are_named_at_once(tmp_path: Path) -> None:
+    message = error_of(tmp_path, mapping="items: {path: 3, colour: red}\nevent: {}\n")
+    for part in ("items.path", "items.columns", "items.colour", "event:"):
+        assert part in message
+    message = error_of(
+        tmp_path, mapping="collected_until: soon\n" + ITEMS.replace("title: name", "titel: name").replace("}}", "}, time_zone: Mars}")
+    )
+    for part in ("we have no column 'titel'", "unknown zone 'Mars'", "unparsable time 'soon'"):
+        assert part in message
+
+
+def test_a_missing_mapping_folder_or_file_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match=r"mapping\.yaml: no such file\. Write a mapping"):
+        read_files(PARAMS, tmp_path)
+    with pytest.raises(SourceError, match="no such folder"):
+        read_files(PARAMS.model_copy(update={"path": "nowhere"}), tmp_path)
+    write(tmp_path, mapping__yaml=ITEMS)
+    with pytest.raises(SourceError, match=r"items\.csv: no such file in .* \(there: mapping\.yaml\)"):
+        read_files(PARAMS, tmp_path)
+
+
+def test_the_worked_example_of_the_docs_does_what_they_say(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs/own-data.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"`data/own/([\w.]+)`\n```\w+\n(.*?)```", page, flags=re.DOTALL)
+    assert [name for name, _ in blocks] == ["catalogue.csv", "log.csv", "mapping.yaml"]
+    write(tmp_path, **{name.replace(".", "__"): text for name, text in blocks})
+    assert load_mapping(tmp_path / "mapping.yaml").items.money == "unit"
+    result = _clean(read_files(PARAMS, tmp_path))
+    assert {name: len(frame) for name, frame in result.tables.items()} == {
+        "items": 3,
+        "events": 7,
+        "copies": 0,
+        "impressions": 0,
+        "campaigns": 0,
+    }
+    assert result.quarantine["reason"].tolist() == ["item_id: unknown item", "timestamp: unparsable time"]
+    assert result.tables["events"]["timestamp"].iloc[0] == pd.Timestamp("2026-09-01 00:00", tz="UTC")
+
+
+def _clean(raw: RawTables) -> Cleaned:
+    from raw_samples import cleaned
+
+    return cleaned(raw.tables, collected_until=raw.source["collected_until"])
