@@ -138,7 +138,8 @@ def _print_shoppers(console: Console) -> None:
                 console.print(f"  {share:7.2%} [green]{'█' * max(1, round(24 * share))}[/] {escape(chance['title'])}")
         for ad in case["ads"]:
             dated = f" [cyan]{escape(ad['campaign'])}[/]" if ad["campaign"] else ""
-            whose = f"[dim]{ad['origin']}, p_click {ad['p_click']:.2%}[/]"
+            chance = "written now" if ad["written_now"] else f"p_click {ad['p_click']:.2%}"
+            whose = f"[dim]{ad['origin']}, {chance}[/]"
             console.print(f"    [magenta]{ad['scene']}/{ad['channel']}[/] {escape(ad['text'])}{dated} {whose}")
 
 

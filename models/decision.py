@@ -21,6 +21,8 @@ from models.sharing import SharedRecommender
 from models.text import attributes_of
 
 RETRIEVAL_VERSION = "recommender-top-1"
+NEAREST = 20
+"""Items that answer a search which no title holds."""
 CREATIVES_PER_ITEM = 2
 """Creatives of one item among the candidates at the most."""
 
@@ -219,7 +221,9 @@ class Decider:
         """Which items the scene is about, ``(items,)``."""
         everything = np.ones(len(self._category), dtype=bool)
         if scene == Scene.PROMOTION:
-            return np.array([category in promoted for category in self._category], dtype=bool)
+            promotable = np.array([category in promoted for category in self._category], dtype=bool)
+            sought = promotable & self._answers(history)
+            return sought if sought.any() else promotable
         codes = self.recommender.catalogue.codes(history.item_ids)
         met = codes >= 0
         if scene == Scene.BRAND:
@@ -230,6 +234,21 @@ class Decider:
             latest = codes[met & taken] if (met & taken).any() else codes[met]
             return ~np.isin(self._kind, self._kind[latest[-3:]])
         return everything
+
+    def _answers(self, history: History) -> NDArray[np.bool_]:
+        """Which items answer the search that the shopper has just made, ``(items,)``; all when the last event was none.
+
+        Those whose title holds the query; where none does, the nearest by text.
+        """
+        query = history.queries[-1] if len(history) else ""
+        if not query:
+            return np.ones(len(self._title), dtype=bool)
+        held = np.array([query in title for title in self._title], dtype=bool)
+        if held.any():
+            return held
+        catalogue = self.recommender.catalogue
+        nearness = (catalogue.vectors @ catalogue.featurise([query])[0])[catalogue.text_of]  # (items,)
+        return np.asarray(nearness >= np.sort(nearness)[-min(NEAREST, len(nearness))])
 
     def _reason(self, history: History, code: int, scene: str) -> str:
         """One line on why this item, from the shopper's own latest related event."""

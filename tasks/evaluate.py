@@ -104,6 +104,7 @@ def evaluate(
         name: read_table(path) for name, path in {"items": items, "events": events, "copies": copies, "impressions": impressions}.items()
     }
     bundles = RecommenderBundle.load(recommender), RankerBundle.load(ranker), Pool.load(pool)
+    writer = GeneratorBundle.load(generator)
     known = _truth(facts, truth)
     measured: dict[str, Measure] = {}
     with write_beside(report) as draft:
@@ -121,8 +122,8 @@ def evaluate(
             author = true_clicks_of_copy(
                 known, tables["impressions"], tables["copies"], bundles[2], start=span.start, replications=params.bootstrap, rng=rng
             )
-        measured["generator"] = copy_measures(GeneratorBundle.load(generator).config, bundles[2], read_table(rejected), author)
-        views, cases = shopper_views(Decider(*bundles), tables["events"], moment=span.end, start=span.start)
+        measured["generator"] = copy_measures(writer.config, bundles[2], read_table(rejected), author)
+        views, cases = shopper_views(Decider(*bundles), writer, tables["events"], moment=span.end, start=span.start)
         write_json(cases, draft / "shoppers.json")
     everything = {name: measure.as_dict() for name, measure in measured.items()}
     protocol = {

@@ -11,6 +11,9 @@ from core.columns import Columns
 from core.vocabulary import Channel, EventType, Scene
 from models.card import Card, campaign_dates, card_svg
 from models.decision import Choice, Decider
+from models.generator import GeneratorBundle
+from models.generator.on_demand import write_reviewed
+from models.generator.request import requests_of
 from models.history import History, histories, micros
 from tasks.report.page import Chance, ShopperView, Slot
 
@@ -25,12 +28,13 @@ _WORDS = {
 
 
 def shopper_views(
-    decider: Decider, events: pd.DataFrame, *, moment: datetime, start: datetime
+    decider: Decider, generator: GeneratorBundle, events: pd.DataFrame, *, moment: datetime, start: datetime
 ) -> tuple[tuple[ShopperView, ...], list[dict[str, Any]]]:
     """The fixed cases, and one real shopper of the held-out window.
 
     Args:
         decider: chooses items and creatives; the slates shown are the policy's best, without exploration.
+        generator: writes for the topmost item of each slate and the shopper's own feature.
         events: the events table.
         moment: when the shoppers ask, UTC: the end of the data.
         start: first moment of the held-out window, UTC.
@@ -38,15 +42,17 @@ def shopper_views(
     Returns:
         What the page shows, and the same as plain values for other readers.
     """
-    writer = _Writer(decider, moment)
+    writer = _Writer(decider, generator, moment)
     views = [writer.sports(), writer.three_categories(), writer.real(events, start)]
     found = [view for view in views if view is not None]
     return tuple(view for view, _ in found), [case for _, case in found]
 
 
 class _Writer:
-    def __init__(self, decider: Decider, moment: datetime) -> None:
+    def __init__(self, decider: Decider, generator: GeneratorBundle, moment: datetime) -> None:
         self.decider = decider
+        self.generator = generator
+        self.orders = requests_of(decider.pool.items)
         self.moment = moment
         self.now = int(micros(moment)[0])
         items = decider.pool.items
@@ -119,6 +125,9 @@ class _Writer:
                 )
                 slots.append(Slot(heading, why, tuple(card_svg(self._card(choice, channel)) for choice in choices)))
                 ads += [self._ad(choice, scene, channel) for choice in choices]
+                written, slot = self._written(known, choices, scene, channel)
+                slots += [slot] if slot else []
+                ads += written
         chances = (
             ("P(item | shopper) over the three products", over_viewed),
             (f"P(item | shopper) over all {len(place)}, top {TOP} to show", over_all),
@@ -131,6 +140,26 @@ class _Writer:
         }  # fmt: skip
         return view, case
 
+    def _written(
+        self, history: History, choices: tuple[Choice, ...], scene: Scene, channel: Channel
+    ) -> tuple[list[dict[str, Any]], Slot | None]:
+        """Copy written now, for the slate's products and this shopper: what `POST /v1/creatives` answers."""
+        bundle = self.decider.recommender
+        feature = bundle.user_feature([history])
+        audience = bundle.audience_of(feature)[0]
+        ads: list[dict[str, Any]] = []
+        cards: list[str] = []
+        for choice in choices:
+            order = self.orders[choice.item_id].placed(scene, channel, audience, feature[0])
+            passed, _ = write_reviewed(self.generator, order, 1, np.random.default_rng(len(ads)))
+            for copy in passed:
+                cards.append(card_svg(self._card(choice, channel, text=copy.text)))
+                ads.append(
+                    self._ad(choice, scene, channel) | {"text": copy.text, "origin": copy.origin, "p_click": None, "written_now": True}
+                )
+        why = f"Written for audience {audience} ({bundle.audience_names.get(audience, audience)}) and reviewed; not in the pool."
+        return ads, Slot("The same products, copy written now for this shopper", why, tuple(cards)) if cards else None
+
     def _choices(self, history: History, scene: Scene, channel: Channel) -> tuple[Choice, ...]:
         rng = np.random.default_rng(0)  # without exploration only ties are drawn
         return self.decider.decide(history, scene=scene, channel=channel, k=3, now=self.moment, exploration=0.0, rng=rng).choices
@@ -142,14 +171,14 @@ class _Writer:
     def _chance(self, item: str, probability: float) -> Chance:
         return Chance(self._title(item), str(self._item(item)[Columns.CATEGORY]), probability)
 
-    def _card(self, choice: Choice, channel: Channel) -> Card:
+    def _card(self, choice: Choice, channel: Channel, *, text: str | None = None) -> Card:
         item, row = self._item(choice.item_id), self.decider.pool.creatives.iloc[choice.row]
         price, brand = item[Columns.PRICE], item[Columns.BRAND]
         return Card(
-            title=str(item[Columns.TITLE]), category=str(item[Columns.CATEGORY]), text=str(row[Columns.TEXT]), channel=channel,
+            title=str(item[Columns.TITLE]), category=str(item[Columns.CATEGORY]), text=text or str(row[Columns.TEXT]), channel=channel,
             brand=None if pd.isna(brand) else str(brand), price_micros=None if pd.isna(price) else int(price),
             campaign=choice.campaign.name if choice.campaign else None, start=choice.campaign.start if choice.campaign else None,
-            end=choice.campaign.end if choice.campaign else None, ai_label=bool(row[Columns.AI_LABEL]),
+            end=choice.campaign.end if choice.campaign else None, ai_label=text is not None or bool(row[Columns.AI_LABEL]),
         )  # fmt: skip
 
     def _ad(self, choice: Choice, scene: Scene, channel: Channel) -> dict[str, Any]:
@@ -157,7 +186,7 @@ class _Writer:
         campaign = choice.campaign
         return {
             "scene": str(scene), "channel": str(channel), "title": self._title(choice.item_id), "text": str(row[Columns.TEXT]),
-            "origin": str(row[Columns.ORIGIN]), "p_click": choice.p_click, "reason": choice.reason,
+            "origin": str(row[Columns.ORIGIN]), "p_click": choice.p_click, "reason": choice.reason, "written_now": False,
             "campaign": f"{campaign.name} {campaign_dates(campaign.start, campaign.end)}" if campaign else None,
         }  # fmt: skip
 
