@@ -48,7 +48,9 @@ def test_each_estimator_by_hand():
     assert point_value(hand_log(), "ips") == pytest.approx(2 / 3)
     assert point_value(hand_log(), "snips") == pytest.approx(2 / 3)
     assert point_value(hand_log(rewards=[1, 1, 1]), "ips") == pytest.approx(3 / 3)
-    assert point_value(hand_log(rewards=[0, 1, 1]), "snips") == pytest.approx(1 / 3)
+    twice = hand_log(target_propensity=[1.0, 0.5, 0.0])  # weights 2, 2, 0
+    assert point_value(twice, "ips") == pytest.approx(2 / 3)
+    assert point_value(twice, "snips") == pytest.approx(2 / 4)
     assert point_value(hand_log(), "dr") == pytest.approx((0.5 + 2 * 0.5 + 0.25 + 1 * -0.5 + 0.75) / 3)
 
 
