@@ -144,7 +144,7 @@ class Decider:
         with self._turn:
             known = history.before(moment)
             scores = self._shared.champion.score([known], moment)[0]
-            audience = self._shared.audience_of(self._shared.user_feature([known]))[0]
+            audience = self._shared.audience_of(self._shared.user_feature([known], moment))[0]
             campaigns = self.pool.campaigns_by_category(scene=scene, channel=channel, audience=audience, now=now, closed=closed_campaigns)
             ranked = self._ranked(known, scores, moment, exclude)
             codes, rows = self._candidates(known, ranked, scene=scene, channel=channel, audience=audience, promoted=campaigns, size=size)

@@ -50,7 +50,7 @@ class AdsRequest(Body):
     model_config = ConfigDict(
         json_schema_extra={
             "examples": [
-                {"user_id": "u00001", "scene": "product", "channel": "onsite", "k": 3},
+                {"user_id": "u002475", "scene": "product", "channel": "onsite", "k": 3},
                 {"history": [{"type": "search", "query": "马拉松"}], "scene": "promotion", "k": 2, "cards": True},
             ]
         }
@@ -172,7 +172,7 @@ class EventsRequest(Body):
     model_config = ConfigDict(
         json_schema_extra={
             "examples": [
-                {"events": [{"type": "view", "event_id": "e-1", "user_id": "u00001", "item_id": "p0001"}]},
+                {"events": [{"type": "view", "event_id": "e-1", "user_id": "u002475", "item_id": "p0001"}]},
                 {"events": [{"type": "click", "event_id": "e-2", "request_id": "…", "position": 0}]},
             ]
         }

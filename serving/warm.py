@@ -1,6 +1,7 @@
 """Online state begins with what is known already: the clean tables, read into the database once a data version."""
 
 import logging
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from serving.settings import CleanData
 _log = logging.getLogger(__name__)
 
 _VERSION = "data_version"
-_BATCH = 5_000
+_BATCH = 10_000
 _COLUMNS = {
     "past_events": (C.EVENT, C.USER, C.ITEM, C.EVENT_TYPE, C.QUERY, C.TIMESTAMP),
     "past_impressions": (C.REQUEST, C.POSITION, C.USER, C.TIMESTAMP, C.ITEM, C.CREATIVE, C.CHANNEL, C.CLICK),
@@ -38,18 +39,18 @@ def warm_start(database: Database, data: CleanData, data_version: str) -> bool:
     if database.meta(_VERSION) == data_version:
         return False
     sources = {"past_events": data.events, "past_impressions": data.impressions}
-    for table, columns in _COLUMNS.items():
-        with database.transaction() as connection:
+    with database.aside() as connection:
+        for table, columns in _COLUMNS.items():
             connection.execute(f"DROP TABLE IF EXISTS new_{table}")
             connection.execute(f"CREATE TABLE new_{table} ({PAST[table]}) WITHOUT ROWID")
+            _insert(
+                connection,
+                f"INSERT INTO new_{table} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})",
+                sources[table],
+                columns,
+            )
             connection.execute(f"CREATE INDEX {table}_{data_version[:16]} ON new_{table} (user_id, timestamp)")
-        named = f"INSERT INTO new_{table} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"
-        for rows in _rows(sources[table], columns):
-            with database.transaction() as connection:
-                connection.executemany(named, rows)
-    for rows in _rows(data.copies, (C.COPY, C.TEXT)):
-        with database.transaction() as connection:
-            connection.executemany("INSERT OR REPLACE INTO texts VALUES (?, ?)", rows)
+        _insert(connection, "INSERT OR REPLACE INTO texts VALUES (?, ?)", data.copies, (C.COPY, C.TEXT))
     with database.transaction() as connection:
         for table in _COLUMNS:
             connection.execute(f"DROP TABLE {table}")
@@ -58,6 +59,13 @@ def warm_start(database: Database, data: CleanData, data_version: str) -> bool:
     counts = {table: database.read(f"SELECT COUNT(*) FROM {table}")[0][0] for table in _COLUMNS}
     _log.info("online state starts from data version %s", data_version[:12], extra={"rows": counts})
     return True
+
+
+def _insert(connection: sqlite3.Connection, statement: str, path: Path, columns: tuple[str, ...]) -> None:
+    for rows in _rows(path, columns):
+        connection.execute("BEGIN IMMEDIATE")
+        connection.executemany(statement, rows)
+        connection.execute("COMMIT")
 
 
 def _rows(path: Path, columns: tuple[str, ...]) -> Iterator[list[tuple[Any, ...]]]:

@@ -103,5 +103,5 @@ class Writing:
             return None, None
         user = pseudonymise([plain(asked.user_id)], models.world.key)[0]
         history = self._state.history(user, models.world.now())
-        feature = models.recommender.user_feature([history])
+        feature = models.recommender.user_feature([history], models.world.now())
         return models.recommender.audience_of(feature)[0], feature[0]
