@@ -73,7 +73,7 @@ def save_arrays(arrays: Mapping[str, np.ndarray], path: Path) -> None:
         path: the file to make.
     """
     with write_beside(path) as draft:
-        save_file({name: np.ascontiguousarray(arrays[name]) for name in sorted(arrays)}, draft)
+        save_file({name: np.asarray(arrays[name], order="C") for name in sorted(arrays)}, draft)
 
 
 def load_arrays(path: Path) -> dict[str, np.ndarray]:

@@ -133,7 +133,7 @@ def _train(materials: Materials, training: pd.DataFrame, params: RecommenderPara
         training, materials.catalogue, materials.validation, dim=params.dim, rng=rng, tracker=materials.tracker
     )
     shape = SequenceShape(params.dim, params.layers, params.heads, params.dropout)
-    sequence = train_sequence(materials, cosine.network.fusion, logits, shape, seeds[2])
+    sequence = train_sequence(materials, linear, shape, seeds[2])
     return {model.name: model for model in (popular, linear, cosine, factorised, sequence)}
 
 

@@ -4,6 +4,7 @@ import math
 from pathlib import Path
 from typing import ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -159,6 +160,13 @@ class ContentLinear(EventRecommender):
         network = self.network
         by_text = content_logits(feature, self._vectors, network.weight, network.score, torch.zeros(len(self._vectors)))  # (batch, texts)
         return by_text[:, self._text_of] + network.bias
+
+    def item_scores(self) -> np.ndarray:
+        """v · a_i + b_i: what makes an item good for everyone; (n_items,) float32, with mean zero."""
+        with torch.no_grad():
+            scores = (self._vectors @ self.network.score)[self._text_of] + self.network.bias
+            centred: np.ndarray = (scores - scores.mean()).numpy()
+        return centred
 
     def save(self, path: Path) -> None:
         """See `Recommender.save`."""

@@ -65,7 +65,7 @@ class SequenceNetwork(nn.Module):
     The input of an event is id embedding + projected text + event type + gap + place; the first slot stands for "nothing yet". The
     item vector is id embedding + projected text, so an item without events is ranked by its text. The user vector at a moment adds
     the state and the projected F, each scaled by how long ago the last event was. Two plain terms join the inner product: the item's
-    log popularity and what the shopper did with this very item, fading as a power of time.
+    own score and what the shopper did with this very item, fading as a power of time.
     """
 
     def __init__(self, sizes: SequenceSizes) -> None:
@@ -94,13 +94,13 @@ class SequenceNetwork(nn.Module):
         self.fused = nn.Linear(sizes.text_dim, sizes.dim, bias=False)
         self.state_scale = nn.Embedding(GAPS, 1)
         self.fused_scale = nn.Embedding(GAPS, 1)
-        self.popularity_scale = nn.Embedding(GAPS, 1)
+        self.score_scale = nn.Embedding(GAPS, 1)
         self.repeat = nn.Parameter(torch.zeros(kinds))
         self.repeat_decay = nn.Parameter(torch.tensor(-1.0))
         self.dropout = nn.Dropout(sizes.dropout)
         for table in (self.item_id, self.kind, self.gap, self.place):
             nn.init.normal_(table.weight, std=0.02)
-        for scale in (self.state_scale, self.fused_scale, self.popularity_scale):
+        for scale in (self.state_scale, self.fused_scale, self.score_scale):
             nn.init.ones_(scale.weight)
 
     def item_vectors(self, codes: Tensor, vectors: Tensor) -> Tensor:
@@ -193,14 +193,14 @@ class SequenceRecommender(EventRecommender):
 
     name: ClassVar[str] = "sequence"
 
-    def __init__(self, catalogue: Catalogue, fusion: Fusion, network: SequenceNetwork, log_popularity: np.ndarray) -> None:
+    def __init__(self, catalogue: Catalogue, fusion: Fusion, network: SequenceNetwork, item_scores: np.ndarray) -> None:
         """Keep the network.
 
         Args:
             catalogue: the items.
             fusion: makes F.
             network: see `SequenceNetwork`.
-            log_popularity: (n_items,) float32, centred log shares of the training window.
+            item_scores: (n_items,) float32, what makes an item good for everyone.
 
         Raises:
             BundleError: the network was trained on another number of items.
@@ -210,7 +210,7 @@ class SequenceRecommender(EventRecommender):
             raise BundleError(f"sequence was trained on {network.sizes.items} items, the catalogue has {len(catalogue)}. Train again.")
         self.fusion = fusion.eval()
         self.network = network
-        self.log_popularity = log_popularity
+        self.item_scores = item_scores
         self.refresh()
 
     def refresh(self) -> None:
@@ -219,7 +219,7 @@ class SequenceRecommender(EventRecommender):
         with torch.no_grad():
             by_text = self.network.item_text(torch.from_numpy(self.catalogue.vectors))[torch.from_numpy(self.catalogue.text_of)]
             self._items = (self.network.item_id.weight + by_text).T.contiguous()  # (dim, n_items)
-        self._popularity = torch.from_numpy(self.log_popularity)
+        self._scores = torch.from_numpy(self.item_scores)
 
     def logits(self, batch: EventBatch, at: Tensor) -> Tensor:
         """See `EventRecommender.logits`."""
@@ -228,7 +228,7 @@ class SequenceRecommender(EventRecommender):
         fused = self.fusion(batch.vectors, batch.kind, batch.time, at[:, None])[:, 0]
         bucket = last_gap(batch, at[:, None], seen)[:, 0]
         scores = network.users(state, fused, bucket) @ self._items
-        scores += network.popularity_scale(bucket) * self._popularity
+        scores += network.score_scale(bucket) * self._scores
         repeats = network.repeats(batch, at[:, None], seen)[:, 0]  # (n, events)
         added: Tensor = scores.scatter_add_(1, batch.item.clamp(min=0), repeats)
         return added
@@ -238,7 +238,7 @@ class SequenceRecommender(EventRecommender):
         with writing_bundle(path, self.name, asdict(self.network.sizes)) as draft:
             save_arrays(state_of(self.network), draft / "weights.safetensors")
             save_arrays(state_of(self.fusion), draft / "fusion.safetensors")
-            save_arrays({"log_popularity": self.log_popularity}, draft / "popularity.safetensors")
+            save_arrays({"item_scores": self.item_scores}, draft / "items.safetensors")
 
     @classmethod
     def load(cls, path: Path, catalogue: Catalogue) -> "SequenceRecommender":
@@ -248,4 +248,4 @@ class SequenceRecommender(EventRecommender):
         network, fusion = SequenceNetwork(sizes), Fusion(sizes.text_dim)
         load_state(network, load_arrays(path / "weights.safetensors"), path)
         load_state(fusion, load_arrays(path / "fusion.safetensors"), path)
-        return cls(catalogue, fusion, network, load_arrays(path / "popularity.safetensors")["log_popularity"])
+        return cls(catalogue, fusion, network, load_arrays(path / "items.safetensors")["item_scores"])

@@ -98,7 +98,7 @@ def test_a_bundle_refuses_other_weights_than_it_was_made_with(bert: Path, tmp_pa
     encoder = opened(folder)
     encoder.fitted(encoder.encode(TEXTS)).save(tmp_path / "encoder")
     (folder / "vocab.txt").write_text("other", encoding="utf-8")
-    with pytest.raises(EncoderError, match="holds weights .*dvc repro encode"):
+    with pytest.raises(EncoderError, match=r"holds weights .*dvc repro encode"):
         TextEncoder.load(tmp_path / "encoder").encode(["h"])
 
 

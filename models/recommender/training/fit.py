@@ -2,7 +2,7 @@
 
 import logging
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -95,15 +95,19 @@ class _Module(lightning.LightningModule):
         torch.manual_seed(int(np.random.SeedSequence([self.settings.seed, self.epoch]).generate_state(1)[0]))
         self.network.train()
         self._total = 0.0
+        name = f"{self.settings.name} {self.epoch + 1}/{self.settings.epochs}"
+        self._bar = tqdm(total=self.settings.steps, desc=name, unit="batch", leave=False)
 
     def training_step(self, batch: int, batch_idx: int) -> Tensor:
         """One batch, named by its number."""
         loss = self._loss(self.epoch, batch)
         self._total += float(loss.detach())
+        self._bar.update()
         return loss
 
     def on_train_epoch_end(self) -> None:
         """Validate, remember the best, keep a checkpoint, stop when nothing improves."""
+        self._bar.close()
         self.network.eval()
         score = self._validate()
         mean = self._total / self.settings.steps
@@ -173,19 +177,6 @@ class _Module(lightning.LightningModule):
         return bool(facts["done"])
 
 
-class _Steps:
-    """The numbers of an epoch's batches, with a progress bar."""
-
-    def __init__(self, steps: int, name: str) -> None:
-        self._steps, self._name = steps, name
-
-    def __len__(self) -> int:
-        return self._steps
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(tqdm(range(self._steps), desc=self._name, unit="batch", leave=False))
-
-
 def fit(
     network: nn.Module,
     *,
@@ -230,7 +221,7 @@ def fit(
                 enable_model_summary=False,
                 num_sanity_val_steps=0,
             )
-            trainer.fit(module, train_dataloaders=_Steps(settings.steps, settings.name))
+            trainer.fit(module, train_dataloaders=range(settings.steps))
         if trainer.interrupted:
             raise KeyboardInterrupt
     network.load_state_dict(module.best_state)

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from models.fusion import Fusion
 from models.recommender.catalogue import Catalogue
+from models.recommender.content import ContentLinear
 from models.recommender.sequence import SequenceNetwork, SequenceRecommender, SequenceSizes, last_gap
 from models.recommender.training.content import Materials
 from models.recommender.training.fit import fit
@@ -16,8 +17,8 @@ from models.recommender.training.windows import Points
 
 POINTS = 16
 """Prediction points a window that enter the softmax; the transformer runs over the whole window."""
-START_SCALE = 4.0
-"""Length of a projected unit text vector at the start, on the item's side and on F's: their product is the first guess of 1/τ."""
+START_LENGTH = 3.0
+"""Length of an item's projected unit text vector at the start."""
 
 
 @dataclass(frozen=True)
@@ -30,15 +31,12 @@ class SequenceShape:
     dropout: float
 
 
-def train_sequence(
-    materials: Materials, fusion: Fusion, log_popularity: np.ndarray, shape: SequenceShape, seed: int
-) -> SequenceRecommender:
-    """Learn the transformer beside a trained fusion.
+def train_sequence(materials: Materials, linear: ContentLinear, shape: SequenceShape, seed: int) -> SequenceRecommender:
+    """Learn the transformer beside a trained fusion, starting where the linear content recommender ended.
 
     Args:
         materials: events, items, settings.
-        fusion: trained; stays as it is.
-        log_popularity: (n_items,) log shares of the training window.
+        linear: trained; its fusion stays as it is, its W and item scores are where training starts.
         shape: the network's sizes.
         seed: decides first weights, batches, negatives and dropout.
     """
@@ -54,18 +52,17 @@ def train_sequence(
         dropout=shape.dropout,
     )
     network = SequenceNetwork(sizes)
-    start_from_text(network, catalogue, materials.counts)
-    known = np.flatnonzero(materials.counts > 0)
-    centred = (log_popularity - log_popularity[known].mean()).astype(np.float32)
-    recommender = SequenceRecommender(catalogue, fusion, network, centred)
+    start_from_content(network, linear, materials.counts)
+    fusion, item_scores = linear.fusion, linear.item_scores()
+    recommender = SequenceRecommender(catalogue, fusion, network, item_scores)
     batches = materials.validation.batches(catalogue, materials.max_events)
-    popularity = torch.from_numpy(centred)
+    scores = torch.from_numpy(item_scores)
 
     def loss(epoch: int, number: int) -> Tensor:
         rows, rng = materials.rows(settings, epoch, number)
         points = materials.windows.batch(rows, points=POINTS, rng=rng)
         candidates, included = materials.sampler.draw(rng)
-        return sequence_loss(network, fusion, catalogue, popularity, points, candidates=candidates, log_included=included)
+        return sequence_loss(network, fusion, catalogue, scores, points, candidates=candidates, log_included=included)
 
     def validate() -> float:
         recommender.refresh()
@@ -83,23 +80,25 @@ def train_sequence(
     return recommender
 
 
-def start_from_text(network: SequenceNetwork, catalogue: Catalogue, counts: np.ndarray) -> None:
-    """Begin as a content recommender: all text projections are the catalogue's main directions, unknown items have no id part.
+def start_from_content(network: SequenceNetwork, linear: ContentLinear, counts: np.ndarray) -> None:
+    """Begin as the linear content recommender, as far as ``dim`` directions carry it; items without events have no id part.
+
+    With P the catalogue's main directions, a_iᵀ W F ≈ (P a_i)ᵀ (P W F).
 
     Args:
         network: changed in place.
-        catalogue: the items.
+        linear: trained.
         counts: (n_items,) training events of each item.
     """
-    moved = catalogue.vectors - catalogue.vectors.mean(axis=0)
-    values, directions = np.linalg.eigh(moved.T.astype(np.float64) @ moved)
-    main = directions[:, ::-1][:, : network.sizes.dim].T  # (≤ dim, text_dim)
-    main = main * np.where(main[np.arange(len(main)), np.abs(main).argmax(axis=1)] < 0, -1.0, 1.0)[:, None]
-    start = torch.zeros(network.sizes.dim, network.sizes.text_dim)
-    start[: len(main)] = torch.from_numpy((main * (values[::-1][: len(main)] > 0)[:, None]).astype(np.float32))
+    vectors = linear.catalogue.vectors.astype(np.float64)
+    directions = np.linalg.eigh(vectors.T @ vectors)[1][:, ::-1][:, : network.sizes.dim].T  # (≤ dim, text_dim)
+    signs = np.where(directions[np.arange(len(directions)), np.abs(directions).argmax(axis=1)] < 0, -1.0, 1.0)
+    main = np.zeros((network.sizes.dim, network.sizes.text_dim), np.float32)
+    main[: len(directions)] = directions * signs[:, None]
+    start = torch.from_numpy(main)
     with torch.no_grad():
-        network.item_text.weight.copy_(START_SCALE * start)
-        network.fused.weight.copy_(START_SCALE * start)
+        network.item_text.weight.copy_(START_LENGTH * start)
+        network.fused.weight.copy_(start @ linear.network.weight / START_LENGTH)
         network.event_text.weight.copy_(start)
         network.item_id.weight.masked_fill_(torch.from_numpy(counts == 0)[:, None], 0.0)
         network.norm.weight.fill_(0.1)
@@ -109,7 +108,7 @@ def sequence_loss(
     network: SequenceNetwork,
     fusion: Fusion,
     catalogue: Catalogue,
-    popularity: Tensor,
+    item_scores: Tensor,
     points: Points,
     *,
     candidates: Tensor,
@@ -121,7 +120,7 @@ def sequence_loss(
         network: trained.
         fusion: not trained here.
         catalogue: the items.
-        popularity: (n_items,) centred log popularity.
+        item_scores: (n_items,) what makes an item good for everyone.
         points: windows with prediction points.
         candidates: (c,) ascending columns that compete.
         log_included: (c,) see `Sampler.draw`.
@@ -139,15 +138,15 @@ def sequence_loss(
     users = network.users(state, fused, bucket)
     repeats = network.repeats(events, points.at, points.seen)[valid]  # (n, events)
     target = points.target[valid]
-    favour = network.popularity_scale(bucket)  # (n, 1)
+    favour = network.score_scale(bucket)  # (n, 1)
 
     wanted = network.item_vectors(target, torch.from_numpy(catalogue.features(target.numpy())))
-    own = (users * wanted).sum(dim=-1) + favour[:, 0] * popularity[target]
+    own = (users * wanted).sum(dim=-1) + favour[:, 0] * item_scores[target]
     seen_items = events.item[batch_row]  # (n, events)
     own = own + (repeats * (seen_items == target[:, None])).sum(dim=-1)
 
     others = network.item_vectors(candidates, torch.from_numpy(catalogue.features(candidates.numpy())))
-    logits = users @ others.T + favour * popularity[candidates]
+    logits = users @ others.T + favour * item_scores[candidates]
     column = torch.searchsorted(candidates, seen_items.clamp(min=0)).clamp(max=len(candidates) - 1)
     among = (candidates[column] == seen_items).to(repeats.dtype)
     logits = logits.scatter_add(1, column, repeats * among)
