@@ -85,6 +85,8 @@ def plain_text(raw: pd.Series, *, free: bool) -> tuple[pd.Series, Mask]:
     """
     text, bad = _as_text(raw)
     array = pyarrow.array(text, type=pyarrow.large_string(), from_pandas=True)
+    if isinstance(array, pyarrow.ChunkedArray):  # what a Parquet file of several row groups was read into
+        array = array.combine_chunks()
     array = _composed(array)
     if free:
         array = pc.replace_substring_regex(array, pattern=_SPACES, replacement=" ")
