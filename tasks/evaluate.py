@@ -99,7 +99,7 @@ def evaluate(
         IdentityError: the user key is not the one the data were hashed with.
     """
     facts: Lineage = read_json(lineage)  # type: ignore[assignment]
-    span = Window(*(datetime.fromisoformat(facts[key]) for key in ("train_end", "validation_end", "end")))  # type: ignore[literal-required]
+    span = Window(*(datetime.fromisoformat(facts[key]) for key in ("train_end", "validation_end", "end")))
     tables = {
         name: read_table(path) for name, path in {"items": items, "events": events, "copies": copies, "impressions": impressions}.items()
     }

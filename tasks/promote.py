@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from core.environment import project_root
+from core.errors import BundleError
 from core.files import content_hash, read_json, write_json
 from core.params import PromoteParams
 from core.tracking import Tracker
@@ -123,7 +124,7 @@ def _decide(challenger: Registered, bundle: Path, gates: Gates, held_out: HeldOu
         checked: tuple[Gate, ...] = (Gate("not rolled back", False, told),)
     else:
         folder = registry.fetch(champion, cache_folder("bundles")) if champion is not None else None
-        checked = gates(bundle, folder, held_out)
+        checked = _checked(gates, bundle, folder, held_out)
     verdict = Verdict(challenger.kind, challenger.bundle_hash, champion.bundle_hash if champion else None, checked)
     if verdict.passed:
         registry.point(challenger, CHAMPION)
@@ -131,6 +132,17 @@ def _decide(challenger: Registered, bundle: Path, gates: Gates, held_out: HeldOu
     elif not ledger.says("refused", challenger, before=champion):
         ledger.write("refused", challenger, before=champion, reasons=verdict.reasons, verdict=verdict.as_dict())
     return verdict.as_dict()
+
+
+def _checked(gates: Gates, bundle: Path, champion: Path | None, held_out: HeldOut) -> tuple[Gate, ...]:
+    """The gates against the champion; against the baseline when this code cannot read what an earlier one wrote."""
+    try:
+        return gates(bundle, champion, held_out)
+    except BundleError as error:
+        if champion is None:
+            raise
+        checked = gates(bundle, None, held_out)  # raises again when it is the challenger that cannot be read
+        return (Gate("champion", True, f"this code cannot read the champion ({error}); the baseline stands in"), *checked)
 
 
 def _by_hand(challenger: Registered) -> Verdict:

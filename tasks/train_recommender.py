@@ -14,6 +14,7 @@ from core.columns import Columns
 from core.files import content_hash, read_json, read_table, write_table
 from core.params import RecommenderParams
 from core.tracking import Tracker
+from evaluation.ranking import metrics_of_ranks, target_ranks
 from models.cache import cache_folder
 from models.embeddings import Embeddings
 from models.encoder import TextEncoder
@@ -29,13 +30,16 @@ from models.recommender.training.fit import FitSettings
 from models.recommender.training.objective import Sampler
 from models.recommender.training.popularity import target_counts, train_popularity
 from models.recommender.training.sequence import SequenceShape, train_sequence
-from models.recommender.training.validation import Validation
+from models.recommender.training.validation import RankingRule, Validation
 from models.recommender.training.windows import EventTable, Windows
 
 log = logging.getLogger(__name__)
 
 WINDOWS_PER_EPOCH = 8192
 """More windows than this are drawn anew each epoch, so that an epoch's time has a limit on large logs."""
+TOP_K = 10
+RULE = RankingRule(rank=target_ranks, gain=lambda ranks: metrics_of_ranks(ranks, k=TOP_K).ndcg)
+"""Early stopping looks at NDCG@10 against all items."""
 VALIDATION_USERS = 2000
 
 
@@ -77,7 +81,7 @@ def train_recommender(
     training = log_of_events[log_of_events[Columns.TIMESTAMP] < pd.Timestamp(train_end)].reset_index(drop=True)
     vectors, opened = Embeddings.load(embeddings), TextEncoder.load(encoder)
     catalogue = Catalogue.of(read_table(items), lambda texts: opened.centre(vectors.vectors_of(texts)))
-    validation = Validation.of(log_of_events, catalogue, start=train_end, end=validation_end, most=VALIDATION_USERS, rng=rng)
+    validation = Validation.of(log_of_events, catalogue, start=train_end, end=validation_end, most=VALIDATION_USERS, rng=rng, rule=RULE)
     windows = Windows(EventTable.of(training, catalogue), params.max_events)
     counts = target_counts(training, catalogue)
     inputs = [str(content_hash(path)) for path in (items, events, lineage, embeddings, encoder, Path(models.__path__[0]) / "recommender")]
@@ -142,7 +146,7 @@ def _report(trained: dict[str, Recommender], validation: Validation, tracker: Tr
         log.warning("no validation targets: training ran its full length without early stopping")
         return
     for name, model in trained.items():
-        found = validation.metrics(model)
+        found = metrics_of_ranks(validation.ranks(model), k=TOP_K)
         means = {f"{name}_{metric}_validation": float(values.mean()) for metric, values in found.as_dict().items()}
         tracker.log_metrics(means)
         log.info("%s: %s", name, ", ".join(f"{metric} {value:.4f}" for metric, value in means.items()))

@@ -24,6 +24,7 @@ from models.recommender.training.sequence import SequenceShape, train_sequence
 from models.recommender.training.validation import Validation
 from models.recommender.training.windows import EventTable, Windows
 from models.recommender.weights import state_of
+from tasks.train_recommender import RULE
 
 CATALOGUE = shop_catalogue()
 EVENTS = shop_events(CATALOGUE.items)
@@ -50,7 +51,7 @@ def materials(checkpoints: Path | None = None, epochs: int = 3) -> Materials:
 
 def validation() -> Validation:
     seen = EVENTS[EVENTS[Columns.TIMESTAMP] < VALIDATION_END]
-    return Validation.of(seen, CATALOGUE, start=TRAIN_END, end=VALIDATION_END, most=40, rng=np.random.default_rng(0))
+    return Validation.of(seen, CATALOGUE, start=TRAIN_END, end=VALIDATION_END, most=40, rng=np.random.default_rng(0), rule=RULE)
 
 
 def trained(checkpoints: Path | None = None, epochs: int = 3) -> SequenceRecommender:

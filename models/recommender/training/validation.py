@@ -1,6 +1,6 @@
 """The validation users: what they did, when, and what they viewed or bought next."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -9,14 +9,25 @@ import pandas as pd
 import torch
 
 from core.columns import Columns
-from evaluation.ranking import RankingMetrics, metrics_of_ranks, target_ranks
 from models.history import History, histories, micros, next_items
 from models.recommender.base import EventRecommender, Recommender
 from models.recommender.catalogue import Catalogue
 from models.recommender.events import EventBatch, event_batch
 
-TOP_K = 10
 _ROWS = 256
+
+
+@dataclass(frozen=True)
+class RankingRule:
+    """How a ranking is judged; `evaluation.ranking` brings it, which the models do not import.
+
+    Attributes:
+        rank: ((n, items) scores, (n,) target columns) → (n,) rank of each target among all items, 1 is best.
+        gain: (n,) ranks → (n,) what each is worth, larger is better.
+    """
+
+    rank: Callable[[np.ndarray, np.ndarray], np.ndarray]
+    gain: Callable[[np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -28,16 +39,26 @@ class Validation:
         histories: n of them, with the events strictly before the target.
         moments: (n,) int64 the target's time.
         targets: (n,) column of the target item.
+        rule: how a ranking is judged.
     """
 
     user_ids: tuple[str, ...]
     histories: tuple[History, ...]
     moments: np.ndarray
     targets: np.ndarray
+    rule: RankingRule
 
     @classmethod
     def of(
-        cls, events: pd.DataFrame, catalogue: Catalogue, *, start: datetime, end: datetime, most: int, rng: np.random.Generator
+        cls,
+        events: pd.DataFrame,
+        catalogue: Catalogue,
+        *,
+        start: datetime,
+        end: datetime,
+        most: int,
+        rng: np.random.Generator,
+        rule: RankingRule,
     ) -> "Validation":
         """Find the users and their targets.
 
@@ -48,6 +69,7 @@ class Validation:
             end: end of validation.
             most: keep this many users at the most, drawn by ``rng``.
             rng: the stream.
+            rule: how a ranking is judged.
         """
         found = next_items(events, start, end)
         codes = catalogue.codes(found[Columns.ITEM].to_numpy(dtype=object))
@@ -56,7 +78,7 @@ class Validation:
             rows = np.sort(rng.permutation(rows)[:most])
         users = [str(user) for user in found[Columns.USER].iloc[rows]]
         moments = micros(found[Columns.TIMESTAMP])[rows]
-        return cls(tuple(users), tuple(histories(events, users, moments)), moments, codes[rows])
+        return cls(tuple(users), tuple(histories(events, users, moments)), moments, codes[rows], rule)
 
     def __len__(self) -> int:
         return len(self.user_ids)
@@ -72,16 +94,16 @@ class Validation:
         return [event_batch(self.histories[rows], self.moments[rows], catalogue, max_events) for rows in cuts]
 
     def score(self, recommender: Recommender, batches: Sequence[EventBatch] | None = None) -> float:
-        """Mean NDCG@10; NaN without users, which training takes as "never stop early".
+        """Mean gain of the targets' ranks; NaN without users, which training takes as "never stop early".
 
         Args:
             recommender: scored.
-            batches: see `metrics`.
+            batches: see `ranks`.
         """
-        return float(self.metrics(recommender, batches).ndcg.mean()) if len(self) else float("nan")
+        return float(self.rule.gain(self.ranks(recommender, batches)).mean()) if len(self) else float("nan")
 
-    def metrics(self, recommender: Recommender, batches: Sequence[EventBatch] | None = None) -> RankingMetrics:
-        """Metrics of each user, against all items.
+    def ranks(self, recommender: Recommender, batches: Sequence[EventBatch] | None = None) -> np.ndarray:
+        """(n,) int64, the rank of each user's target among all items.
 
         Args:
             recommender: scored.
@@ -95,5 +117,5 @@ class Validation:
                     scores = recommender.logits(batches[number], torch.from_numpy(self.moments[rows].copy())).numpy()
             else:
                 scores = recommender.score(self.histories[rows], self.moments[rows])
-            ranks[rows] = target_ranks(scores, self.targets[rows])
-        return metrics_of_ranks(ranks, k=TOP_K)
+            ranks[rows] = self.rule.rank(scores, self.targets[rows])
+        return ranks
