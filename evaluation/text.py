@@ -25,6 +25,14 @@ def _jieba() -> Any:
     return jieba
 
 
+@cache
+def _rouge() -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # rouge_chinese's source holds invalid escapes too
+        from rouge_chinese import Rouge
+    return Rouge()
+
+
 def _words(text: str) -> list[str]:
     return [word for word in _jieba().cut(text) if word.strip()]
 
@@ -65,9 +73,7 @@ def rouge(texts: Sequence[str], references: Sequence[str]) -> dict[str, np.ndarr
     Raises:
         ValueError: the lists differ in length.
     """
-    from rouge_chinese import Rouge
-
-    judge = Rouge()
+    judge = _rouge()
     names = {"rouge_1": "rouge-1", "rouge_2": "rouge-2", "rouge_l": "rouge-l"}
     scores: dict[str, list[float]] = {name: [] for name in names}
     for text, reference in zip(texts, references, strict=True):

@@ -158,7 +158,9 @@ class CopyDecoder(nn.Module):
         self.dropout = nn.Dropout(dropout)
         for module in self.modules():
             if isinstance(module, nn.Embedding | nn.Linear):
-                nn.init.normal_(module.weight, std=0.02 if isinstance(module, nn.Embedding) else d**-0.5 * 0.7)
+                nn.init.normal_(module.weight, std=d**-0.5 * 0.7)
+        for linear in (self.latent, self.memory, *[block.out for block in self.blocks], *[block.down for block in self.blocks]):
+            nn.init.zeros_(linear.weight)  # a decoder that learns to read ℓ starts from the plain GPT, a layer from the identity
 
     def phrases(self, prompts: Prompts) -> Tensor:
         """Input vectors of the phrases: name + value + its characters.
@@ -197,6 +199,39 @@ class CopyDecoder(nn.Module):
         Returns:
             (batch, length, tokens + slots) logits.
         """
+        hidden, keys = self.hidden(prompts, tokens, latent)
+        return self._logits(hidden, keys, prompts.mask[:, 1:])
+
+    def loss(self, prompts: Prompts, tokens: Tensor, latent: Tensor | None = None) -> tuple[Tensor, int]:
+        """Cross-entropy of whole texts; logits are computed where a token follows only, since they are most of the work.
+
+        Args:
+            prompts: the requests.
+            tokens: (batch, length) ids with begin and end, padded.
+            latent: (batch, d_latent), None for the plain GPT.
+
+        Returns:
+            Mean over the tokens that follow, in nats, and their number.
+        """
+        hidden, keys = self.hidden(prompts, tokens[:, :-1], latent)
+        rows, places = (tokens[:, 1:] != PAD).nonzero(as_tuple=True)
+        slots = (keys.transpose(1, 2)[rows], prompts.mask[rows, 1:])  # (n, d_model, slots), (n, slots)
+        kept = hidden[rows, places]  # (n, d_model)
+        pointed = (self.query(kept).unsqueeze(1) @ slots[0])[:, 0] * kept.shape[-1] ** -0.5
+        logits = torch.cat([kept @ self.words.weight.T, pointed.masked_fill(~slots[1], float("-inf"))], -1)
+        return fn.cross_entropy(logits.float(), tokens[rows, places + 1]), len(rows)
+
+    def hidden(self, prompts: Prompts, tokens: Tensor, latent: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """What logits are taken from.
+
+        Args:
+            prompts: the requests.
+            tokens: (batch, length) ids, begin first.
+            latent: (batch, d_latent), None for the plain GPT.
+
+        Returns:
+            (batch, length, d_model) of the text, and (batch, slots, d_model) keys of the slots.
+        """
         prompt, phrases, seen, remembered = self._prompt(prompts, latent)
         width, length = prompt.shape[1], tokens.shape[1]
         x = self.dropout(torch.cat([prompt, self._text(tokens, phrases, remembered, 0)], 1))
@@ -207,7 +242,7 @@ class CopyDecoder(nn.Module):
         for block in self.blocks:
             x, _ = block(x, mask)
         x = self.norm(x)
-        return self._logits(x[:, width:], self.key(x[:, HEAD + 1 : width]), prompts.mask[:, 1:])
+        return x[:, width:], self.key(x[:, HEAD + 1 : width])
 
     def start(self, prompts: Prompts, latent: Tensor | None = None) -> State:
         """Read the prompt once, for sampling.

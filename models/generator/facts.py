@@ -8,7 +8,7 @@ categories only are refused too: 茶叶 does not 包裹脚背.
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from core.files import read_json, write_json
@@ -21,7 +21,6 @@ _NUMBER = re.compile(r"[0-9]+(?:\.[0-9]+)?")
 _CHINESE_COUNT = re.compile(
     r"[一二三四五六七八九十百千两半]+(?:折|元|块钱|毫升|升|克|千克|公斤|斤|小时|分钟|毫米|厘米|寸|瓦|毫安|年质保|倍|成)"
 )
-_MIN_WORD_COUNT = 5
 _MIN_CATEGORY_COPIES = 30
 
 
@@ -157,13 +156,40 @@ def _finds(pattern: re.Pattern[str] | None, text: str) -> list[str]:
     return pattern.findall(text) if pattern else []
 
 
-def fit_facts(products: Sequence[CopyRequest], copies: Sequence[Copy], vocabulary: Vocabulary) -> Facts:
+WORD_COUNTS = (5, 8, 12, 18, 27, 40, 60)
+"""How often training copy must use a word before its absence from a category says something; `calibrate_facts` chooses."""
+
+
+def calibrate_facts(
+    products: Sequence[CopyRequest], copies: Sequence[Copy], held_out: Sequence[Copy], vocabulary: Vocabulary, *, most: float = 0.02
+) -> Facts:
+    """The strictest facts whose foreign-word rule refuses few true human copies.
+
+    Args:
+        products: the catalogue.
+        copies: training copies.
+        held_out: human copies that were not counted.
+        vocabulary: cuts copies into words.
+        most: largest share of held-out copies that the foreign-word rule may refuse.
+    """
+    for count in WORD_COUNTS:
+        facts = fit_facts(products, copies, vocabulary, min_word_count=count)
+        refused = [any(fault.rule == "foreign_word" for fault in facts.check(copy.text, copy.request, vocabulary)) for copy in held_out]
+        if sum(refused) <= most * len(held_out):
+            return facts
+    return replace(facts, homes={})
+
+
+def fit_facts(
+    products: Sequence[CopyRequest], copies: Sequence[Copy], vocabulary: Vocabulary, *, min_word_count: int = WORD_COUNTS[0]
+) -> Facts:
     """Read the lexicon off the catalogue and off training copy.
 
     Args:
         products: the catalogue.
         copies: training copies; none is fine.
         vocabulary: cuts copies into words.
+        min_word_count: rarer words are never foreign.
 
     Returns:
         The facts. A value counts when it has two characters or more and at least half of the training copies that say it
@@ -194,7 +220,7 @@ def fit_facts(products: Sequence[CopyRequest], copies: Sequence[Copy], vocabular
     homes = {
         word: tuple(sorted(count))
         for word, count in sorted(words.items())
-        if sum(count.values()) >= _MIN_WORD_COUNT and len(enough) > 2 and len(count) <= max(1, len(enough) // 4)
+        if sum(count.values()) >= min_word_count and len(enough) > 2 and len(count) <= max(1, len(enough) // 4)
     }
     exclusive = frozenset(key for key in {key for found in keys.values() for key in found} if key not in several)
     return Facts(

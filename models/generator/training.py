@@ -15,7 +15,6 @@ from typing import Any, cast
 import lightning
 import numpy as np
 import torch
-import torch.nn.functional as fn
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
@@ -165,11 +164,7 @@ class _Fit(lightning.LightningModule):
         if self.projection is not None:
             latent = self.projection(batch.raw)
             latent = on_sphere(latent + batch.blur) if batch.blur is not None else latent
-        logits = self.decoder(batch.prompts, batch.tokens[:, :-1], latent)
-        target = batch.tokens[:, 1:]
-        kept = target != PAD
-        smoothing = 0.0
-        return fn.cross_entropy(logits[kept].float(), target[kept], label_smoothing=smoothing), int(kept.sum())
+        return self.decoder.loss(batch.prompts, batch.tokens, latent)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         loss, count = self._loss(batch)

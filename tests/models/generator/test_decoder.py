@@ -76,13 +76,13 @@ def test_one_step_of_training_overfits_one_copy_through_its_slots(shop):
     copy = max(shop.copies, key=lambda copy: sum(isinstance(piece, int) for piece in copy.pieces))
     prompts, (held,) = model.prompts([copy.request])
     tokens = torch.tensor([model.tokens(copy.text, held)])
-    optimiser = torch.optim.Adam(model.decoder.parameters(), lr=0.02)
-    for _ in range(120):
+    optimiser = torch.optim.Adam(model.decoder.parameters(), lr=0.04)
+    for _ in range(50):
         loss = torch.nn.functional.cross_entropy(model.decoder(prompts, tokens[:, :-1])[0], tokens[0, 1:])
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
-    assert float(loss.detach()) < 0.1 < math.log(len(shop.vocabulary))
+    assert float(loss.detach()) < 0.3 < math.log(len(shop.vocabulary))
     assert model.write([copy.request], 1, np.random.default_rng(0), temperature=0.01, top_p=1.0) == [[copy.text]]
 
 

@@ -57,7 +57,10 @@ def test_every_copy_of_the_market_survives_encoding(shop):
 
 
 def test_clauses_with_an_offer_or_a_date_are_not_learned_from():
-    assert clean_text("等等党集合！驰野运动鞋现在满299减40，穿一整天脚也不累赘，看中就下手～", 60) == "等等党集合！穿一整天脚也不累赘，看中就下手～"
+    assert (
+        clean_text("等等党集合！驰野运动鞋现在满299减40，穿一整天脚也不累赘，看中就下手～", 60)
+        == "等等党集合！穿一整天脚也不累赘，看中就下手～"
+    )
     assert clean_text("限时九折，快来", 60) == ""
     assert clean_text("三折伞轻巧好收，通勤包里放得下", 60, own=["三折伞"]) == "三折伞轻巧好收，通勤包里放得下"
 

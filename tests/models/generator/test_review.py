@@ -1,0 +1,212 @@
+import re
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from core.errors import ParamsError
+from models.generator.bundle import make_reviewer
+from models.generator.compliance import RULES, Compliance
+from models.generator.facts import Facts, calibrate_facts, fit_facts
+from models.generator.ngram import NgramModel, fit_ngram
+from models.generator.quality import fit_targets
+from models.generator.request import CopyRequest
+from models.generator.retrieval import RetrievalGenerator
+from models.generator.spans import SpanIndex
+from models.generator.template import TemplateGenerator
+from core.vocabulary import CHANNELS, LENGTH_LIMITS, SCENES
+
+COMPLIANCE = Compliance.load()
+
+
+@pytest.mark.parametrize(
+    ("text", "category", "rule"),
+    [
+        ("全场最便宜的跑鞋", "运动健身", "superlative_most"),
+        ("顶级面料，穿着舒服", "女装", "superlative_set_phrase"),
+        ("国家级品质", "家居", "national_level"),
+        ("销量第一的锅", "厨具", "number_one"),
+        ("全网首发，等你来", "手机", "unique_first"),
+        ("全网最低价", "手机", "lowest_price"),
+        ("国宴专用", "食品", "state_authority"),
+        ("用了一定会白", "美妆", "absolute_guarantee"),
+        ("三天治疗失眠", "家居", "medical_claim"),
+        ("养胃又健脾", "食品", "health_food"),
+        ("药妆级护理", "美妆护肤", "cosmetic_medical"),
+        ("媲美母乳的营养", "母婴", "infant_formula"),
+        ("今晚不醉不归", "酒水饮料", "alcohol"),
+        ("学完必过", "图书", "education_promise"),
+        ("囤着稳赚", "图书", "investment_promise"),
+        ("吊打同行", "手机", "disparage"),
+        ("专家推荐", "母婴", "unsourced_data"),
+        ("最后一天，错过再等一年", "女装", "false_urgency"),
+        ("戴上它转运", "饰品", "superstition"),
+        ("加微信领取", "女装", "contact_details"),
+    ],
+)
+def test_a_text_that_breaks_a_rule_is_blocked_with_its_clause_and_a_suggestion(text, category, rule):
+    found = {violation.rule: violation for violation in COMPLIANCE.blocks(text, category)}
+    assert rule in found
+    assert re.search("第.+条", found[rule].clause) and found[rule].suggestion
+    assert text[found[rule].start :].startswith(found[rule].found)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "最近常穿的跑鞋", "最后一公里也轻快", "最初的味道", "第一次露营也不慌", "第一天上班就背它", "一定程度上防泼水，不一定适合暴雨", "最爱这抹云朵白",
+        "唯独偏爱这一口", "第一眼就喜欢", "其一，鞋底耐磨；其二，好打理", "首先看面料", "最多装下三件外套", "治理收纳有办法", "顶端有挂绳", "王者一般的从容",
+    ],
+)  # fmt: skip
+def test_words_that_only_look_like_a_breach_pass(text):
+    assert COMPLIANCE.check(text, "运动健身") == []
+
+
+def test_a_scoped_rule_holds_in_its_categories_only():
+    assert COMPLIANCE.blocks("功效看得见", "食品饮料") and not COMPLIANCE.blocks("功效看得见", "手机数码")
+    assert COMPLIANCE.blocks("消炎止痛", "家居") and not COMPLIANCE.blocks("消炎止痛", "医疗器械")
+
+
+def test_a_warning_does_not_block():
+    (found,) = COMPLIANCE.check("下单赠送鞋带一双", "运动健身")
+    assert (found.rule, found.severity) == ("free_gift", "warn") and not COMPLIANCE.blocks("下单赠送鞋带一双", "运动健身")
+
+
+def test_every_rule_has_a_clause_a_suggestion_and_an_example_that_its_exceptions_do_not_swallow():
+    for rule in COMPLIANCE.rules:
+        assert re.search("第.+条", rule.clause) and rule.suggestion
+        for pattern in rule.exceptions:
+            assert re.compile(pattern)
+
+
+def test_a_faulty_rules_file_is_refused_by_name(tmp_path):
+    with pytest.raises(ParamsError, match="no such file"):
+        Compliance.load(tmp_path / "none.yaml")
+    text = RULES.read_text(encoding="utf-8")
+    for damage, words in (
+        (text.replace("\n  severity: block", "\n  severity: maybe", 1), "severity"),
+        (text.replace('"国家级"', '"国(家级"', 1), "no regular expression"),
+        ("a: 1", "a list"),
+    ):
+        (tmp_path / "rules.yaml").write_text(damage, encoding="utf-8")
+        with pytest.raises(ParamsError, match=words):
+            Compliance.load(tmp_path / "rules.yaml")
+
+
+SHOE = CopyRequest("p1", "驰野 透气网面运动鞋 云朵白", "运动健身", "驰野", 299_000_000, (("鞋面", "透气网面"), ("颜色", "云朵白")))
+BAG = CopyRequest(
+    "p2", "拾步 25升运动背包 曜石黑", "运动健身", "拾步", 199_000_000, (("容量", "25升"), ("颜色", "曜石黑"), ("功能", "防泼水尼龙"))
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "rule"),
+    [
+        ("曜石黑耐看又耐脏", "contradiction"),
+        ("防泼水尼龙擦擦就干", "attribute"),
+        ("拾步陪你慢慢跑", "brand"),
+        ("只要199元", "price"),
+        ("轻到只有180克", "number"),
+        ("用料多三倍", "number"),
+        ("现在下单满199减30", "number"),
+        ("领券带回家", "offer"),
+        ("五折带走", "number"),
+        ("双十一见", "date"),
+        ("11月11日开抢", "number"),
+    ],
+)
+def test_what_the_product_does_not_bear_out_is_found(shop, text, rule):
+    facts = fit_facts([SHOE, BAG], [], shop.vocabulary)
+    assert facts.check(text, SHOE, shop.vocabulary)[0].rule == rule
+
+
+def test_what_the_product_bears_out_passes(shop):
+    facts = fit_facts([SHOE, BAG], [], shop.vocabulary)
+    for text, request in (
+        ("驰野运动鞋，透气网面，云朵白，299元", SHOE),
+        ("25升装得下球鞋，曜石黑耐脏", BAG),
+        ("第一次跑五公里也不慌", SHOE),
+    ):
+        assert facts.check(text, request, shop.vocabulary) == []
+
+
+def test_a_word_that_human_copy_says_of_any_product_is_no_fact(shop):
+    copies = [copy for copy in shop.copies if len(copy.text) < 60]
+    word = "跑步"
+    plain = CopyRequest("p3", "某 跑步袜", "运动健身", None, None, (("用途", word),))
+    said = [type(copy)(copy.copy_id, copy.request, f"{word}{copy.text}", copy.pieces, copy.text) for copy in copies[:20]]
+    assert word in fit_facts([plain], [], shop.vocabulary).values
+    assert word not in fit_facts([plain], said, shop.vocabulary).values
+
+
+def test_few_true_human_copies_are_called_foreign(shop):
+    held_out, train = shop.copies[::9], [copy for row, copy in enumerate(shop.copies) if row % 9]
+    facts = calibrate_facts(list(shop.products.values()), train, held_out, shop.vocabulary)
+    refused = [
+        copy for copy in held_out if any(fault.rule == "foreign_word" for fault in facts.check(copy.text, copy.request, shop.vocabulary))
+    ]
+    assert len(refused) <= 0.02 * len(held_out)
+
+
+def test_facts_survive_a_round_trip(shop, tmp_path):
+    facts = fit_facts(list(shop.products.values()), shop.copies, shop.vocabulary)
+    facts.save(tmp_path / "facts.json")
+    assert Facts.load(tmp_path / "facts.json") == facts
+
+
+@given(st.text(alphabet="甲乙丙", max_size=40), st.text(alphabet="甲乙丙", min_size=8, max_size=40))
+def test_the_longest_shared_span_is_the_brute_force_one(text, training):
+    spans = {training[a:b] for a in range(len(training)) for b in range(a + 8, len(training) + 1)}
+    shared = [(a, b) for a in range(len(text)) for b in range(a + 8, len(text) + 1) if text[a:b] in spans]
+    found = SpanIndex([training]).overlap(text)
+    assert found.longest == max((b - a for a, b in shared), default=0)
+    assert found.covered == len({place for a, b in shared for place in range(a, b)})
+
+
+def test_n_gram_probabilities_sum_to_one_and_are_witten_and_bells():
+    model = NgramModel(2, [["甲", "乙"], ["甲", "丙"]])
+    words = ["甲", "乙", "丙", "</s>", "never"]
+    assert sum(model.probability(word, ("甲",)) for word in words) == pytest.approx(1.0)
+    unigram = (1 + 4 * (1 / 5)) / (6 + 4)  # 乙 once in six tokens of four kinds; uniform over four kinds and one unseen
+    assert model.probability("乙", ("甲",)) == pytest.approx((1 + 2 * unigram) / (2 + 2))
+
+
+def test_the_3_gram_writes_only_slots_that_the_product_has(shop):
+    requests = [copy.request for copy in shop.copies[::40]]
+    for request, texts in zip(requests, fit_ngram(shop.copies, shop.vocabulary).write(requests, 3, np.random.default_rng(1)), strict=True):
+        assert len(texts) == 3 and not any("{" in text for text in texts), request
+
+
+def test_the_nearest_copy_of_a_training_product_is_its_own(shop):
+    generator = RetrievalGenerator(tuple(shop.copies))
+    copy = shop.copies[17]
+    assert copy.text in generator.write([copy.request], 3, np.random.default_rng(0))[0]
+
+
+def test_the_template_always_has_a_text_that_fits_and_is_true(shop):
+    reviewer = make_reviewer(fit_facts(list(shop.products.values()), [], shop.vocabulary), [], shop.vocabulary, [], {}, 20)
+    bare = CopyRequest("x", "某样说不清的东西", "其他")
+    for request in [*shop.products.values(), bare]:
+        for scene in SCENES:
+            for channel in CHANNELS:
+                placed = request.placed(scene, channel)
+                for text in TemplateGenerator().write([placed], 3, np.random.default_rng(0))[0]:
+                    assert 0 < len(text) <= LENGTH_LIMITS[channel]
+                    review = reviewer.review(text, placed)
+                    assert review.accepted or review.rule == "too_short", (text, review)
+
+
+def test_a_review_names_its_reason(shop):
+    facts = fit_facts(list(shop.products.values()), shop.copies, shop.vocabulary)
+    reviewer = make_reviewer(facts, shop.copies, shop.vocabulary, [-3.0, -2.0, -1.0], fit_targets(shop.copies, facts), 20)
+    long = max(shop.copies, key=lambda copy: len(copy.text))
+    search = long.request.placed("product", "search")
+    assert (reviewer.review(long.text, search).reason, reviewer.review(long.text, long.request).reason) == ("length", "copied")
+    assert reviewer.review(long.text, long.request, may_copy=True).accepted
+    assert reviewer.review("顶级好物，值得拥有", search).reason == "compliance"
+    assert reviewer.review("只要9999元就带走", search).reason == "fact"
+    assert reviewer.review("轻轻松松出门，轻轻松松出门", search).rule == "repetition"
+    assert reviewer.review("出门带上它，", search).rule == "unfinished"
+    good = reviewer.review(f"{search.brand}陪你出门", search)
+    assert good.accepted and 0 < good.quality <= 1
