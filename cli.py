@@ -15,7 +15,7 @@ from typer.core import TyperGroup  # noqa: E402
 
 from core.errors import AdloomError  # noqa: E402
 
-console = Console(highlight=False)
+console = Console(highlight=False, width=None if sys.stdout.isatty() else 140)
 
 
 class Verbs(TyperGroup):

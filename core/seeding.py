@@ -38,7 +38,7 @@ def seed_globals(seed: int, stage: str) -> None:
     random.seed(number)
     np.random.seed(number)  # noqa: NPY002 - the legacy stream is what careless libraries use
     if "torch" in sys.modules:
-        sys.modules["torch"].manual_seed(number)
+        _steady_torch(number)
 
 
 def seed_libraries(rng: np.random.Generator) -> int:
@@ -55,7 +55,15 @@ def seed_libraries(rng: np.random.Generator) -> int:
     """
     seed = int(rng.integers(2**31))
     random.seed(seed)
-    import torch  # imported here: `core` is read by stages and services that need no torch
+    import torch  # noqa: F401 - imported here: `core` is read by stages and services that need no torch
 
-    torch.manual_seed(seed)
+    _steady_torch(seed)
     return seed
+
+
+def _steady_torch(seed: int) -> None:
+    """Seed torch, and let it add up in one order: with two threads a scattered sum may otherwise end in another last digit."""
+    torch = sys.modules["torch"]
+    torch.manual_seed(seed)
+    torch.use_deterministic_algorithms(True)
+    torch.utils.deterministic.fill_uninitialized_memory = False

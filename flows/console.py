@@ -76,6 +76,7 @@ def _say_outlook(console: Console, outlook: Outlook) -> None:
 
 def _walk_in_prefect(console: Console, overrides: Sequence[str], profile: str | None) -> list[StageOutcome]:
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")  # the lines below say the same in fewer words
+    os.environ.setdefault("PREFECT_LOGGING_INTERNAL_LEVEL", "CRITICAL")
     from flows.deployment import use_running_server
 
     server = use_running_server(project_root())

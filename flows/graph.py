@@ -40,6 +40,7 @@ class StageGraph:
             StageError: it is no DVC project.
         """
         self._root = root
+        logging.getLogger("dvc").setLevel(logging.WARNING)  # it would tell each update of the lock file
         with _dvc_errors("dvc.yaml"):
             self._repo = Repo(str(root), _wait_for_lock=True)
 

@@ -56,7 +56,7 @@ def generator_gates(challenger: Path, champion: Path | None, held_out: HeldOut) 
 def _first(bundle: GeneratorBundle) -> Gate:
     if bundle.chosen == Origin.TEMPLATE:
         return Gate(
-            "main metric", True, f"first champion; it writes with the baseline template ({bundle.config.get('reason', 'it scored best')})"
+            "main metric", True, f"first champion; it writes with the baseline template ({bundle.config.get('reason') or 'it scored best'})"
         )
     scores: dict[str, Any] = bundle.config["models"]
     mine, base = (scores[name][MAIN] for name in (bundle.chosen, Origin.TEMPLATE))
