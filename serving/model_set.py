@@ -94,6 +94,7 @@ def load_models(bundles: Mapping[str, Found], path: Callable[[Found], Path], *, 
     first = ~texts.duplicated().to_numpy()
     raw = load_arrays(folders["pool"] / "vectors.safetensors")["vectors"]
     ranker.remember(texts[first].tolist(), ranker.recommender.encoder.centre(raw[first]))
+    ranker.prepare(pool.text.tolist(), pool.item_id.tolist(), pool.creatives[Columns.CHANNEL].astype(str).tolist())
     recommender.encoder.features(["你好"])
     versions = Versions(
         policy=f"epsilon-greedy-{exploration:g}",

@@ -121,9 +121,10 @@ class Creatives:
         shape = (len(missing), len(self._value_codes))
         named = sp.csr_matrix((np.ones(len(places), np.float32), (places, codes)), shape=shape, dtype=np.float32)
         named.data[:] = 1.0  # an attribute listed twice is named once
+        vectors = self._vectors([text for text, _, _ in missing])  # may fail: until it is here nothing is changed
         start = len(self.cues)
         self.cues = np.concatenate([self.cues, np.stack(found)])
-        self.vectors = np.concatenate([self.vectors, self._vectors([text for text, _, _ in missing])])
+        self.vectors = np.concatenate([self.vectors, vectors])
         self.named = sp.csr_matrix(sp.vstack([self.named, named]))
         self._rows.update({key: start + place for place, key in enumerate(missing)})
 

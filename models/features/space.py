@@ -141,6 +141,17 @@ class FeatureSpace:
         other._recommender = recommender
         return other
 
+    def prepare(self, texts: Sequence[str], item_ids: Sequence[str], channels: Sequence[str]) -> None:
+        """Look at creatives now, so that no request has to; creatives of unknown items are left out.
+
+        Args:
+            texts: copies.
+            item_ids: the item of each.
+            channels: the channel of each.
+        """
+        rows = self.catalogue.rows_of(list(item_ids)).tolist()
+        self._creatives.prepare([key for key in zip(texts, rows, channels, strict=True) if key[1] >= 0])
+
     def compute(self, requests: Requests, candidates: Candidates) -> tuple[NDArray[np.float32], tuple[str, ...]]:
         """Features of candidates.
 

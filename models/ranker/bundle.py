@@ -177,6 +177,17 @@ class RankerBundle:
         space = None if self._space is None else self._space.reading(recommender)
         return RankerBundle(recommender, scorers=self._scorers, space=space, reason=self.reason)
 
+    def prepare(self, texts: Sequence[str], item_ids: Sequence[str], channels: Sequence[str]) -> None:
+        """Look at creatives now, such as a pool's, so that no request has to; creatives of unknown items are left out.
+
+        Args:
+            texts: copies.
+            item_ids: the item of each.
+            channels: the channel of each.
+        """
+        if self._space is not None:
+            self._space.prepare(texts, item_ids, channels)
+
     def remember(self, texts: Sequence[str], vectors: NDArray[np.float32]) -> None:
         """Take over the vectors of texts that were encoded elsewhere, such as the pool's.
 

@@ -30,7 +30,7 @@ from serving.settings import CleanData, Settings
 
 DIM = 8
 CATEGORIES = ("运动", "手机", "食品")
-QUERIES = ("马拉松", "马拉松 鞋", "手机壳", "你好")
+QUERIES = ("马拉松", "马拉松 鞋", "手机壳", "你好", "甲", "乙")
 DATA_END = datetime(2026, 11, 1, 23, 0, tzinfo=UTC)
 WALL = int(datetime(2031, 5, 4, 12, 0, tzinfo=UTC).timestamp() * 1_000_000)
 """A wall clock that has nothing to do with the data's time."""
