@@ -162,7 +162,7 @@ class ContentLinear(EventRecommender):
         return by_text[:, self._text_of] + network.bias
 
     def item_scores(self) -> np.ndarray:
-        """v · a_i + b_i: what makes an item good for everyone; (n_items,) float32, with mean zero."""
+        """What makes an item good for everyone, v · a_i + b_i; (n_items,) float32, with mean zero."""
         with torch.no_grad():
             scores = (self._vectors @ self.network.score)[self._text_of] + self.network.bias
             centred: np.ndarray = (scores - scores.mean()).numpy()

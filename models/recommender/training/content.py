@@ -17,6 +17,8 @@ from models.recommender.training.windows import Windows
 
 POINTS = 6
 """Prediction points a window: these models have few weights."""
+COSINE_EPOCHS, LINEAR_EPOCHS, PATIENCE = 4, 8, 2
+"""Limits of the content models' training; more epochs than these never moved validation by a standard error."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,8 @@ def train_cosine(materials: Materials, seed: int) -> ContentCosine:
         seed: decides batches and negatives.
     """
     torch.manual_seed(seed)
-    catalogue, settings = materials.catalogue, replace(materials.fit_settings("content_cosine", seed), learning_rate=0.02, weight_decay=0.0)
+    catalogue, settings = materials.catalogue, materials.fit_settings("content_cosine", seed)
+    settings = replace(settings, learning_rate=0.02, weight_decay=0.0, epochs=min(settings.epochs, COSINE_EPOCHS), patience=PATIENCE)
     network = CosineNetwork(catalogue.dim)
     recommender = ContentCosine(catalogue, materials.max_events, network)
     batches = materials.validation.batches(catalogue, materials.max_events)
@@ -125,7 +128,8 @@ def train_linear(materials: Materials, cosine: ContentCosine, log_popularity: np
     """
     torch.manual_seed(seed)
     catalogue, fusion = materials.catalogue, cosine.network.fusion
-    settings = replace(materials.fit_settings("content_linear", seed), learning_rate=max(materials.settings.learning_rate, 0.003))
+    settings = materials.fit_settings("content_linear", seed)
+    settings = replace(settings, learning_rate=0.01, epochs=min(settings.epochs, LINEAR_EPOCHS), patience=PATIENCE)
     network = LinearNetwork(catalogue.dim, len(catalogue))
     with torch.no_grad():
         network.bias.copy_(torch.from_numpy(log_popularity - log_popularity.mean()))
