@@ -122,7 +122,7 @@ class GeneratorParams(Section):
     ema_decay: float = Field(ge=0, lt=1)
     validation_share: float = Field(gt=0, lt=0.5)
     max_positions: float = Field(gt=0, description="millions of token positions that GPT and latent epochs may read together; long copy gets fewer epochs")
-    temperatures: list[float] = Field(min_length=1, description="tried for GPT, VAE and GAN; each keeps the one that scores best in validation")
+    temperatures: list[float] = Field(min_length=1, description="tried for GPT, VAE and GAN; each keeps its best in validation")
     top_p: float = Field(gt=0, le=1)
     max_copied_span: int = Field(ge=2, description="a copy that shares a longer span of characters with a training text counts as copied")
 

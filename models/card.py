@@ -70,9 +70,9 @@ def card_svg(card: Card) -> str:
         body = _words(card, left=18, top=30, width=width - 36, lines=2)
     label = escape(f"{card.title}:{card.text}", quote=True)
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" class="card card-{card.channel}" viewBox="0 0 {width} {height}" width="{width}" height="{height}" '
-        f'role="img" aria-label="{label}" {_FONT}><title>{label}</title><rect x=".5" y=".5" width="{width - 1}" height="{height - 1}" rx="12" '
-        f'fill="#fff" stroke="#d9dde3"/>{body}</svg>'
+        f'<svg xmlns="http://www.w3.org/2000/svg" class="card card-{card.channel}" viewBox="0 0 {width} {height}" '
+        f'width="{width}" height="{height}" role="img" aria-label="{label}" {_FONT}><title>{label}</title>'
+        f'<rect x=".5" y=".5" width="{width - 1}" height="{height - 1}" rx="12" fill="#fff" stroke="#d9dde3"/>{body}</svg>'
     )
 
 

@@ -10,7 +10,8 @@ from core.vocabulary import CHANNELS, MICROS
 from models.card import Card, card_svg, wrap
 
 CARD = Card(
-    title="驰野飞织运动鞋", category="运动健身", text="清晨五公里,飞织鞋面让脚背一路有风", channel="onsite", brand="驰野", price_micros=299 * MICROS,
+    title="驰野飞织运动鞋", category="运动健身", text="清晨五公里,飞织鞋面让脚背一路有风", channel="onsite",
+    brand="驰野", price_micros=299 * MICROS,
     campaign="马拉松装备季", start=datetime(2026, 11, 1, tzinfo=UTC), end=datetime(2026, 11, 11, tzinfo=UTC), ai_label=True,
 )  # fmt: skip
 
@@ -43,7 +44,7 @@ def test_markup_in_a_copy_is_text() -> None:
 
 
 def test_an_unknown_channel_is_named_with_the_known_ones() -> None:
-    with pytest.raises(ValueError, match="'radio'.*onsite, social, search"):
+    with pytest.raises(ValueError, match=r"'radio'.*onsite, social, search"):
         card_svg(replace(CARD, channel="radio"))
 
 

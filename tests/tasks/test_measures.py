@@ -21,7 +21,8 @@ def ranked(**ndcg: list[float]) -> pd.DataFrame:
         pd.DataFrame({
             "user_id": [f"u{row}" for row in range(len(values))], "model": name, "item_id": "i", "rank": 1, "ndcg": values,
             "hit_rate": [float(value > 0) for value in values], "mrr": values,
-            "known_user": [row > 0 for row in range(len(values))], "known_item": True, "repeated": [row % 2 == 1 for row in range(len(values))],
+            "known_user": [row > 0 for row in range(len(values))], "known_item": True,
+            "repeated": [row % 2 == 1 for row in range(len(values))],
         })
         for name, values in ndcg.items()
     ]  # fmt: skip

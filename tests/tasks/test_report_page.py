@@ -5,12 +5,19 @@ import re
 from tasks.report.charts import Bar, calibration_chart, interval_chart
 from tasks.report.page import Chance, Chapter, Page, ShopperView, Slot, interval_words, render, table
 
+OVER_THREE = (Chance("运动鞋", "运动", 0.5), Chance("篮球", "运动", 0.5))
+SHOPPER = ShopperView(
+    "小林", "viewed <three> products", ("看 运动鞋",), (("over three", OVER_THREE),), (Slot("product", "why", ("<svg></svg>",)),)
+)
+RANKING = table(("model", "value"), (("sequence", "0.1"), ("popularity", "0.05")), accent="sequence")
 PAGE = Page(
-    title="Adloom", subtitle="market", headlines=(("NDCG@10", "0.12", "2.4 × popularity"),),
-    shoppers=(ShopperView("小林", "viewed <three> products", ("看 运动鞋",), (("over three", (Chance("运动鞋", "运动", 0.5), Chance("篮球", "运动", 0.5))),), (Slot("product", "why", ("<svg></svg>",)),)),),
-    chapters=(Chapter("Ranking", "lead", (table(("model", "value"), (("sequence", "0.1"), ("popularity", "0.05")), accent="sequence"),), (interval_chart([Bar("a", 0.1, 0.05, 0.2)], "x"),)),),
+    title="Adloom",
+    subtitle="market",
+    headlines=(("NDCG@10", "0.12", "2.4 × popularity"),),
+    shoppers=(SHOPPER,),
+    chapters=(Chapter("Ranking", "lead", (RANKING,), (interval_chart([Bar("a", 0.1, 0.05, 0.2)], "x"),)),),
     cautions=("nothing is faked",),
-)  # fmt: skip
+)
 
 
 def test_the_page_asks_nothing_of_the_network() -> None:
