@@ -1,4 +1,4 @@
-"""How good copy is, by its references, by itself and by its training texts. Strings in, numbers out; one number a text where a text has one.
+"""How good copy is, by its references, by itself and by its training texts. Strings in, numbers out, one a text where that has a sense.
 
 BLEU-4 and ROUGE follow the protocol in which AdvertiseGen results are published (ChatGLM-6B's P-tuning script): ROUGE-1/2/L F1 on
 jieba's words by rouge_chinese, BLEU-4 on characters by NLTK with smoothing method 3, both a sentence, then averaged, in per cent.

@@ -82,7 +82,7 @@ def generate(
     stocked = [item for item, stock in zip(products, catalogue[C.STOCK], strict=True) if pd.isna(stock) or stock > 0]
     users = read_table(user_features)
     demand = _demand(read_table(impressions), read_table(events), users, read_json(lineage), set(stocked))
-    slots = _slots(demand, products, audience_features(users), params.max_slots)
+    slots = _slots(demand, {item: products[item] for item in stocked}, audience_features(users), params.max_slots)
     shelf = _Shelf(bundle, content_hash(generator)[:12])
     _write(bundle, slots, params, rng, shelf)
     written = len(shelf.rows)
@@ -142,10 +142,13 @@ def _demand(
     shown = placed(impressions)[key].assign(n=1.0)
     places = pd.DataFrame([(scene, channel) for scene in SCENES for channel in CHANNELS], columns=[C.SCENE, C.CHANNEL])
     seen = placed(events)[[C.ITEM, C.AUDIENCE]].assign(n=0.01 / len(places)).groupby([C.ITEM, C.AUDIENCE], as_index=False).sum()
-    return pd.concat([shown, seen.merge(places, how="cross")[[*key, "n"]]]).groupby(key, as_index=False)["n"].sum()
+    counted: pd.DataFrame = pd.concat([shown, seen.merge(places, how="cross")[[*key, "n"]]]).groupby(key, as_index=False).sum()
+    return counted
 
 
-def _slots(demand: pd.Series, products: Mapping[str, CopyRequest], features: Mapping[str, np.ndarray], max_slots: int) -> list[CopyRequest]:
+def _slots(
+    demand: pd.DataFrame, products: Mapping[str, CopyRequest], features: Mapping[str, np.ndarray], max_slots: int
+) -> list[CopyRequest]:
     """The slots with most traffic; what personal slots leave over is added up into slots for everyone. No traffic: items in order."""
     table = demand.sort_values(["n", C.ITEM, C.SCENE, C.CHANNEL, C.AUDIENCE], ascending=[False, True, True, True, True], kind="stable")
     personal = table[table[C.AUDIENCE].isin(list(features))].head(round(max_slots * _PERSONAL_SHARE))
@@ -207,7 +210,7 @@ class _Shelf:
         if reusable:
             self.reusable.setdefault(request.item_id, []).append((quality, request.scene, request.channel, text, origin))
 
-    def refuse(self, request: CopyRequest, text: str, origin: str, reason: str, rule: str, found: str) -> None:
+    def refuse(self, request: CopyRequest, text: str, origin: str, *, reason: str, rule: str, found: str) -> None:
         """Write down why a text is not shown."""
         row = {
             C.ITEM: request.item_id,
@@ -229,9 +232,9 @@ def _write(bundle: GeneratorBundle, slots: Sequence[CopyRequest], params: Genera
                 shelf.candidates += 1
                 review = bundle.review(request, text)
                 if not review.accepted:
-                    shelf.refuse(request, text, bundle.chosen, review.reason, review.rule, review.found)
+                    shelf.refuse(request, text, bundle.chosen, reason=review.reason, rule=review.rule, found=review.found)
                 elif text in shelf.texts.get(request.item_id, ()) or any(text == other for _, other in passed):
-                    shelf.refuse(request, text, bundle.chosen, "duplicate", "item", "")
+                    shelf.refuse(request, text, bundle.chosen, reason="duplicate", rule="item", found="")
                 else:
                     passed.append((review.quality, text))
             passed.sort(key=lambda pair: (-pair[0], pair[1]))
@@ -251,9 +254,9 @@ def _add_human(human: pd.DataFrame, products: Mapping[str, CopyRequest], shelf: 
         request = products[item].placed(scene, channel)
         violations = reviewer.compliance.blocks(text, request.category)
         if violations:
-            shelf.refuse(request, text, Origin.HUMAN, "compliance", violations[0].rule, violations[0].found)
+            shelf.refuse(request, text, Origin.HUMAN, reason="compliance", rule=violations[0].rule, found=violations[0].found)
         elif len(text) > LENGTH_LIMITS[channel]:
-            shelf.refuse(request, text, Origin.HUMAN, "length", "too_long", str(len(text)))
+            shelf.refuse(request, text, Origin.HUMAN, reason="length", rule="too_long", found=str(len(text)))
         else:  # the merchant's own statement: offers and dates in it are the merchant's, but it is not moved to another place then
             review = reviewer.review(text, request, may_copy=True)
             shelf.add(request, text, Origin.HUMAN, review.quality, creative_id=str(copy_id), reusable=review.accepted)

@@ -106,7 +106,7 @@ def train_generator(
         ).encode()
     )
     checkpoints = cache_folder("checkpoints") / f"generator-{key.hexdigest()[:16]}"
-    trained = _train(params, work, audiences, Embeddings.load(embeddings), checkpoints, tracker)
+    trained = _train(params, work, audiences, Embeddings.load(embeddings), checkpoints=checkpoints, tracker=tracker)
     bundle = _judged(params, work, trained, tracker)
     bundle.save(generator)
     shutil.rmtree(checkpoints, ignore_errors=True)
@@ -142,7 +142,7 @@ class _Trained:
 def _template_only(products: Sequence[CopyRequest], params: GeneratorParams, reason: str) -> GeneratorBundle:
     vocabulary = Vocabulary(SPECIALS)
     facts = fit_facts(products, [], vocabulary)
-    reviewer = make_reviewer(facts, [], vocabulary, [], {}, params.max_copied_span)
+    reviewer = make_reviewer(facts, [], vocabulary, levels=[], targets={}, max_copied_span=params.max_copied_span)
     return GeneratorBundle(
         {Origin.TEMPLATE: TemplateGenerator()}, Origin.TEMPLATE, reviewer, (), {"trained": False, "reason": reason, "models": {}}
     )
@@ -156,7 +156,9 @@ def _prepare(params: GeneratorParams, rng: np.random.Generator, products: Mappin
         return build_vocabulary([copy.pieces for copy in chosen], phrases, params.vocabulary_size)
 
     vocabulary = words_of(usable)
-    reviewer = make_reviewer(fit_facts(rows, usable, vocabulary), [], vocabulary, [], {}, params.max_copied_span)
+    reviewer = make_reviewer(
+        fit_facts(rows, usable, vocabulary), [], vocabulary, levels=[], targets={}, max_copied_span=params.max_copied_span
+    )
     true = [copy for copy in usable if reviewer.review(copy.text, copy.request, may_copy=True).accepted]
     refused = len(usable) - len(true)
     true = true if len(true) >= MIN_COPIES else usable
@@ -166,7 +168,7 @@ def _prepare(params: GeneratorParams, rng: np.random.Generator, products: Mappin
     train = [copy for copy, group in zip(true, groups, strict=True) if group not in drawn]
     held_out = [copy for copy, group in zip(true, groups, strict=True) if group in drawn]
     facts = calibrate_facts(rows, train, held_out, vocabulary)
-    bare = make_reviewer(facts, train, vocabulary, [0.0], fit_targets(train, facts), params.max_copied_span)
+    bare = make_reviewer(facts, train, vocabulary, levels=[0.0], targets=fit_targets(train, facts), max_copied_span=params.max_copied_span)
     levels = [bare.level(copy.text, copy.request) for copy in held_out]
     reviewer = replace(bare, levels=tuple(sorted(levels)))
     counts = {"copies": len(usable), "refused_for_training": refused, "training": len(train), "validation": len(held_out)}
@@ -182,7 +184,7 @@ def _prepare(params: GeneratorParams, rng: np.random.Generator, products: Mappin
 
 
 def _train(
-    params: GeneratorParams, work: _Work, audiences: _Audiences, vectors: Embeddings, checkpoints: Path, tracker: Tracker
+    params: GeneratorParams, work: _Work, audiences: _Audiences, vectors: Embeddings, *, checkpoints: Path, tracker: Tracker
 ) -> _Trained:
     def report(metrics: dict[str, float], step: int) -> None:
         tracker.log_metrics(metrics, step=step)
@@ -239,7 +241,6 @@ def _train(
         d_hidden=2 * params.hidden_dim,
         epochs=params.vae_epochs,
         batch_size=params.batch_size,
-        learning_rate=params.learning_rate,
         seed=work.seed + 2,
         report=report,
     )
@@ -290,10 +291,10 @@ def _judged(params: GeneratorParams, work: _Work, trained: _Trained, tracker: Tr
             best = max(drawn, key=lambda temperature: drawn[temperature][0])
             _, texts, generators[name] = drawn[best]
             sweeps[name] = {str(temperature): score for temperature, (score, _, _) in drawn.items()}
-        table[name] = measure(texts, requests, references, work.groups, work.reviewer, np.random.default_rng([work.seed, 10]))
+        table[name] = measure(texts, requests, references, work.groups, reviewer=work.reviewer, rng=np.random.default_rng([work.seed, 10]))
         tracker.log_metrics({f"{name}_{metric}": value["value"] for metric, value in table[name].items()})
     table["human"] = measure(
-        references, requests, references, work.groups, work.reviewer, np.random.default_rng([work.seed, 10]), human=True
+        references, requests, references, work.groups, reviewer=work.reviewer, rng=np.random.default_rng([work.seed, 10]), human=True
     )
     chosen = max(trained.generators, key=lambda name: table[name][MAIN]["value"])
     config = {"trained": True, "reason": "", "main": MAIN, "models": table, "temperatures": sweeps, "copies": work.counts, **trained.notes}

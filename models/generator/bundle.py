@@ -27,14 +27,13 @@ from models.generator.vae import VaeGenerator
 from models.generator.vocabulary import Vocabulary
 
 KIND = "generator"
-DEFAULT_COPIED_SPAN = 20
-BASELINES = (Origin.TEMPLATE, Origin.RETRIEVAL, Origin.NGRAM)
 
 
 def make_reviewer(
     facts: Facts,
     copies: Sequence[Copy],
     vocabulary: Vocabulary,
+    *,
     levels: Sequence[float],
     targets: Mapping[tuple[str, str], float],
     max_copied_span: int,
@@ -150,7 +149,12 @@ class GeneratorBundle:
         vocabulary = Vocabulary(tuple(config["tokens"]))
         targets = {(scene, channel): float(goal) for scene, channel, goal in config["targets"]}
         reviewer = make_reviewer(
-            Facts.load(path / "facts.json"), copies, vocabulary, config["levels"], targets, int(config["max_copied_span"])
+            Facts.load(path / "facts.json"),
+            copies,
+            vocabulary,
+            levels=config["levels"],
+            targets=targets,
+            max_copied_span=int(config["max_copied_span"]),
         )
         latent = LatentTextModel.load(path / "latent") if (path / "latent").exists() else None
         generators: dict[str, CopyGenerator] = {}

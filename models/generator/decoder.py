@@ -159,8 +159,9 @@ class CopyDecoder(nn.Module):
         for module in self.modules():
             if isinstance(module, nn.Embedding | nn.Linear):
                 nn.init.normal_(module.weight, std=d**-0.5 * 0.7)
-        for linear in (self.latent, self.memory, *[block.out for block in self.blocks], *[block.down for block in self.blocks]):
-            nn.init.zeros_(linear.weight)  # a decoder that learns to read ℓ starts from the plain GPT, a layer from the identity
+        for name, weight in self.named_parameters():
+            if name.endswith(("latent.weight", "memory.weight", "out.weight", "down.weight")):
+                nn.init.zeros_(weight)  # a decoder that learns to read ℓ starts from the plain GPT, a layer from the identity
 
     def phrases(self, prompts: Prompts) -> Tensor:
         """Input vectors of the phrases: name + value + its characters.

@@ -20,6 +20,8 @@ from models.generator.vae import D_CODE, Vae
 
 logger = logging.getLogger(__name__)
 
+_VAE_RATE = 1e-3
+
 Report = Callable[[dict[str, float], int], None]
 
 
@@ -53,7 +55,7 @@ class LatentData:
         return self.latent[rows], with_features(self.condition[rows], self.features[audience], personal)
 
 
-def train_vae(data: LatentData, *, d_hidden: int, epochs: int, batch_size: int, learning_rate: float, seed: int, report: Report) -> Vae:
+def train_vae(data: LatentData, *, d_hidden: int, epochs: int, batch_size: int, seed: int, report: Report) -> Vae:
     """Fit the conditional VAE.
 
     Args:
@@ -61,14 +63,13 @@ def train_vae(data: LatentData, *, d_hidden: int, epochs: int, batch_size: int, 
         d_hidden: width.
         epochs: passes.
         batch_size: rows a step.
-        learning_rate: of Adam.
         seed: of initial weights, order and noise.
         report: receives the loss of each epoch.
     """
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)
     network = Vae(data.latent.shape[1], data.condition.shape[1], d_hidden)
-    optimiser = torch.optim.AdamW(network.parameters(), lr=learning_rate, weight_decay=0.01)
+    optimiser = torch.optim.AdamW(network.parameters(), lr=_VAE_RATE, weight_decay=0.01)
     for epoch in tqdm(range(epochs), desc="vae", unit="epoch", leave=False):
         total, order = 0.0, torch.randperm(len(data.latent), generator=generator)
         for rows in torch.split(order, batch_size):
@@ -128,7 +129,8 @@ class CollapseDetector:
         for fault, bad in faults.items():
             self._bad[fault] = self._bad.get(fault, 0) + 1 if bad else 0
             if self._bad[fault] >= self.patience:
-                self.reason = f"step {step}: {fault}, {self.patience} checks in a row (spread {spread:.3f}, d_loss {d_loss:.3f}, distance {distance:.3f})"
+                measured = f"spread {spread:.3f}, d_loss {d_loss:.3f}, distance {distance:.3f}"
+                self.reason = f"step {step}: {fault}, {self.patience} checks in a row ({measured})"
         if distance < self.best_distance and spread >= self.min_spread:
             self.best_distance, self.best_step = distance, step
             return True

@@ -37,9 +37,7 @@ class RetrievalGenerator:
 
     def __post_init__(self) -> None:
         index: dict[str, int] = {}
-        rows: list[list[int]] = []
-        for copy in self.copies:
-            rows.append([index.setdefault(feature, len(index)) for feature in sorted(features_of(copy.request))])
+        rows = [[index.setdefault(feature, len(index)) for feature in sorted(features_of(copy.request))] for copy in self.copies]
         matrix = np.zeros((len(rows), len(index)), np.float32)
         for line, row in enumerate(rows):
             matrix[line, row] = 1.0

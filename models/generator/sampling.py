@@ -36,7 +36,6 @@ def sample(
     Returns:
         For each request n lists of token ids, without begin and end.
     """
-    found: list[list[list[int]]] = []
     group = max(_ROWS // n, 1)
     order = sorted(range(len(prompts)), key=lambda row: (int(prompts.mask[row].sum()), row))
     placed: dict[int, list[list[int]]] = {}
@@ -44,16 +43,15 @@ def sample(
         rows = torch.tensor(order[first : first + group])
         draws = (rows[:, None] * n + torch.arange(n)).flatten()
         generator = torch.Generator().manual_seed(int(rng.integers(2**31)))
-        texts = _draw(decoder, prompts.take(rows), n, generator, temperature, top_p, None if latent is None else latent[draws])
+        own = None if latent is None else latent[draws]
+        texts = _draw(decoder, prompts.take(rows), n, generator, temperature=temperature, top_p=top_p, latent=own)
         for index, row in enumerate(rows.tolist()):
             placed[row] = texts[index * n : (index + 1) * n]
-    for row in range(len(prompts)):
-        found.append(placed[row])
-    return found
+    return [placed[row] for row in range(len(prompts))]
 
 
 def _draw(
-    decoder: CopyDecoder, prompts: Prompts, n: int, generator: torch.Generator, temperature: float, top_p: float, latent: Tensor | None
+    decoder: CopyDecoder, prompts: Prompts, n: int, generator: torch.Generator, *, temperature: float, top_p: float, latent: Tensor | None
 ) -> list[list[int]]:
     if latent is None:
         state = decoder.start(prompts).repeat(n)

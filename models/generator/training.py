@@ -137,6 +137,7 @@ class _Fit(lightning.LightningModule):
         projection: Projection | None,
         data: CopyData,
         held_out: CopyData,
+        *,
         settings: FitSettings,
         report: Callable[[dict[str, float], int], None],
     ) -> None:
@@ -184,7 +185,8 @@ class _Fit(lightning.LightningModule):
         loss = self.held_total / max(self.held_count, 1)
         if not math.isfinite(loss):
             raise TrainingError(
-                f"{self.settings.label}: validation loss is {loss} in epoch {self.current_epoch}; lower train_generator.learning_rate ({self.settings.learning_rate})."
+                f"{self.settings.label}: validation loss is {loss} in epoch {self.current_epoch}; "
+                f"lower train_generator.learning_rate ({self.settings.learning_rate})."
             )
         if loss < self.best_loss:
             self.best_loss = loss
@@ -240,7 +242,7 @@ def fit_decoder(
     Raises:
         TrainingError: the validation loss is not finite.
     """
-    module = _Fit(model, projection, data, held_out, settings, report)
+    module = _Fit(model, projection, data, held_out, settings=settings, report=report)
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     keeper = ModelCheckpoint(
         dirpath=checkpoints, filename="last", save_top_k=1, every_n_epochs=1, save_on_train_epoch_end=True, enable_version_counter=False

@@ -60,9 +60,9 @@ def measure(
     requests: Sequence[CopyRequest],
     references: Sequence[str],
     groups: NDArray[np.object_],
+    *,
     reviewer: Reviewer,
     rng: np.random.Generator,
-    *,
     human: bool = False,
 ) -> dict[str, dict[str, float]]:
     """All metrics of one generator, with intervals over groups where a metric is a mean over texts.

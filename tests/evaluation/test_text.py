@@ -11,7 +11,15 @@ with warnings.catch_warnings():
     from nltk.translate.bleu_score import SmoothingFunction, sentence_bleu
 
 from evaluation.text import (
-    attribute_coverage, bleu_4, contradictions, copying, distinct, frechet_distance, rouge, sacrebleu_zh, self_bleu_4,
+    attribute_coverage,
+    bleu_4,
+    contradictions,
+    copying,
+    distinct,
+    frechet_distance,
+    rouge,
+    sacrebleu_zh,
+    self_bleu_4,
 )  # fmt: skip
 
 HUMAN = "宽松的阔腿裤这两年真的吸粉不少，谁都能穿出腿长两米的效果。"
@@ -48,7 +56,7 @@ def test_rouge_counts_jiebas_words():
 
 
 def test_numbers_of_the_protocol_stay_what_they_were():
-    assert len([word for word in jieba.cut(HUMAN)]) == 20
+    assert len(list(jieba.cut(HUMAN))) == 20
     assert bleu_4([CLOSE], [HUMAN])[0] == pytest.approx(GOLDEN["bleu_4"], abs=1e-6)
     found = rouge([CLOSE], [HUMAN])
     assert {name: float(values[0]) for name, values in found.items()} == pytest.approx(GOLDEN["rouge"], abs=1e-4)
@@ -89,7 +97,8 @@ def test_copying_flags_spans_from_the_limit_on():
 def test_coverage_is_the_share_of_values_said_and_unknown_without_attributes():
     pairs = [("鞋面", "透气网面"), ("颜色", "云朵白")]
     covered = attribute_coverage(["透气网面很透气", "云朵白的透气网面", ""], [pairs, pairs, []])
-    assert covered[:2].tolist() == [0.5, 1.0] and np.isnan(covered[2])
+    assert covered[:2].tolist() == [0.5, 1.0]
+    assert np.isnan(covered[2])
 
 
 def test_another_value_of_an_exclusive_key_is_a_contradiction():

@@ -40,9 +40,18 @@ class FakeEncoder:
 def tiny(**change: object) -> GeneratorParams:
     params = load_params(Path("params.yaml")).train_generator
     small = {
-        "hidden_dim": 16, "layers": 1, "heads": 2, "latent_dim": 8, "vocabulary_size": 1500, "gpt_epochs": 2, "latent_epochs": 1, "gan_steps": 20, "vae_epochs": 1,
-        "temperatures": [0.8], "max_positions": 1.0,
-    }  # fmt: skip
+        "hidden_dim": 16,
+        "layers": 1,
+        "heads": 2,
+        "latent_dim": 8,
+        "vocabulary_size": 1500,
+        "gpt_epochs": 2,
+        "latent_epochs": 1,
+        "gan_steps": 20,
+        "vae_epochs": 1,
+        "temperatures": [0.8],
+        "max_positions": 1.0,
+    }
     return params.model_copy(update=small | change)
 
 
@@ -57,21 +66,37 @@ def data(folder: Path) -> dict[str, Path]:
     users["feature"] = [(np.eye(6)[row % 3] + 0.1 * rng.normal(size=6)).astype(np.float32) for row in range(30)]
     drawn = copies.iloc[rng.integers(0, len(copies), 900)].reset_index(drop=True)
     moments = pd.to_datetime(["2026-10-01"] * 900, utc=True)
-    impressions = pd.DataFrame({
-        C.USER: rng.choice(users[C.USER].tolist(), 900), C.CREATIVE: drawn[C.COPY], C.ITEM: drawn[C.ITEM], C.SCENE: drawn[C.SCENE], C.CHANNEL: drawn[C.CHANNEL],
-        C.CLICK: rng.random(900) < 0.1, C.TIMESTAMP: moments,
-    })  # fmt: skip
+    impressions = pd.DataFrame(
+        {
+            C.USER: rng.choice(users[C.USER].tolist(), 900),
+            C.CREATIVE: drawn[C.COPY],
+            C.ITEM: drawn[C.ITEM],
+            C.SCENE: drawn[C.SCENE],
+            C.CHANNEL: drawn[C.CHANNEL],
+            C.CLICK: rng.random(900) < 0.1,
+            C.TIMESTAMP: moments,
+        }
+    )
     events = pd.DataFrame({C.USER: impressions[C.USER], C.ITEM: impressions[C.ITEM], C.TIMESTAMP: moments})
     campaigns = pd.DataFrame({C.CAMPAIGN: ["c1"], C.NAME: ["马拉松装备季"]})
     texts = tuple(sorted(set(copies[C.TEXT])))
-    tables = {"items": items, "copies": copies, "user_features": users, "impressions": impressions, "events": events, "campaigns": campaigns}
+    tables = {
+        "items": items,
+        "copies": copies,
+        "user_features": users,
+        "impressions": impressions,
+        "events": events,
+        "campaigns": campaigns,
+    }
     for name, table in tables.items():
         write_table(table, folder / f"{name}.parquet")
     write_json({"train_end": "2026-10-20T00:00:00+00:00"}, folder / "lineage.json")
     Embeddings(texts, np.stack([vector(text) for text in texts])).save(folder / "embeddings")
     return {
-        **{name: folder / f"{name}.parquet" for name in tables}, "lineage": folder / "lineage.json", "embeddings": folder / "embeddings",
-    }  # fmt: skip
+        **{name: folder / f"{name}.parquet" for name in tables},
+        "lineage": folder / "lineage.json",
+        "embeddings": folder / "embeddings",
+    }
 
 
 def train(paths: dict[str, Path], target: Path, tracker: object = None, **change: object) -> Path:
@@ -84,9 +109,15 @@ def fill(paths: dict[str, Path], generator: Path, target: Path) -> Path:
     params = GenerateParams(max_slots=60, candidates_per_slot=3, kept_per_slot=2, max_copied_span=20)
     wanted = {name: path for name, path in paths.items() if name not in ("generator",)}
     stage.generate(
-        params, rng=np.random.default_rng(2), tracker=NullTracker(), encoder=target / "encoder", generator=generator, pool=target / "pool",
-        rejected=target / "rejected.parquet", **wanted,
-    )  # fmt: skip
+        params,
+        rng=np.random.default_rng(2),
+        tracker=NullTracker(),
+        encoder=target / "encoder",
+        generator=generator,
+        pool=target / "pool",
+        rejected=target / "rejected.parquet",
+        **wanted,
+    )
     return target
 
 
@@ -132,7 +163,8 @@ def test_machine_written_copy_is_labelled_true_compliant_and_not_copied(made):
     for row in machine.to_dict("records"):
         request = products[row[C.ITEM]].placed(row[C.SCENE], row[C.CHANNEL])
         assert bundle.review(request, row[C.TEXT]).accepted
-        assert not OFFER.search(row[C.TEXT]) and not DATE.search(row[C.TEXT])
+        assert not OFFER.search(row[C.TEXT])
+        assert not DATE.search(row[C.TEXT])
 
 
 def test_every_refused_text_has_a_reason_and_a_rule(made):
@@ -192,7 +224,8 @@ def test_a_source_without_copies_gets_templates_and_is_told_so(made):
         write_table(read_table(made[name]).iloc[:0], paths[name])
     generator = train(paths, folder / "generator")
     config = read_json(generator / "config.json")
-    assert (config["chosen"], config["trained"]) == ("template", False) and "0 usable copies" in config["reason"]
+    assert (config["chosen"], config["trained"]) == ("template", False)
+    assert "0 usable copies" in config["reason"]
     pool = fill(paths, generator, folder) / "pool"
     assert set(read_table(pool / "creatives.parquet")[C.ORIGIN]) == {"template"}
     assert "0 usable copies" in read_json(pool / "config.json")["note"]

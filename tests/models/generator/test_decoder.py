@@ -55,7 +55,8 @@ def test_no_product_word_is_written_twice(shop):
     for texts, held in zip(sample(model.decoder, prompts, 3, np.random.default_rng(0), temperature=2.0, top_p=1.0), slots, strict=True):
         for ids in texts:
             pointed = [index for index in ids if index >= len(shop.vocabulary)]
-            assert len(pointed) == len(set(pointed)) and all(index - len(shop.vocabulary) < len(held) for index in pointed)
+            assert len(pointed) == len(set(pointed))
+            assert all(index - len(shop.vocabulary) < len(held) for index in pointed)
             assert EOS not in ids
 
 

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.errors import ParamsError
+from core.vocabulary import CHANNELS, LENGTH_LIMITS, SCENES
 from models.generator.bundle import make_reviewer
 from models.generator.compliance import RULES, Compliance
 from models.generator.facts import Facts, calibrate_facts, fit_facts
@@ -15,7 +16,6 @@ from models.generator.request import CopyRequest
 from models.generator.retrieval import RetrievalGenerator
 from models.generator.spans import SpanIndex
 from models.generator.template import TemplateGenerator
-from core.vocabulary import CHANNELS, LENGTH_LIMITS, SCENES
 
 COMPLIANCE = Compliance.load()
 
@@ -48,15 +48,29 @@ COMPLIANCE = Compliance.load()
 def test_a_text_that_breaks_a_rule_is_blocked_with_its_clause_and_a_suggestion(text, category, rule):
     found = {violation.rule: violation for violation in COMPLIANCE.blocks(text, category)}
     assert rule in found
-    assert re.search("第.+条", found[rule].clause) and found[rule].suggestion
+    assert re.search("第.+条", found[rule].clause)
+    assert found[rule].suggestion
     assert text[found[rule].start :].startswith(found[rule].found)
 
 
 @pytest.mark.parametrize(
     "text",
     [
-        "最近常穿的跑鞋", "最后一公里也轻快", "最初的味道", "第一次露营也不慌", "第一天上班就背它", "一定程度上防泼水，不一定适合暴雨", "最爱这抹云朵白",
-        "唯独偏爱这一口", "第一眼就喜欢", "其一，鞋底耐磨；其二，好打理", "首先看面料", "最多装下三件外套", "治理收纳有办法", "顶端有挂绳", "王者一般的从容",
+        "最近常穿的跑鞋",
+        "最后一公里也轻快",
+        "最初的味道",
+        "第一次露营也不慌",
+        "第一天上班就背它",
+        "一定程度上防泼水，不一定适合暴雨",
+        "最爱这抹云朵白",
+        "唯独偏爱这一口",
+        "第一眼就喜欢",
+        "其一，鞋底耐磨；其二，好打理",
+        "首先看面料",
+        "最多装下三件外套",
+        "治理收纳有办法",
+        "顶端有挂绳",
+        "王者一般的从容",
     ],
 )  # fmt: skip
 def test_words_that_only_look_like_a_breach_pass(text):
@@ -64,18 +78,22 @@ def test_words_that_only_look_like_a_breach_pass(text):
 
 
 def test_a_scoped_rule_holds_in_its_categories_only():
-    assert COMPLIANCE.blocks("功效看得见", "食品饮料") and not COMPLIANCE.blocks("功效看得见", "手机数码")
-    assert COMPLIANCE.blocks("消炎止痛", "家居") and not COMPLIANCE.blocks("消炎止痛", "医疗器械")
+    assert COMPLIANCE.blocks("功效看得见", "食品饮料")
+    assert not COMPLIANCE.blocks("功效看得见", "手机数码")
+    assert COMPLIANCE.blocks("消炎止痛", "家居")
+    assert not COMPLIANCE.blocks("消炎止痛", "医疗器械")
 
 
 def test_a_warning_does_not_block():
     (found,) = COMPLIANCE.check("下单赠送鞋带一双", "运动健身")
-    assert (found.rule, found.severity) == ("free_gift", "warn") and not COMPLIANCE.blocks("下单赠送鞋带一双", "运动健身")
+    assert (found.rule, found.severity) == ("free_gift", "warn")
+    assert not COMPLIANCE.blocks("下单赠送鞋带一双", "运动健身")
 
 
 def test_every_rule_has_a_clause_a_suggestion_and_an_example_that_its_exceptions_do_not_swallow():
     for rule in COMPLIANCE.rules:
-        assert re.search("第.+条", rule.clause) and rule.suggestion
+        assert re.search("第.+条", rule.clause)
+        assert rule.suggestion
         for pattern in rule.exceptions:
             assert re.compile(pattern)
 
@@ -185,7 +203,9 @@ def test_the_nearest_copy_of_a_training_product_is_its_own(shop):
 
 
 def test_the_template_always_has_a_text_that_fits_and_is_true(shop):
-    reviewer = make_reviewer(fit_facts(list(shop.products.values()), [], shop.vocabulary), [], shop.vocabulary, [], {}, 20)
+    reviewer = make_reviewer(
+        fit_facts(list(shop.products.values()), [], shop.vocabulary), [], shop.vocabulary, levels=[], targets={}, max_copied_span=20
+    )
     bare = CopyRequest("x", "某样说不清的东西", "其他")
     for request in [*shop.products.values(), bare]:
         for scene in SCENES:
@@ -199,7 +219,9 @@ def test_the_template_always_has_a_text_that_fits_and_is_true(shop):
 
 def test_a_review_names_its_reason(shop):
     facts = fit_facts(list(shop.products.values()), shop.copies, shop.vocabulary)
-    reviewer = make_reviewer(facts, shop.copies, shop.vocabulary, [-3.0, -2.0, -1.0], fit_targets(shop.copies, facts), 20)
+    reviewer = make_reviewer(
+        facts, shop.copies, shop.vocabulary, levels=[-3.0, -2.0, -1.0], targets=fit_targets(shop.copies, facts), max_copied_span=20
+    )
     long = max(shop.copies, key=lambda copy: len(copy.text))
     search = long.request.placed("product", "search")
     assert (reviewer.review(long.text, search).reason, reviewer.review(long.text, long.request).reason) == ("length", "copied")
@@ -209,4 +231,5 @@ def test_a_review_names_its_reason(shop):
     assert reviewer.review("轻轻松松出门，轻轻松松出门", search).rule == "repetition"
     assert reviewer.review("出门带上它，", search).rule == "unfinished"
     good = reviewer.review(f"{search.brand}陪你出门", search)
-    assert good.accepted and 0 < good.quality <= 1
+    assert good.accepted
+    assert 0 < good.quality <= 1

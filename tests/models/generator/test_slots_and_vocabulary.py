@@ -74,6 +74,6 @@ def test_equal_products_and_equal_texts_never_stand_on_both_sides_of_a_split(sho
     groups = split_groups(shop.copies)
     side: dict[object, str] = {}
     for copy, group in zip(shop.copies, groups, strict=True):
-        for key in (tuple(sorted(copy.request.attributes)) + (copy.request.category,), copy.text):
+        for key in ((*tuple(sorted(copy.request.attributes)), copy.request.category), copy.text):
             assert side.setdefault(key, group) == group
     assert len(set(groups)) > 10
