@@ -1,6 +1,6 @@
 """Features of (shopper, item, copy, context): fitted once, computed by one function for training and serving alike."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from copy import copy
 from itertools import pairwise
 from pathlib import Path
@@ -204,8 +204,8 @@ class FeatureSpace:
             answered=self._creatives.rows(answered),
             answered_item=answered_item,
             events=events_of(requests, self.catalogue),
-            scores=self._recommender.champion.score(requests.histories, requests.timestamps),
-            shopper=self._recommender.user_feature(requests.histories, requests.timestamps),
+            scores=by_length(self._recommender.champion.score, requests),
+            shopper=by_length(self._recommender.user_feature, requests),
             catalogue=self.catalogue,
             creatives=self._creatives,
             text_vectors=self.text_vectors,
@@ -243,6 +243,25 @@ class FeatureSpace:
         texts = load_table(folder / "texts.parquet")[Columns.TEXT].astype(str).tolist()
         space.text_vectors.remember_projected(texts, load_arrays(folder / "texts.safetensors")["vectors"])
         return space
+
+
+def by_length(ask: Callable[[Sequence[History], NDArray[np.int64]], NDArray[np.float32]], requests: Requests) -> NDArray[np.float32]:
+    """Ask a recommender about histories of like length together: it pads each batch to its longest.
+
+    Args:
+        ask: (histories, moments) → one row a history.
+        requests: ``r`` of them.
+
+    Returns:
+        ``(r, ...)`` in the order of the requests.
+    """
+    if len(requests) == 1:
+        return ask(requests.histories, requests.timestamps)
+    order = np.argsort([len(history) for history in requests.histories], kind="stable")
+    found = ask([requests.histories[row] for row in order], requests.timestamps[order])
+    straight = np.empty_like(found)
+    straight[order] = found
+    return straight
 
 
 def _item_vectors(recommender: Recommendations) -> NDArray[np.float32]:
