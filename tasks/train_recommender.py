@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import torch
 
-import models
 from core.columns import Columns
 from core.files import content_hash, read_json, read_table, write_table
 from core.params import RecommenderParams
@@ -19,6 +19,7 @@ from models.cache import cache_folder
 from models.embeddings import Embeddings
 from models.encoder import TextEncoder
 from models.history import histories
+from models.recommender import training as trainers
 from models.recommender.audiences import Audiences, make_audiences
 from models.recommender.base import Recommender
 from models.recommender.bundle import RecommenderBundle
@@ -84,8 +85,10 @@ def train_recommender(
     validation = Validation.of(log_of_events, catalogue, start=train_end, end=validation_end, most=VALIDATION_USERS, rng=rng, rule=RULE)
     windows = Windows(EventTable.of(training, catalogue), params.max_events)
     counts = target_counts(training, catalogue)
-    inputs = [str(content_hash(path)) for path in (items, events, lineage, embeddings, encoder, Path(models.__path__[0]) / "recommender")]
-    key = hashlib.sha256("\0".join([params.model_dump_json(), str(rng.bit_generator.state), *inputs]).encode()).hexdigest()[:24]
+    code = sorted(Path(trainers.__path__[0]).parents[1].rglob("*.py"))  # a checkpoint of other code is never taken up
+    inputs = [content_hash(path) for path in (items, events, lineage, embeddings, encoder, *code)]
+    made_from = [params.model_dump_json(), str(rng.bit_generator.state), str(torch.__version__), str(torch.get_num_threads()), *inputs]
+    key = hashlib.sha256("\0".join(made_from).encode()).hexdigest()[:24]
     materials = Materials(
         catalogue=catalogue,
         windows=windows,
