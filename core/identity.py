@@ -63,4 +63,6 @@ def check_fingerprint(expected: str, key: bytes) -> None:
     """
     found = fingerprint(key)
     if found != expected:
-        raise IdentityError(f"the data were hashed with key {expected}, but {KEY_VARIABLE} is key {found}: set the old key again, or collect anew.")
+        raise IdentityError(
+            f"the data were hashed with key {expected}, but {KEY_VARIABLE} is key {found}: set the old key again, or collect anew."
+        )

@@ -22,9 +22,9 @@ class CollectParams(Section):
 
     source: Literal["market", "files", "complete_journey", "open_bandit", "retailrocket", "amazon", "advertisegen"]
     path: str | None = Field(
-        description="folder or file of the source's own data; null for market and complete_journey, and data/own for files (docs/own-data.md)"
+        description="folder or file of the source's data; null for market and complete_journey; data/own for files (docs/own-data.md)"
     )
-    mapping: str | None = Field(description="for source `files`: YAML that maps the user's columns onto ours; null: mapping.yaml in that folder")
+    mapping: str | None = Field(description="for `files`: YAML that maps the user's columns onto ours; null: mapping.yaml beside them")
     max_users: int | None = Field(gt=0, description="keep this many users of the source, chosen by hash; null keeps all")
 
 
@@ -121,7 +121,9 @@ class GeneratorParams(Section):
     r1_weight: float = Field(ge=0)
     ema_decay: float = Field(ge=0, lt=1)
     validation_share: float = Field(gt=0, lt=0.5)
-    max_positions: float = Field(gt=0, description="millions of token positions that GPT and latent epochs may read together; long copy gets fewer epochs")
+    max_positions: float = Field(
+        gt=0, description="millions of token positions that GPT and latent read together; long copy gets fewer epochs"
+    )
     temperatures: list[float] = Field(min_length=1, description="tried for GPT, VAE and GAN; each keeps its best in validation")
     top_p: float = Field(gt=0, le=1)
     max_copied_span: int = Field(ge=2, description="a copy that shares a longer span of characters with a training text counts as copied")

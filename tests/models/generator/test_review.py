@@ -193,7 +193,8 @@ def test_n_gram_probabilities_sum_to_one_and_are_witten_and_bells():
 def test_the_3_gram_writes_only_slots_that_the_product_has(shop):
     requests = [copy.request for copy in shop.copies[::40]]
     for request, texts in zip(requests, fit_ngram(shop.copies, shop.vocabulary).write(requests, 3, np.random.default_rng(1)), strict=True):
-        assert len(texts) == 3 and not any("{" in text for text in texts), request
+        assert len(texts) == 3, request
+        assert not any("{" in text for text in texts), request
 
 
 def test_the_nearest_copy_of_a_training_product_is_its_own(shop):
