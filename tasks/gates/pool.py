@@ -35,7 +35,7 @@ def _compliance(pool: Pool) -> Gate:
     broken = [
         (creative, found[0])
         for creative, item, text in zip(pool.creative_id, pool.item_id, pool.text, strict=True)
-        if (found := rules.check(str(text), category.get(str(item), "")))
+        if (found := rules.blocks(str(text), category.get(str(item), "")))
     ]
     if not len(pool):
         return Gate("compliance", False, "the pool is empty: nothing could be shown")
@@ -44,7 +44,9 @@ def _compliance(pool: Pool) -> Gate:
         return Gate(
             "compliance", False, f"{len(broken)} of {len(pool)} creatives break the compliance list; first: {creative}: {violation}"
         )
-    return Gate("compliance", True, f"none of {len(pool)} creatives breaks the compliance list")
+    warned = int(pool.creatives[Columns.VERDICT].astype(str).str.startswith("warn").sum())
+    told = f"none of {len(pool)} creatives breaks a rule that blocks; {warned} carry a warning for a person to read"
+    return Gate("compliance", True, told)
 
 
 def _coverage(pool: Pool, other: Pool | None, held_out: HeldOut) -> Gate:

@@ -205,7 +205,8 @@ def copy_measures(config: Mapping[str, Any], pool: Pool, rejected: Frame, author
     }
     verdicts = pool.creatives[Columns.VERDICT].astype(str)
     facts: dict[str, Any] = {
-        "creatives": len(pool), "compliance_violations": int((verdicts != "pass").sum()),
+        "creatives": len(pool), "compliance_violations": int((~(verdicts.eq("pass") | verdicts.str.startswith("warn"))).sum()),
+        "compliance_warnings": int(verdicts.str.startswith("warn").sum()),
         "by_origin": {str(k): int(v) for k, v in pool.creatives[Columns.ORIGIN].value_counts().sort_index().items()},
         "rejected": {str(k): int(v) for k, v in rejected[Columns.REASON].value_counts().sort_index().items()},
     }  # fmt: skip
