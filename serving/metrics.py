@@ -35,7 +35,7 @@ class Metrics:
         self.swaps = Counter("adloom_champion_swaps", "Sets of champions put into service", registry=self._registry)
         self.ready = Gauge("adloom_ready", "1 when champions serve", registry=self._registry)
         self.models = Info("adloom_models", "Bundles in service, by the start of their hash", registry=self._registry)
-        self._explored = self._filled = 0
+        self._explored = self._filled = self._swaps = 0
 
     def count_decision(self, decision: Decision, scene: str, channel: str) -> None:
         """Count a slate.
@@ -75,8 +75,8 @@ class Metrics:
             swaps: sets put into service so far.
         """
         self.ready.set(versions is not None)
-        already = self.swaps._value.get()  # the library offers no other way to read its own counter
-        self.swaps.inc(max(0, swaps - already))
+        self.swaps.inc(swaps - self._swaps)
+        self._swaps = swaps
         if versions is not None:
             self.models.info({kind: digest[:12] for kind, digest in versions.bundles.items()} | {"policy": versions.policy})
         return generate_latest(self._registry)
