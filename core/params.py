@@ -141,6 +141,9 @@ class GenerateParams(Section):
 class RankerParams(Section):
     """The click and conversion model."""
 
+    max_requests: int = Field(
+        ge=10, description="requests read for training and calibration; those without a click are thinned out and weigh more"
+    )
     dim: int = Field(ge=4)
     cross_layers: int = Field(ge=1)
     hidden_dim: int = Field(ge=4)

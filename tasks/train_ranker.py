@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from core.columns import Columns
 from core.files import read_json, read_table
@@ -89,6 +90,30 @@ def usable(impressions: pd.DataFrame, copies: pd.DataFrame, bundle: RecommenderB
     return early[known].sort_values([Columns.TIMESTAMP, Columns.REQUEST, Columns.POSITION], kind="stable", ignore_index=True)
 
 
+def request_weights(shown: pd.DataFrame, *, most: int, rng: np.random.Generator) -> NDArray[np.float32]:
+    """How many impressions each one stands for when not all can be read.
+
+    Clicks are rare and carry most of what can be learned: requests with a click are all kept, with weight 1; of the others
+    as many as there is room for are drawn, and stand for the rest.
+
+    Args:
+        shown: impressions.
+        most: requests to keep; at least a tenth of it goes to requests without a click.
+        rng: draws.
+
+    Returns:
+        ``(n,)``, 0 for a row that is left out. Weighted sums are those of all rows in expectation.
+    """
+    request, names = pd.factorize(shown[Columns.REQUEST])
+    clicked = np.bincount(request, weights=shown[Columns.CLICK].to_numpy(dtype=np.float64), minlength=len(names)) > 0
+    others = np.flatnonzero(~clicked)
+    room = max(most - int(clicked.sum()), most // 10, 1)
+    weights = clicked.astype(np.float32)
+    kept = others if len(others) <= room else rng.choice(others, room, replace=False)
+    weights[kept] = len(others) / max(len(kept), 1)
+    return np.asarray(weights[request])
+
+
 @dataclass(frozen=True)
 class Data:
     """What a ranker learns from; nothing in it is as late as validation_end.
@@ -113,24 +138,27 @@ def _train(
     if shown.empty:
         raise NotEnoughImpressionsError("no impressions")
     texts = dict(zip(copies[Columns.COPY].astype(str), copies[Columns.TEXT].astype(str), strict=True))
-    requests, place = requests_of(shown, data.events, texts)
+    weights = request_weights(shown, most=params.max_requests, rng=rng)
+    everything, shown, weights = shown, shown[weights > 0].reset_index(drop=True), weights[weights > 0]
+    requests, place = requests_of(shown, data.events, texts, earlier=everything)
     learning = (shown[Columns.TIMESTAMP] < data.train_end).to_numpy()
     axes_from = int(min(_REQUESTS_FOR_AXES, max(place[learning].max(initial=0) + 1, 1)))
     space = FeatureSpace.fit(
         bundle,
         lambda wanted: bundle.encoder.centre(held.vectors_of(wanted)),
         events=data.events,
-        impressions=shown,
+        impressions=everything,
         copies=copies,
         requests=requests.rows(0, axes_from),
     )
     features, names = space.compute(requests, logged_candidates(shown, place, texts))
     clicks = shown[Columns.CLICK].to_numpy(dtype=np.float32)
     rows = Rows(
-        features,
-        clicks,
-        shown[Columns.CONVERSION].to_numpy(dtype=np.float32) * clicks,
-        shown[Columns.USER].astype(str).to_numpy(dtype=object),
+        features=features,
+        clicks=clicks,
+        conversions=shown[Columns.CONVERSION].to_numpy(dtype=np.float32) * clicks,
+        users=shown[Columns.USER].astype(str).to_numpy(dtype=object),
+        weights=weights,
     )
     log.info("%d features of %d impressions, %d clicked", len(names), len(rows.clicks), int(rows.clicks.sum()))
     scorers = train_scorers(

@@ -46,7 +46,9 @@ class Calibrator:
         return np.asarray(0.95 * np.interp(log_odds, self.knots, self.values) + 0.05 * line)
 
 
-def fit_calibrator(log_odds: NDArray[np.floating], outcomes: NDArray[np.floating], groups: NDArray[np.generic]) -> Calibrator:
+def fit_calibrator(
+    log_odds: NDArray[np.floating], outcomes: NDArray[np.floating], groups: NDArray[np.generic], weights: NDArray[np.floating] | None = None
+) -> Calibrator:
     """The calibrator that the validation window supports.
 
     No outcome: the identity. Few: an intercept only. From `MIN_POSITIVES_FOR_SLOPE` a line; from
@@ -56,32 +58,34 @@ def fit_calibrator(log_odds: NDArray[np.floating], outcomes: NDArray[np.floating
         log_odds: ``(n,)`` of the validation rows.
         outcomes: ``(n,)`` 0 or 1.
         groups: ``(n,)`` users; folds never split one.
+        weights: ``(n,)`` of the rows; None for all equal.
     """
     x, y = np.asarray(log_odds, dtype=np.float64), np.asarray(outcomes, dtype=np.float64)
+    w = np.ones_like(x) if weights is None else np.asarray(weights, dtype=np.float64)
     positives = int(y.sum())
     if not positives or positives == y.size:
         return Calibrator()
     if positives < MIN_POSITIVES_FOR_SLOPE:
-        return _line(x, y, with_slope=False)
+        return _line(x, y, w, with_slope=False)
     if positives < MIN_POSITIVES_FOR_STEPS:
-        return _line(x, y, with_slope=True)
+        return _line(x, y, w)
     fold = np.unique(groups, return_inverse=True)[1] % _FOLDS
     losses = {"platt": 0.0, "isotonic": 0.0}
     for held in range(_FOLDS):
         inside, outside = fold != held, fold == held
         for kind, fit in (("platt", _line), ("isotonic", _steps)):
-            p = np.clip(fit(x[inside], y[inside])(x[outside]), 1e-9, 1 - 1e-9)
-            losses[kind] -= float((y[outside] * np.log(p) + (1 - y[outside]) * np.log1p(-p)).sum())
-    return _steps(x, y) if losses["isotonic"] < losses["platt"] else _line(x, y)
+            p = np.clip(fit(x[inside], y[inside], w[inside])(x[outside]), 1e-9, 1 - 1e-9)
+            losses[kind] -= float((w[outside] * (y[outside] * np.log(p) + (1 - y[outside]) * np.log1p(-p))).sum())
+    return _steps(x, y, w) if losses["isotonic"] < losses["platt"] else _line(x, y, w)
 
 
-def _line(x: Array, y: Array, *, with_slope: bool = True) -> Calibrator:
+def _line(x: Array, y: Array, w: Array, *, with_slope: bool = True) -> Calibrator:
     """Newton's method on slope and intercept, with a weak pull of the slope towards 1."""
     slope, intercept, pull = 1.0, 0.0, 1.0
     for _ in range(100):
         mu = 1 / (1 + np.exp(-np.clip(slope * x + intercept, -30, 30)))
-        weight = mu * (1 - mu)
-        gradient = np.array([((y - mu) * x).sum() - pull * (slope - 1), (y - mu).sum()])
+        miss, weight = w * (y - mu), w * mu * (1 - mu)
+        gradient = np.array([(miss * x).sum() - pull * (slope - 1), miss.sum()])
         curvature = np.array([[(weight * x * x).sum() + pull, (weight * x).sum()], [(weight * x).sum(), weight.sum() + 1e-9]])
         step = np.linalg.solve(curvature, gradient) if with_slope else np.array([0.0, gradient[1] / curvature[1, 1]])
         step *= min(1.0, 2.0 / max(float(np.abs(step).max()), 1e-12))
@@ -91,9 +95,9 @@ def _line(x: Array, y: Array, *, with_slope: bool = True) -> Calibrator:
     return Calibrator("platt", float(max(slope, 0.05)), float(intercept))
 
 
-def _steps(x: Array, y: Array) -> Calibrator:
+def _steps(x: Array, y: Array, w: Array) -> Calibrator:
     from sklearn.isotonic import IsotonicRegression  # imported here: serving reads steps and fits none
 
-    line = _line(x, y)
-    fitted = IsotonicRegression(y_min=1e-4, y_max=1 - 1e-4, out_of_bounds="clip").fit(x, y)
+    line = _line(x, y, w)
+    fitted = IsotonicRegression(y_min=1e-4, y_max=1 - 1e-4, out_of_bounds="clip").fit(x, y, w)
     return Calibrator("isotonic", line.slope, line.intercept, tuple(fitted.X_thresholds_.tolist()), tuple(fitted.y_thresholds_.tolist()))

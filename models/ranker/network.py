@@ -72,7 +72,7 @@ class ClickConvertNetwork(nn.Module):
         return logits
 
 
-def entire_space_loss(logits: Tensor, clicks: Tensor, conversions: Tensor) -> Tensor:
+def entire_space_loss(logits: Tensor, clicks: Tensor, conversions: Tensor, weights: Tensor) -> Tensor:
     """Cross-entropy of clicks over all impressions, and of click-and-conversion over all impressions.
 
     The second term is −log P over p_click · p_convert, so that p_convert is learned from every impression and not from
@@ -82,6 +82,7 @@ def entire_space_loss(logits: Tensor, clicks: Tensor, conversions: Tensor) -> Te
         logits: ``(batch, 2)``.
         clicks: ``(batch,)`` 0 or 1.
         conversions: ``(batch,)`` 0 or 1, 1 only where a click is.
+        weights: ``(batch,)`` of the rows, about 1 on average.
 
     Returns:
         A scalar, nats an impression.
@@ -91,5 +92,5 @@ def entire_space_loss(logits: Tensor, clicks: Tensor, conversions: Tensor) -> Te
     log_p_click, log_p_convert = functional.logsigmoid(logits[:, 0]), functional.logsigmoid(logits[:, 1])
     both = log_p_click + log_p_convert  # (batch,)
     neither = torch.log1p(-both.exp().clamp(max=1 - 1e-6))
-    of_clicks = functional.binary_cross_entropy_with_logits(logits[:, 0], clicks)
-    return of_clicks - (conversions * both + (1 - conversions) * neither).mean()
+    of_clicks = functional.binary_cross_entropy_with_logits(logits[:, 0], clicks, reduction="none")
+    return (weights * (of_clicks - conversions * both - (1 - conversions) * neither)).mean()

@@ -47,14 +47,16 @@ class Constant:
     log_odds: Matrix
 
     @classmethod
-    def fit(cls, clicks: Matrix, conversions: Matrix) -> "Constant":
+    def fit(cls, clicks: Matrix, conversions: Matrix, weights: Matrix) -> "Constant":
         """Rates with half an observation of each kind added.
 
         Args:
             clicks: ``(n,)``.
             conversions: ``(n,)``.
+            weights: ``(n,)``.
         """
-        rates = [(clicks.sum() + 0.5) / (clicks.size + 1), (conversions.sum() + 0.5) / (clicks.sum() + 1)]
+        total, clicked, converted = (float((weights * values).sum()) for values in (np.ones_like(clicks), clicks, conversions))
+        rates = [(clicked + 0.5) / (total + 1), (converted + 0.5) / (clicked + 1)]
         return cls(np.log(np.array(rates) / (1 - np.array(rates))).astype(np.float32))
 
     def __call__(self, x: Matrix) -> Matrix:

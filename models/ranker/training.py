@@ -38,12 +38,14 @@ class Rows:
         clicks: ``(n,)`` 0 or 1.
         conversions: ``(n,)`` 0 or 1, 1 only where a click is.
         users: ``(n,)``.
+        weights: ``(n,)`` how many impressions each row stands for, above 0.
     """
 
     features: NDArray[np.float32]
     clicks: NDArray[np.float32]
     conversions: NDArray[np.float32]
     users: NDArray[np.object_]
+    weights: NDArray[np.float32]
 
     def where(self, mask: NDArray[np.bool_]) -> "Rows":
         """Some of them.
@@ -51,7 +53,7 @@ class Rows:
         Args:
             mask: ``(n,)``.
         """
-        return Rows(self.features[mask], self.clicks[mask], self.conversions[mask], self.users[mask])
+        return Rows(self.features[mask], self.clicks[mask], self.conversions[mask], self.users[mask], self.weights[mask])
 
 
 def train_scorers(
@@ -86,7 +88,7 @@ def train_scorers(
     logistic = _best_logistic(known, held)
     networks = tuple(_train_network(known, held, params, logistic, seed=seed + member, on_epoch=on_epoch) for member in range(MEMBERS))
     scorers: dict[str, Scorer] = {
-        "constant": Constant.fit(known.clicks, known.conversions),
+        "constant": Constant.fit(known.clicks, known.conversions, known.weights),
         "logistic": logistic,
         "cross": Cross(networks),
     }
@@ -95,12 +97,12 @@ def train_scorers(
     losses, calibrators = {}, {}
     for name, scorer in scorers.items():
         log_odds = scorer(held.features)
-        losses[name] = _log_loss(log_odds[:, 0], held.clicks)
+        losses[name] = _log_loss(log_odds[:, 0], held)
         calibrators[name] = (
-            fit_calibrator(log_odds[:, 0], held.clicks, held.users),
-            fit_calibrator(log_odds[clicked, 1], held.conversions[clicked], held.users[clicked]),
+            fit_calibrator(log_odds[:, 0], held.clicks, held.users, held.weights),
+            fit_calibrator(log_odds[clicked, 1], held.conversions[clicked], held.users[clicked], held.weights[clicked]),
         )
-    chosen = min(losses, key=lambda name: (losses[name], name))
+    chosen = min(scorers, key=lambda name: round(losses[name], 5))  # a tie goes to the simpler one, which stands first
     shape = {"dim": params.dim, "cross_layers": params.cross_layers, "hidden_dim": params.hidden_dim, "members": MEMBERS}
     return TrainedScorers(feature_names, mean, scale, scorers, calibrators, chosen, losses, shape)
 
@@ -110,16 +112,14 @@ def _best_logistic(known: Rows, held: Rows) -> Logistic:
     clicked = known.clicks > 0
     choices = []
     for penalty in _PENALTIES:
-        click = LogisticRegression(C=penalty, max_iter=200, tol=1e-5).fit(known.features, known.clicks)
-        choices.append(
-            (_log_loss(held.features @ click.coef_[0] + click.intercept_[0], held.clicks), click.coef_[0], float(click.intercept_[0]))
-        )
+        click = LogisticRegression(C=penalty, max_iter=200, tol=1e-5).fit(known.features, known.clicks, known.weights)
+        choices.append((_log_loss(held.features @ click.coef_[0] + click.intercept_[0], held), click.coef_[0], float(click.intercept_[0])))
     _, weights, intercept = min(choices, key=lambda choice: choice[0])
     if 0 < known.conversions.sum() < clicked.sum():
         convert = LogisticRegression(C=0.001, max_iter=200).fit(known.features[clicked], known.conversions[clicked])
         pair = np.stack([weights, convert.coef_[0]]), np.array([intercept, float(convert.intercept_[0])])
     else:
-        rate = Constant.fit(known.clicks, known.conversions).log_odds[1]
+        rate = Constant.fit(known.clicks, known.conversions, known.weights).log_odds[1]
         pair = np.stack([weights, np.zeros_like(weights)]), np.array([intercept, rate])
     return Logistic(pair[0].astype(np.float32), pair[1].astype(np.float32))
 
@@ -136,6 +136,7 @@ def _train_network(known: Rows, held: Rows, params: RankerParams, start: Logisti
         network.crossed_out.bias.copy_(torch.from_numpy(start.intercepts))
     optimiser = torch.optim.AdamW(network.parameters(), lr=params.learning_rate, weight_decay=params.weight_decay)
     x, clicks, conversions = (torch.from_numpy(values) for values in (known.features, known.clicks, known.conversions))
+    weights = torch.from_numpy(known.weights / known.weights.mean())
     best, best_state, waited = _validation_loss(network, held), _state(network), 0
     for epoch in range(params.epochs):
         network.train()
@@ -143,7 +144,7 @@ def _train_network(known: Rows, held: Rows, params: RankerParams, start: Logisti
         total = 0.0
         for rows in torch.split(order, params.batch_size):
             optimiser.zero_grad()
-            loss = entire_space_loss(network(x[rows]), clicks[rows], conversions[rows])
+            loss = entire_space_loss(network(x[rows]), clicks[rows], conversions[rows], weights[rows])
             loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
             total += float(loss.detach()) * len(rows)
@@ -171,9 +172,10 @@ def _validation_loss(network: ClickConvertNetwork, held: Rows) -> float:
     network.eval()
     with torch.inference_mode():
         logits = network(torch.from_numpy(held.features))
-        return float(entire_space_loss(logits, torch.from_numpy(held.clicks), torch.from_numpy(held.conversions)))
+        weights = torch.from_numpy(held.weights / held.weights.mean())
+        return float(entire_space_loss(logits, torch.from_numpy(held.clicks), torch.from_numpy(held.conversions), weights))
 
 
-def _log_loss(log_odds: NDArray[np.floating], outcomes: NDArray[np.float32]) -> float:
+def _log_loss(log_odds: NDArray[np.floating], held: Rows) -> float:
     x = np.asarray(log_odds, dtype=np.float64)
-    return float((np.logaddexp(0, x) - outcomes * x).mean())
+    return float(np.average(np.logaddexp(0, x) - held.clicks * x, weights=held.weights))

@@ -8,7 +8,10 @@ import torch
 from ad_log import CATEGORIES, DAY, DIM, START, make_ad_log, vectors_of
 
 from core.errors import BundleError, TrainingError
+from core.files import write_json, write_table
 from core.params import RankerParams
+from core.tracking import NullTracker
+from models.embeddings import Embeddings
 from models.encoder import EncoderSettings, TextEncoder
 from models.features import Candidates, FeatureSpace, Requests, logged_candidates, requests_of
 from models.fusion import Fusion
@@ -23,10 +26,21 @@ from models.recommender import RecommenderBundle
 from models.recommender.audiences import Audiences
 from models.recommender.catalogue import Catalogue
 from models.recommender.popularity import Popularity
+from tasks.train_ranker import request_weights, train_ranker
 
 PARAMS = RankerParams(
-    dim=4, cross_layers=2, hidden_dim=8, dropout=0.1, epochs=4, patience=2, batch_size=256, learning_rate=0.002, weight_decay=0.01
+    max_requests=700,
+    dim=4,
+    cross_layers=2,
+    hidden_dim=8,
+    dropout=0.1,
+    epochs=4,
+    patience=2,
+    batch_size=256,
+    learning_rate=0.002,
+    weight_decay=0.01,
 )
+SPLIT = {"train_end": 14, "validation_end": 18}
 
 
 @pytest.fixture(scope="module")
@@ -59,8 +73,8 @@ def trained(log, recommender):
 
 
 def split(log):
-    times = log.impressions["timestamp"]
-    return times < pd.Timestamp(START + 14 * DAY, unit="us", tz="UTC"), times < pd.Timestamp(START + 18 * DAY, unit="us", tz="UTC")
+    ends = [pd.Timestamp(START + day * DAY, unit="us", tz="UTC") for day in SPLIT.values()]
+    return tuple(log.impressions["timestamp"] < end for end in ends)
 
 
 def train(log, recommender, seed=5):
@@ -75,6 +89,7 @@ def train(log, recommender, seed=5):
         shown["click"].to_numpy(np.float32),
         shown["conversion"].to_numpy(np.float32),
         shown["user_id"].to_numpy(object),
+        np.ones(len(shown), np.float32),
     )
     mask = learning[known].to_numpy()
     epochs = []
@@ -110,7 +125,7 @@ def test_the_ranker_beats_constant_rates_on_later_impressions_and_follows_the_tr
 def test_the_chosen_model_has_the_lowest_validation_loss(trained):
     losses = trained.validation_log_loss
     assert trained.trained
-    assert losses[trained.chosen] == min(losses.values())
+    assert losses[trained.chosen] == pytest.approx(min(losses.values()), abs=1e-5)
     assert set(losses) == set(trained.models)
 
 
@@ -205,11 +220,74 @@ def test_an_incomplete_bundle_is_refused_with_the_next_step(trained, recommender
         RankerBundle.load(tmp_path / "nothing")
 
 
+def test_thinned_requests_stand_for_all_and_no_click_is_lost(log):
+    shown = log.impressions
+    clicked = shown.groupby("request_id")["click"].transform("max").to_numpy()
+    weights = request_weights(shown, most=int(shown.loc[clicked, "request_id"].nunique()) + 400, rng=np.random.default_rng(0))
+    assert (weights[clicked] == 1).all()
+    assert shown["request_id"][(weights > 0) & ~clicked].nunique() == 400
+    assert weights.sum() == pytest.approx(len(shown))
+    assert (request_weights(shown, most=10_000, rng=np.random.default_rng(0)) == 1).all()
+    assert (request_weights(shown, most=10, rng=np.random.default_rng(0)) > 0).sum() == clicked.sum() + 2
+
+
+class Remembered(NullTracker):
+    def __init__(self):
+        self.metrics, self.tags = {}, {}
+
+    def log_metrics(self, metrics, *, step=None):
+        self.metrics |= metrics
+
+    def set_tags(self, tags):
+        self.tags |= tags
+
+
+@pytest.fixture
+def stage_files(log, recommender, tmp_path):
+    raw = sorted(set(log.copies["text"]) | set(CATEGORIES))
+    Embeddings(tuple(raw), vectors_of(raw)).save(tmp_path / "embeddings")
+    days = {name: (pd.Timestamp(START, unit="us", tz="UTC") + pd.Timedelta(days=day)).isoformat() for name, day in SPLIT.items()}
+    write_json(days, tmp_path / "lineage.json")
+    for name in ("copies", "events", "impressions"):
+        write_table(getattr(log, name), tmp_path / f"{name}.parquet")
+    files = {name: tmp_path / f"{name}.parquet" for name in ("copies", "events", "impressions")}
+    return files | {"lineage": tmp_path / "lineage.json", "embeddings": tmp_path / "embeddings", "recommender": recommender}
+
+
+def run_stage(files, out):
+    tracker = Remembered()
+    train_ranker(PARAMS, rng=np.random.default_rng(1), tracker=tracker, ranker=out, **files)
+    return tracker
+
+
+def test_the_stage_writes_equal_bytes_and_reads_nothing_of_the_held_out_window(log, stage_files, tmp_path):
+    tracker = run_stage(stage_files, tmp_path / "one")
+    assert {"ranker/train_loss", "ranker/validation_loss", "ranker/validation_log_loss/logistic"} <= set(tracker.metrics)
+    assert RankerBundle.load(tmp_path / "one").trained
+    end = pd.Timestamp(START, unit="us", tz="UTC") + pd.Timedelta(days=SPLIT["validation_end"])
+    write_table(log.impressions.assign(click=log.impressions["click"] | (log.impressions["timestamp"] >= end)), stage_files["impressions"])
+    write_table(log.events[log.events["timestamp"] < end], stage_files["events"])
+    run_stage(stage_files, tmp_path / "two")
+    for file in ("config.json", "features.safetensors", "scorers.safetensors", "texts.safetensors"):
+        assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes(), file
+
+
+@pytest.mark.parametrize(("rows", "reason"), [(0, "not trained: no impressions"), (20, "not trained: ")])
+def test_the_stage_says_when_there_is_too_little_to_learn_from(log, stage_files, tmp_path, rows, reason):
+    write_table(log.impressions.iloc[:rows], stage_files["impressions"])
+    tracker = run_stage(stage_files, tmp_path / "ranker")
+    assert tracker.tags["ranker"].startswith(reason)
+    untrained = RankerBundle.load(tmp_path / "ranker")
+    assert not untrained.trained
+    assert untrained.reason == tracker.tags["ranker"]
+
+
 def test_too_few_clicks_and_no_validation_rows_are_not_enough():
-    rows = Rows(np.zeros((50, 2), np.float32), np.zeros(50, np.float32), np.zeros(50, np.float32), np.array(["u"] * 50, dtype=object))
+    nothing, each = np.zeros(50, np.float32), np.ones(50, np.float32)
+    rows = Rows(np.zeros((50, 2), np.float32), nothing, nothing, np.array(["u"] * 50, dtype=object), each)
     with pytest.raises(NotEnoughImpressionsError, match="0 clicks in the training window"):
         train_scorers(rows, rows, ("a", "b"), PARAMS, seed=0, on_epoch=lambda epoch, found: None)
-    clicked = Rows(rows.features, np.ones(50, np.float32), rows.conversions, rows.users)
+    clicked = Rows(rows.features, each, rows.conversions, rows.users, each)
     with pytest.raises(NotEnoughImpressionsError, match="0 impressions in the validation window"):
         train_scorers(clicked, rows.where(np.zeros(50, bool)), ("a", "b"), PARAMS, seed=0, on_epoch=lambda epoch, found: None)
 
@@ -218,7 +296,7 @@ def test_a_diverging_network_is_an_error_and_never_a_bundle():
     rng = np.random.default_rng(0)
     features = rng.normal(size=(400, 3)).astype(np.float32)
     clicks = (features[:, 0] > 0).astype(np.float32)
-    rows = Rows(features, clicks, clicks * 0, np.arange(400).astype(str).astype(object))
+    rows = Rows(features, clicks, clicks * 0, np.arange(400).astype(str).astype(object), np.ones(400, np.float32))
     wild = PARAMS.model_copy(update={"learning_rate": 1e30})
     with pytest.raises(TrainingError, match=r"lower train_ranker.learning_rate \(now 1e\+30\)"):
         train_scorers(rows, rows, ("a", "b", "c"), wild, seed=0, on_epoch=lambda epoch, found: None)
@@ -226,9 +304,9 @@ def test_a_diverging_network_is_an_error_and_never_a_bundle():
 
 def test_the_entire_space_loss_by_hand():
     logits = torch.tensor([[0.0, 0.0], [0.0, 0.0]])
-    loss = entire_space_loss(logits, torch.tensor([1.0, 0.0]), torch.tensor([1.0, 0.0]))
+    loss = entire_space_loss(logits, torch.tensor([1.0, 0.0]), torch.tensor([1.0, 0.0]), torch.tensor([1.0, 0.5]))
     half = np.log(2)  # p_click = p_convert = 1/2, both = 1/4
-    assert float(loss) == pytest.approx((2 * half) / 2 + (-np.log(1 / 4) - np.log(3 / 4)) / 2)
+    assert float(loss) == pytest.approx((1.0 * (half - np.log(1 / 4)) + 0.5 * (half - np.log(3 / 4))) / 2)
 
 
 def test_a_fresh_network_is_blank_and_a_cross_layer_starts_as_the_identity():
@@ -241,8 +319,8 @@ def test_a_fresh_network_is_blank_and_a_cross_layer_starts_as_the_identity():
 
 
 def test_constant_rates_by_hand():
-    found = Constant.fit(np.array([1, 0, 0], np.float32), np.array([1, 0, 0], np.float32)).log_odds
-    np.testing.assert_allclose(1 / (1 + np.exp(-found)), [1.5 / 4, 1.5 / 2], rtol=1e-5)
+    found = Constant.fit(np.array([1, 0, 0], np.float32), np.array([1, 0, 0], np.float32), np.array([1, 1, 3], np.float32)).log_odds
+    np.testing.assert_allclose(1 / (1 + np.exp(-found)), [1.5 / 6, 1.5 / 2], rtol=1e-5)
 
 
 def test_a_calibrator_undoes_a_scale_and_a_shift():
@@ -254,6 +332,17 @@ def test_a_calibrator_undoes_a_scale_and_a_shift():
     order = np.argsort(x)
     for part in np.array_split(order, 5):
         assert fitted(3 * x[part] + 1).mean() == pytest.approx(outcomes[part].mean(), abs=0.015)
+
+
+def test_a_row_of_weight_three_counts_as_three_rows():
+    rng = np.random.default_rng(3)
+    x = rng.normal(size=600)
+    outcomes = (rng.uniform(size=600) < 1 / (1 + np.exp(-x))).astype(float)
+    weights = np.where(outcomes, 1.0, 3.0)
+    weighted = fit_calibrator(x, outcomes, np.arange(600), weights)
+    repeated = np.repeat(np.arange(600), weights.astype(int))
+    written_out = fit_calibrator(x[repeated], outcomes[repeated], repeated)
+    np.testing.assert_allclose(weighted(x), written_out(x), rtol=1e-6)
 
 
 def test_steps_win_where_a_line_does_not_fit_and_keep_the_order():

@@ -23,7 +23,16 @@ from models.recommender import RecommenderBundle
 from serving.export import closed_impressions, new_events, served_creatives, service_now
 
 PARAMS = RankerParams(
-    dim=4, cross_layers=1, hidden_dim=8, dropout=0.0, epochs=2, patience=2, batch_size=64, learning_rate=0.01, weight_decay=0.0
+    max_requests=1000,
+    dim=4,
+    cross_layers=1,
+    hidden_dim=8,
+    dropout=0.0,
+    epochs=2,
+    patience=2,
+    batch_size=64,
+    learning_rate=0.01,
+    weight_decay=0.0,
 )
 
 
@@ -51,7 +60,7 @@ def train_ranker(shop):
     space = FeatureSpace.fit(recommender, tiny.vectors, events=events, impressions=table, copies=copies, requests=requests)
     features, names = space.compute(requests, logged_candidates(table, place, texts))
     clicks = table[C.CLICK].to_numpy(dtype=np.float32)
-    rows = Rows(features, clicks, np.zeros_like(clicks), table[C.USER].to_numpy(dtype=object))
+    rows = Rows(features, clicks, np.zeros_like(clicks), table[C.USER].to_numpy(dtype=object), np.ones_like(clicks))
     first = np.arange(len(table)) < 600
     scorers = train_scorers(rows.where(first), rows.where(~first), names, PARAMS, seed=1, on_epoch=lambda epoch, found: None)
     shutil.rmtree(shop / "models" / "ranker")
