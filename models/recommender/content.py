@@ -161,6 +161,18 @@ class ContentLinear(EventRecommender):
         by_text = content_logits(feature, self._vectors, network.weight, network.score, torch.zeros(len(self._vectors)))  # (batch, texts)
         return by_text[:, self._text_of] + network.bias
 
+    def personal(self, feature: Tensor) -> Tensor:
+        """The part of the logits that is the shopper's own, a_iᵀ W F.
+
+        Args:
+            feature: (batch, dim) user features F.
+
+        Returns:
+            (batch, n_items).
+        """
+        by_text: Tensor = (feature @ self.network.weight.T) @ self._vectors.T
+        return by_text[:, self._text_of]
+
     def item_scores(self) -> np.ndarray:
         """What makes an item good for everyone, v · a_i + b_i; (n_items,) float32, with mean zero."""
         with torch.no_grad():

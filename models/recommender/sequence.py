@@ -4,16 +4,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import ClassVar
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from core.errors import BundleError
 from core.vocabulary import EVENT_TYPES
 from models.bundle import load_arrays, read_config, save_arrays, writing_bundle
-from models.fusion import HOUR, Fusion
+from models.fusion import HOUR
 from models.recommender.base import EventRecommender
 from models.recommender.catalogue import Catalogue
+from models.recommender.content import ContentLinear
 from models.recommender.events import EventBatch
 from models.recommender.layers import GatedLayer
 from models.recommender.weights import load_state, state_of
@@ -63,9 +63,10 @@ class SequenceNetwork(nn.Module):
     """State after p events, moment and F → logits.
 
     The input of an event is id embedding + projected text + event type + gap + place; the first slot stands for "nothing yet". The
-    item vector is id embedding + projected text, so an item without events is ranked by its text. The user vector at a moment adds
-    the state and the projected F, each scaled by how long ago the last event was. Two plain terms join the inner product: the item's
-    own score and what the shopper did with this very item, fading as a power of time.
+    item vector is id embedding + projected text, so an item without events is ranked by its text. Three plain terms join the inner
+    product of state and item vector: a_iᵀ W F over the fused sources, the item's own score v · a_i + b_i, both as the linear content
+    recommender learned them, and what the shopper did with this very item, fading as a power of time. How long ago the last event
+    was scales the first three.
     """
 
     def __init__(self, sizes: SequenceSizes) -> None:
@@ -91,7 +92,6 @@ class SequenceNetwork(nn.Module):
         self.start = nn.Parameter(torch.zeros(sizes.dim))
         self.layers = nn.ModuleList(GatedLayer(sizes.dim, sizes.heads, sizes.dropout) for _ in range(sizes.layers))
         self.norm = nn.LayerNorm(sizes.dim)
-        self.fused = nn.Linear(sizes.text_dim, sizes.dim, bias=False)
         self.state_scale = nn.Embedding(GAPS, 1)
         self.fused_scale = nn.Embedding(GAPS, 1)
         self.score_scale = nn.Embedding(GAPS, 1)
@@ -142,20 +142,6 @@ class SequenceNetwork(nn.Module):
         found: Tensor = self.norm(states)
         return found
 
-    def users(self, states: Tensor, fused: Tensor, bucket: Tensor) -> Tensor:
-        """User vectors at moments.
-
-        Args:
-            states: (..., dim) after the events that count.
-            fused: (..., text_dim) F at the moment.
-            bucket: (...) gap since the last event, see `gap_bucket`.
-
-        Returns:
-            (..., dim).
-        """
-        made: Tensor = self.state_scale(bucket) * states + self.fused_scale(bucket) * self.fused(fused)
-        return made
-
     def repeats(self, batch: EventBatch, at: Tensor, seen: Tensor) -> Tensor:
         """What each event adds to the logit of its own item.
 
@@ -193,14 +179,13 @@ class SequenceRecommender(EventRecommender):
 
     name: ClassVar[str] = "sequence"
 
-    def __init__(self, catalogue: Catalogue, fusion: Fusion, network: SequenceNetwork, item_scores: np.ndarray) -> None:
+    def __init__(self, catalogue: Catalogue, content: ContentLinear, network: SequenceNetwork) -> None:
         """Keep the network.
 
         Args:
             catalogue: the items.
-            fusion: makes F.
+            content: the linear recommender whose F, W and item scores the network reads.
             network: see `SequenceNetwork`.
-            item_scores: (n_items,) float32, what makes an item good for everyone.
 
         Raises:
             BundleError: the network was trained on another number of items.
@@ -208,9 +193,9 @@ class SequenceRecommender(EventRecommender):
         super().__init__(catalogue, network.sizes.max_events)
         if network.sizes.items != len(catalogue):
             raise BundleError(f"sequence was trained on {network.sizes.items} items, the catalogue has {len(catalogue)}. Train again.")
-        self.fusion = fusion.eval()
+        self.content = content
         self.network = network
-        self.item_scores = item_scores
+        self._scores = torch.from_numpy(content.item_scores())
         self.refresh()
 
     def refresh(self) -> None:
@@ -219,15 +204,15 @@ class SequenceRecommender(EventRecommender):
         with torch.no_grad():
             by_text = self.network.item_text(torch.from_numpy(self.catalogue.vectors))[torch.from_numpy(self.catalogue.text_of)]
             self._items = (self.network.item_id.weight + by_text).T.contiguous()  # (dim, n_items)
-        self._scores = torch.from_numpy(self.item_scores)
 
     def logits(self, batch: EventBatch, at: Tensor) -> Tensor:
         """See `EventRecommender.logits`."""
         network, seen = self.network, batch.sizes[:, None]
         state = network.states(batch)[torch.arange(len(seen)), seen[:, 0]]  # (n, dim)
-        fused = self.fusion(batch.vectors, batch.kind, batch.time, at[:, None])[:, 0]
+        feature = self.content.fusion(batch.vectors, batch.kind, batch.time, at[:, None])[:, 0]  # (n, text_dim)
         bucket = last_gap(batch, at[:, None], seen)[:, 0]
-        scores = network.users(state, fused, bucket) @ self._items
+        scores = (network.state_scale(bucket) * state) @ self._items
+        scores += self.content.personal(network.fused_scale(bucket) * feature)
         scores += network.score_scale(bucket) * self._scores
         repeats = network.repeats(batch, at[:, None], seen)[:, 0]  # (n, events)
         added: Tensor = scores.scatter_add_(1, batch.item.clamp(min=0), repeats)
@@ -237,15 +222,13 @@ class SequenceRecommender(EventRecommender):
         """See `Recommender.save`."""
         with writing_bundle(path, self.name, asdict(self.network.sizes)) as draft:
             save_arrays(state_of(self.network), draft / "weights.safetensors")
-            save_arrays(state_of(self.fusion), draft / "fusion.safetensors")
-            save_arrays({"item_scores": self.item_scores}, draft / "items.safetensors")
+            self.content.save(draft / "content")
 
     @classmethod
     def load(cls, path: Path, catalogue: Catalogue) -> "SequenceRecommender":
         """See `Recommender.load`."""
         config = read_config(path, cls.name)
         sizes = SequenceSizes(**{name: config[name] for name in SequenceSizes.__dataclass_fields__})
-        network, fusion = SequenceNetwork(sizes), Fusion(sizes.text_dim)
+        network = SequenceNetwork(sizes)
         load_state(network, load_arrays(path / "weights.safetensors"), path)
-        load_state(fusion, load_arrays(path / "fusion.safetensors"), path)
-        return cls(catalogue, fusion, network, load_arrays(path / "items.safetensors")["item_scores"])
+        return cls(catalogue, ContentLinear.load(path / "content", catalogue), network)

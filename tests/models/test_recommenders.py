@@ -43,7 +43,7 @@ def untrained(name: str, catalogue: Catalogue = CATALOGUE) -> Recommender:
         "matrix_factorisation": lambda: MatrixFactorisation(
             catalogue, rng.normal(size=(n, 5)).astype(np.float32), alpha=2.0, ridge=1.0, scale=3.0
         ),
-        "sequence": lambda: SequenceRecommender(catalogue, fusion, network, rng.normal(size=n).astype(np.float32)),
+        "sequence": lambda: SequenceRecommender(catalogue, ContentLinear(catalogue, 6, fusion, LinearNetwork(DIM, n)), network),
     }
     return made[name]()
 
