@@ -12,6 +12,7 @@ from core.environment import project_root
 from core.params import load_params
 from core.stage import PARAMS_FILE
 from flows.freshness import Outlook, look_ahead
+from flows.housekeeping import mark_children
 from flows.progress import WATCHER, StageOutcome, Watcher
 from flows.summary import print_next_steps, print_summary, print_verdicts
 
@@ -77,6 +78,7 @@ def _say_outlook(console: Console, outlook: Outlook) -> None:
 def _walk_in_prefect(console: Console, overrides: Sequence[str], profile: str | None) -> list[StageOutcome]:
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")  # the lines below say the same in fewer words
     os.environ.setdefault("PREFECT_LOGGING_INTERNAL_LEVEL", "CRITICAL")
+    mark_children()
     from flows.deployment import use_running_server
 
     server = use_running_server(project_root())

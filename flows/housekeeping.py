@@ -45,13 +45,16 @@ def only_loop(root: Path) -> Iterator[ProcessId | None]:
             stop_orphans()
         me = ProcessId.of()
         file.write_text(str(me), encoding="utf-8")
-        outer = os.environ.get(LOOP_VARIABLE)
-        os.environ[LOOP_VARIABLE] = str(me)
+        mark_children()
         try:
             yield killed
         finally:
             file.write_text("", encoding="utf-8")
-            os.environ.pop(LOOP_VARIABLE, None) if outer is None else os.environ.update({LOOP_VARIABLE: outer})
+
+
+def mark_children() -> None:
+    """Let every process that this one starts carry its identity; before a flow, since Prefect starts its server ahead of it."""
+    os.environ[LOOP_VARIABLE] = str(ProcessId.of())
 
 
 def killed_loop(root: Path) -> ProcessId | None:
