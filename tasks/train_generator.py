@@ -24,7 +24,7 @@ from models.generator.audiences import audience_features, copy_weights
 from models.generator.bundle import GeneratorBundle, make_reviewer
 from models.generator.copy_model import CopyModel
 from models.generator.decoder import CopyDecoder, DecoderShape
-from models.generator.facts import calibrate_facts, fit_facts
+from models.generator.facts import fit_facts
 from models.generator.gan import GanGenerator
 from models.generator.gpt import GptGenerator, Sampling
 from models.generator.interface import CopyGenerator
@@ -141,7 +141,7 @@ class _Trained:
 
 def _template_only(products: Sequence[CopyRequest], params: GeneratorParams, reason: str) -> GeneratorBundle:
     vocabulary = Vocabulary(SPECIALS)
-    facts = fit_facts(products, [], vocabulary)
+    facts = fit_facts(products, [], [], vocabulary)
     reviewer = make_reviewer(facts, [], vocabulary, levels=[], targets={}, max_copied_span=params.max_copied_span)
     return GeneratorBundle(
         {Origin.TEMPLATE: TemplateGenerator()}, Origin.TEMPLATE, reviewer, (), {"trained": False, "reason": reason, "models": {}}
@@ -157,7 +157,7 @@ def _prepare(params: GeneratorParams, rng: np.random.Generator, products: Mappin
 
     vocabulary = words_of(usable)
     reviewer = make_reviewer(
-        fit_facts(rows, usable, vocabulary), [], vocabulary, levels=[], targets={}, max_copied_span=params.max_copied_span
+        fit_facts(rows, usable, [], vocabulary), [], vocabulary, levels=[], targets={}, max_copied_span=params.max_copied_span
     )
     true = [copy for copy in usable if reviewer.review(copy.text, copy.request, may_copy=True).accepted]
     refused = len(usable) - len(true)
@@ -167,7 +167,8 @@ def _prepare(params: GeneratorParams, rng: np.random.Generator, products: Mappin
     drawn = {names[index] for index in rng.permutation(len(names))[: max(1, round(params.validation_share * len(names)))]}
     train = [copy for copy, group in zip(true, groups, strict=True) if group not in drawn]
     held_out = [copy for copy, group in zip(true, groups, strict=True) if group in drawn]
-    facts = calibrate_facts(rows, train, held_out, vocabulary)
+    vocabulary = words_of(train)
+    facts = fit_facts(rows, train, held_out, vocabulary)
     bare = make_reviewer(facts, train, vocabulary, levels=[0.0], targets=fit_targets(train, facts), max_copied_span=params.max_copied_span)
     levels = [bare.level(copy.text, copy.request) for copy in held_out]
     reviewer = replace(bare, levels=tuple(sorted(levels)))
@@ -222,6 +223,7 @@ def _train(
 
     decoder = CopyDecoder(shape)
     decoder.load_state_dict(gpt.decoder.state_dict())
+    torch.manual_seed(work.seed + 1)  # ℓ begins alike whether the fit before ran through or was resumed
     latent = LatentTextModel(CopyModel(work.vocabulary, book, scale, decoder), Projection(train.raw.mean(0), params.latent_dim))
     settings = FitSettings(latent_epochs, params.batch_size, params.learning_rate / 3, work.seed + 1, bf16=True, label="latent")
     latent_loss = fit_decoder(latent.model, latent.projection, train, held_out, settings, checkpoints=checkpoints / "latent", report=report)

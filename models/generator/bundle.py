@@ -44,7 +44,7 @@ def make_reviewer(
         facts: what the catalogue bears out.
         copies: training copies; none is fine.
         vocabulary: cuts texts into words.
-        levels: mean log-probabilities of held-out human copies; empty: to be measured, or no copies.
+        levels: `Reviewer.level` of held-out human copies; empty: to be measured, or no copies.
         targets: facts that human copy states, by scene and channel.
         max_copied_span: a longer span shared with training copy refuses a text.
     """

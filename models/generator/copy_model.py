@@ -17,6 +17,9 @@ from models.generator.sampling import sample
 from models.generator.slots import Slot, delexicalise, lexicalise
 from models.generator.vocabulary import BOS, EOS, Vocabulary
 
+_ROWS = 512
+"""Requests whose phrases are read at a time."""
+
 
 def save_weights(module: nn.Module, path: Path) -> None:
     """Write a network's weights as safetensors.
@@ -116,8 +119,12 @@ class CopyModel:
         Returns:
             (batch, d_model).
         """
-        mask = prompts.mask.unsqueeze(-1)
-        return (self.decoder.phrases(prompts) * mask).sum(1) / mask.sum(1)
+        made = []
+        for rows in torch.split(torch.arange(len(prompts)), _ROWS):
+            some = prompts.take(rows)
+            mask = some.mask.unsqueeze(-1)
+            made.append((self.decoder.phrases(some) * mask).sum(1) / mask.sum(1))
+        return torch.cat(made) if made else torch.zeros(0, self.decoder.shape.d_model)
 
     def save(self, folder: Path) -> None:
         """Write config.json, decoder.safetensors and scale.safetensors.

@@ -16,6 +16,9 @@ from models.generator.vocabulary import BOS, PAD, UNK
 
 HEAD = 3
 """Prompt positions before the phrases: context, F, ℓ."""
+_ROW_STEP = 128
+"""Rows of logits are padded to a multiple of it: every new shape costs a new kernel, in time and in memory that is kept."""
+_NO_TARGET = -100
 
 
 @dataclass(frozen=True)
@@ -216,11 +219,12 @@ class CopyDecoder(nn.Module):
         """
         hidden, keys = self.hidden(prompts, tokens[:, :-1], latent)
         rows, places = (tokens[:, 1:] != PAD).nonzero(as_tuple=True)
-        slots = (keys.transpose(1, 2)[rows], prompts.mask[rows, 1:])  # (n, d_model, slots), (n, slots)
-        kept = hidden[rows, places]  # (n, d_model)
-        pointed = (self.query(kept).unsqueeze(1) @ slots[0])[:, 0] * kept.shape[-1] ** -0.5
-        logits = torch.cat([kept @ self.words.weight.T, pointed.masked_fill(~slots[1], float("-inf"))], -1)
-        return fn.cross_entropy(logits.float(), tokens[rows, places + 1]), len(rows)
+        count = len(rows)
+        target = fn.pad(tokens[rows, places + 1], (0, -count % _ROW_STEP), value=_NO_TARGET)
+        rows, places = (fn.pad(index, (0, -count % _ROW_STEP)) for index in (rows, places))
+        pointed = self._pointed(hidden, keys, prompts.mask[:, 1:])[rows, places]  # (n, slots)
+        logits = torch.cat([hidden[rows, places] @ self.words.weight.T, pointed], -1)  # (n, tokens + slots)
+        return fn.cross_entropy(logits.float(), target, ignore_index=_NO_TARGET), count
 
     def hidden(self, prompts: Prompts, tokens: Tensor, latent: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """What logits are taken from.
@@ -288,9 +292,11 @@ class CopyDecoder(nn.Module):
         return x + self.places.weight[place : place + tokens.shape[1]] + remembered
 
     def _logits(self, hidden: Tensor, keys: Tensor, slots: Tensor) -> Tensor:
-        words = hidden @ self.words.weight.T
-        pointed = self.query(hidden) @ keys.transpose(1, 2) * hidden.shape[-1] ** -0.5  # (batch, length, slots)
-        return torch.cat([words, pointed.masked_fill(~slots.unsqueeze(1), float("-inf"))], -1)
+        return torch.cat([hidden @ self.words.weight.T, self._pointed(hidden, keys, slots)], -1)
+
+    def _pointed(self, hidden: Tensor, keys: Tensor, slots: Tensor) -> Tensor:
+        pointed: Tensor = self.query(hidden) @ keys.transpose(1, 2) * hidden.shape[-1] ** -0.5  # (batch, length, slots)
+        return pointed.masked_fill(~slots.unsqueeze(1), float("-inf"))
 
 
 def never() -> list[int]:

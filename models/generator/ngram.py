@@ -79,12 +79,26 @@ class NgramModel:
         Args:
             text: symbols.
         """
-        padded = ["<s>"] * (self.order - 1) + [*text, _END]
-        logs = [
-            math.log(self.probability(padded[place], tuple(padded[place - self.order + 1 : place])))
+        logs = self._logs(text)
+        return sum(logs) / len(logs)
+
+    def weakest(self, text: Sequence[str], window: int) -> float:
+        """Mean log-probability a symbol of the least likely stretch of a text, in nats.
+
+        Args:
+            text: symbols.
+            window: symbols of a stretch; a shorter text is one stretch.
+        """
+        logs = self._logs(text)
+        size = min(window, len(logs))
+        return min(sum(logs[start : start + size]) for start in range(len(logs) - size + 1)) / size
+
+    def _logs(self, text: Sequence[str]) -> list[float]:
+        padded = ("<s>",) * (self.order - 1) + (*text, _END)
+        return [
+            math.log(self.probability(padded[place], padded[place - self.order + 1 : place]))
             for place in range(self.order - 1, len(padded))
         ]
-        return sum(logs) / len(logs)
 
     def draw(self, rng: np.random.Generator, allowed: frozenset[str], limit: int) -> list[str]:
         """Sample a text: at each place from the counts of the history, or with Witten–Bell's weight from a shorter one.

@@ -17,6 +17,8 @@ from models.generator.training_copies import Copy
 from models.generator.vocabulary import Vocabulary
 
 FLUENCY_ORDER = 5
+WINDOW = 4
+"""A text is as fluent as its least fluent stretch of so many words: one broken clause spoils a copy."""
 MIN_LENGTH = 5
 _FLOOR = 0.05
 _OPEN_ENDS = "，,、；;：:的和与及"
@@ -33,7 +35,7 @@ class Review:
         found: the words that decided.
         quality: geometric mean of the three below, in [0, 1].
         coverage: facts of the product stated, against what human copy of the same scene and channel states, at most 1.
-        fluency: twice the share of held-out human copies that the 5-gram model finds less likely, at most 1.
+        fluency: twice the share of held-out human copies whose least likely words a 5-gram model finds less likely, at most 1.
         novelty: 1 − (longest span shared with training copy / longest allowed)², at least 0.
     """
 
@@ -57,7 +59,7 @@ class Reviewer:
         spans: training texts.
         vocabulary: cuts texts into words.
         language: 5-gram model of training copy.
-        levels: mean log-probabilities of held-out human copies, ascending; empty without copies: fluency is then 1.
+        levels: log-probabilities of the least likely words of held-out human copies, ascending; empty without copies: fluency is then 1.
         targets: (scene, channel) → facts that human copy states on average.
         max_copied_span: a longer span shared with training copy refuses a text.
     """
@@ -117,14 +119,14 @@ class Reviewer:
         return min(1.0, 2.0 * float(np.searchsorted(self.levels, self.level(text, request), side="right")) / len(self.levels))
 
     def level(self, text: str, request: CopyRequest) -> float:
-        """Mean log-probability a word of a text under the 5-gram model, in nats.
+        """Log-probability a word of the least likely `WINDOW` words of a text under the 5-gram model, in nats.
 
         Args:
             text: the text.
             request: its product.
         """
         slots = slots_of(request)
-        return self.language.log_probability(symbols(delexicalise(text, slots), slots, self.vocabulary))
+        return self.language.weakest(symbols(delexicalise(text, slots), slots, self.vocabulary), WINDOW)
 
 
 def _form(text: str, request: CopyRequest) -> tuple[str, str] | None:

@@ -1,7 +1,8 @@
 """Training of the decoder, with and without ℓ, by Lightning: bf16, batches of like length, checkpoints that resume to an equal result.
 
-The order of rows, the audiences drawn and the dropout of an epoch depend on (seed, epoch) and nothing else, so that a run killed in
-epoch 5 and resumed from the end of epoch 4 sees what an uninterrupted run sees. Imported by tasks only: serving never needs Lightning.
+The order of rows and the audiences drawn depend on (seed, epoch) and nothing else, the dropout of a step on (seed, epoch, step), so
+that a run killed in epoch 5 and resumed from the end of epoch 4 sees what an uninterrupted run sees. Imported by tasks only: serving
+never needs Lightning.
 """
 
 import logging
@@ -21,6 +22,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from core.errors import TrainingError
 from models.generator.copy_model import CopyModel
+from models.generator.decoder import DecoderShape
 from models.generator.latent import BLUR, Projection, on_sphere
 from models.generator.prompts import UNKNOWN_PHRASE, Prompts
 from models.generator.vocabulary import PAD
@@ -28,6 +30,8 @@ from models.generator.vocabulary import PAD
 logger = logging.getLogger(__name__)
 
 _POOL = 16
+_WIDTH_STEP = 8
+"""Texts are padded to a multiple of it, so that few shapes occur: every new shape costs a new kernel."""
 _NAME_LOST = 0.1
 
 
@@ -65,13 +69,13 @@ class Batch:
     blur: Tensor | None
 
 
-def batches(data: CopyData, size: int, d_latent: int, rng: np.random.Generator | None) -> Iterator[Batch]:
+def batches(data: CopyData, size: int, shape: DecoderShape, rng: np.random.Generator | None) -> Iterator[Batch]:
     """Rows of like length together; shuffled, each with an audience drawn (one time in three: none) when ``rng`` is given.
 
     Args:
         data: the copies.
         size: rows a batch.
-        d_latent: size of the blur.
+        shape: of the decoder: the size of ℓ, and how long a text may be.
         rng: the epoch's stream; None for validation: in order, for everyone, without blur.
     """
     lengths = np.array([len(ids) for ids in data.tokens])
@@ -87,8 +91,9 @@ def batches(data: CopyData, size: int, d_latent: int, rng: np.random.Generator |
         blur = None
         if rng is not None:
             prompts = _disturbed(prompts, data, rows, rng)
-            blur = torch.from_numpy(rng.standard_normal((len(rows), d_latent), np.float32)) * BLUR
-        tokens = torch.full((len(rows), int(lengths[rows].max())), PAD)
+            blur = torch.from_numpy(rng.standard_normal((len(rows), shape.d_latent), np.float32)) * BLUR
+        width = min(shape.max_tokens, -(-(int(lengths[rows].max()) - 1) // _WIDTH_STEP) * _WIDTH_STEP) + 1
+        tokens = torch.full((len(rows), width), PAD)
         for line, row in enumerate(rows):
             tokens[line, : lengths[row]] = torch.tensor(data.tokens[row])
         yield Batch(prompts, tokens, data.raw[rows], blur)
@@ -149,13 +154,11 @@ class _Fit(lightning.LightningModule):
         self.total, self.count = 0.0, 0
 
     def train_dataloader(self) -> Any:
-        epoch = self.current_epoch
-        torch.manual_seed(self.settings.seed * 1000 + epoch)
-        rng = np.random.default_rng([self.settings.seed, epoch])
-        return _loader(batches(self.data, self.settings.batch_size, self.decoder.shape.d_latent, rng))
+        rng = np.random.default_rng([self.settings.seed, self.current_epoch])
+        return _loader(batches(self.data, self.settings.batch_size, self.decoder.shape, rng))
 
     def val_dataloader(self) -> Any:
-        return _loader(batches(self.held_out, self.settings.batch_size, self.decoder.shape.d_latent, None))
+        return _loader(batches(self.held_out, self.settings.batch_size, self.decoder.shape, None))
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
         return batch
@@ -166,6 +169,12 @@ class _Fit(lightning.LightningModule):
             latent = self.projection(batch.raw)
             latent = on_sphere(latent + batch.blur) if batch.blur is not None else latent
         return self.decoder.loss(batch.prompts, batch.tokens, latent)
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        torch.manual_seed(int(np.random.default_rng([self.settings.seed, self.current_epoch, batch_idx]).integers(2**62)))
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        torch.nn.utils.clip_grad_norm_(self.parameters(), 1.0)  # here: Lightning clips for no fused optimiser
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         loss, count = self._loss(batch)
@@ -202,7 +211,7 @@ class _Fit(lightning.LightningModule):
         self.best, self.best_loss = checkpoint["best"], checkpoint["best_loss"]
 
     def configure_optimizers(self) -> Any:
-        optimiser = torch.optim.AdamW(self.parameters(), lr=self.settings.learning_rate, betas=(0.9, 0.98), weight_decay=0.01)
+        optimiser = torch.optim.AdamW(self.parameters(), lr=self.settings.learning_rate, betas=(0.9, 0.98), weight_decay=0.01, fused=True)
         steps = max(1, self.settings.epochs * math.ceil(len(self.data.tokens) / self.settings.batch_size))
         warm = max(1, steps // 10)
 
@@ -258,7 +267,6 @@ def fit_decoder(
             logger=False,
             enable_model_summary=False,
             enable_progress_bar=True,
-            gradient_clip_val=1.0,
             reload_dataloaders_every_n_epochs=1,
             num_sanity_val_steps=0,
             log_every_n_steps=0,

@@ -199,9 +199,6 @@ def test_every_generator_is_in_the_table_and_the_best_score_is_chosen(made):
     assert all(score["low"] <= score["value"] <= score["high"] for score in scores.values())
 
 
-@pytest.mark.xfail(
-    reason="open: the resumed generator's bytes differ on this machine; find which training draws from a shared stream", strict=False
-)
 @pytest.mark.parametrize("epoch", [1])
 def test_a_training_killed_between_epochs_ends_as_if_it_had_not_been(made, monkeypatch, epoch):
     monkeypatch.setenv("ADLOOM_CACHE", str(made["folder"] / "killed"))

@@ -38,4 +38,4 @@ def shop() -> Shop:
     products = requests_of(assortment.items_table())
     copies = copies_of(assortment.copies_table(), products, 120)
     phrases = [slot.value for request in products.values() for slot in slots_of(request)]
-    return Shop(products, copies, build_vocabulary([copy.pieces for copy in copies], phrases, 1500))
+    return Shop(products, copies, build_vocabulary([copy.pieces for copy in copies], phrases, 2000))

@@ -72,19 +72,24 @@ def test_a_model_writes_the_same_after_a_round_trip_and_for_the_same_seed(shop, 
     assert (tmp_path / "again" / "decoder.safetensors").read_bytes() == (tmp_path / "decoder.safetensors").read_bytes()
 
 
-@pytest.mark.xfail(reason="open: greedy text differs in a few characters although the loss is below 0.3", strict=False)
+def named_once(copy):
+    """How many product words a copy points at; 0 when it names one twice, which sampling never does."""
+    pointed = [piece for piece in copy.pieces if isinstance(piece, int)]
+    return len(pointed) if len(set(pointed)) == len(pointed) else 0
+
+
 def test_one_step_of_training_overfits_one_copy_through_its_slots(shop):
     model = shop.model()
-    copy = max(shop.copies, key=lambda copy: sum(isinstance(piece, int) for piece in copy.pieces))
+    copy = max(shop.copies, key=named_once)
     prompts, (held,) = model.prompts([copy.request])
     tokens = torch.tensor([model.tokens(copy.text, held)])
-    optimiser = torch.optim.Adam(model.decoder.parameters(), lr=0.04)
-    for _ in range(50):
+    optimiser = torch.optim.Adam(model.decoder.parameters(), lr=0.02)
+    for _ in range(120):
         loss = torch.nn.functional.cross_entropy(model.decoder(prompts, tokens[:, :-1])[0], tokens[0, 1:])
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
-    assert float(loss.detach()) < 0.3 < math.log(len(shop.vocabulary))
+    assert float(loss.detach()) < 0.1 < math.log(len(shop.vocabulary))
     assert model.write([copy.request], 1, np.random.default_rng(0), temperature=0.01, top_p=1.0) == [[copy.text]]
 
 

@@ -30,12 +30,11 @@ def quiet(metrics: dict[str, float], step: int) -> None:
     assert all(math.isfinite(value) for value in metrics.values())
 
 
-@pytest.mark.xfail(reason="open: since the decoder's rework the toy GAN mixes both axes; passed before 084f538", strict=False)
 def test_the_gan_learns_both_places_of_each_product_and_beats_no_training():
-    data, unseen = ring(200, 0), ring(100, 1)
-    settings = GanSettings(d_noise=8, d_hidden=32, steps=400, batch_size=32, r1_weight=0.1, ema_decay=0.98, g_rate=1e-3, check_every=50)
+    data, unseen = ring(400, 0), ring(200, 1)
+    settings = GanSettings(d_noise=8, d_hidden=32, steps=800, batch_size=64, r1_weight=0.1, ema_decay=0.98, g_rate=1e-3, check_every=50)
     g, detector = train_gan(data, unseen, settings, seed=3, report=quiet)
-    untrained, _ = train_gan(data, unseen, GanSettings(8, 32, 1, 32, 0.1, 0.98, g_rate=0.0), seed=3, report=quiet)
+    untrained, _ = train_gan(data, unseen, GanSettings(8, 32, 1, 64, 0.1, 0.98, g_rate=0.0), seed=3, report=quiet)
     generator = torch.Generator().manual_seed(5)
     for axis in range(2):
         condition = torch.zeros(200, 4)
@@ -43,12 +42,10 @@ def test_the_gan_learns_both_places_of_each_product_and_beats_no_training():
         with torch.no_grad():
             drawn = g(torch.randn(200, 8, generator=generator), condition)
         assert modes(drawn, axis) == {-1.0, 1.0}
-        assert float(drawn[:, axis].abs().mean()) > 1.5 * float(drawn[:, 1 - axis].abs().mean())
+        assert float(drawn[:, axis].abs().mean()) > 2 * float(drawn[:, 1 - axis].abs().mean())
     with torch.no_grad():
         noise = torch.randn(200, 8, generator=generator)
-        assert frechet(g(noise[:100], unseen.condition), unseen.latent) < 0.5 * frechet(
-            untrained(noise[:100], unseen.condition), unseen.latent
-        )
+        assert frechet(g(noise, unseen.condition), unseen.latent) < 0.5 * frechet(untrained(noise, unseen.condition), unseen.latent)
     assert detector.best_step > 0
     assert detector.reason == ""
 
@@ -60,9 +57,8 @@ def test_equal_seeds_give_equal_networks():
     assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
 
 
-@pytest.mark.xfail(reason="open: 60 epochs are too few at the VAE's fixed rate; passes with 240", strict=False)
 def test_the_vae_learns_both_places_of_each_product():
-    network = train_vae(ring(200, 0), d_hidden=32, epochs=60, batch_size=32, seed=1, report=quiet)
+    network = train_vae(ring(400, 0), d_hidden=32, epochs=150, batch_size=32, seed=1, report=quiet)
     generator = torch.Generator().manual_seed(5)
     condition = torch.zeros(200, 4)
     condition[:, 2] = 1.0
