@@ -3,6 +3,9 @@
 import os
 import time
 from collections.abc import Sequence
+from contextlib import suppress
+from importlib import import_module
+from threading import Thread
 
 from rich.console import Console
 from rich.markup import escape
@@ -10,7 +13,7 @@ from rich.table import Table
 
 from core.environment import project_root
 from core.params import load_params
-from core.stage import PARAMS_FILE
+from core.stage import PARAMS_FILE, stage_function
 from flows.freshness import Outlook, look_ahead
 from flows.housekeeping import mark_children
 from flows.progress import WATCHER, StageOutcome, Watcher
@@ -22,11 +25,16 @@ SIGNS = {"fresh": "[dim]fresh[/]", "restored": "[cyan]from DVC's cache[/]", "ran
 class Lines(Watcher):
     """A line when a stage begins and one when it has ended; stages print their own progress bars in between."""
 
-    def __init__(self, console: Console) -> None:
-        """Args: where to print."""
+    def __init__(self, console: Console, imports: Thread) -> None:
+        """Keep where to print, and the imports that must have ended before a stage begins."""
         self._console = console
+        self._imports = imports
         self._total = 0
         self._done = 0
+
+    def started(self) -> None:
+        """Wait for the imports: from here on this thread imports too."""
+        self._imports.join()
 
     def begins(self, name: str, number: int, total: int) -> None:
         """Print the stage's name and how far the loop is."""
@@ -63,7 +71,7 @@ def run_loop(console: Console, overrides: Sequence[str], profile: str | None) ->
         console.print(f"[bold green]Everything is fresh[/]: none of the {len(outlook.stages)} stages has anything to do.")
         print_next_steps(console)
         return 0
-    results = _walk_in_prefect(console, overrides, profile)
+    results = _walk_in_prefect(console, overrides, profile, outlook.stages[outlook.stages.index(outlook.stale[0]) :])
     print_summary(console, results, seconds=time.perf_counter() - started)
     return 0
 
@@ -75,7 +83,7 @@ def _say_outlook(console: Console, outlook: Outlook) -> None:
         console.print(f"[cyan]params.yaml[/]  {escape(str(change))}")
 
 
-def _walk_in_prefect(console: Console, overrides: Sequence[str], profile: str | None) -> list[StageOutcome]:
+def _walk_in_prefect(console: Console, overrides: Sequence[str], profile: str | None, stages: Sequence[str]) -> list[StageOutcome]:
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")  # the lines below say the same in fewer words
     os.environ.setdefault("PREFECT_LOGGING_INTERNAL_LEVEL", "CRITICAL")
     mark_children()
@@ -85,11 +93,26 @@ def _walk_in_prefect(console: Console, overrides: Sequence[str], profile: str | 
     console.print(f"[dim]Prefect: {server or 'embedded server, some seconds to start'}[/]")
     from flows.loop import loop
 
-    token = WATCHER.set(Lines(console))
+    token = WATCHER.set(Lines(console, _import_ahead(stages)))
     try:
         return loop(overrides=list(overrides), profile=profile)
     finally:
         WATCHER.reset(token)
+
+
+def _import_ahead(stages: Sequence[str]) -> Thread:
+    """Import what stages need on the second core while Prefect's server starts: ten seconds of a fresh loop."""
+
+    def load() -> None:
+        with suppress(Exception):  # the stage itself says what is wrong with it
+            for name in stages:
+                stage_function(name)
+            if "encode" in stages:
+                import_module("transformers.models.bert.modeling_bert")
+
+    thread = Thread(target=load, name="imports", daemon=True)
+    thread.start()
+    return thread
 
 
 def show_status(console: Console) -> None:

@@ -41,11 +41,11 @@ def loop(overrides: list[str] | None = None, profile: str | None = None, first: 
     Raises:
         AdloomError: what a stage raised; the stages before it stay committed, and the next run goes on from there.
     """
-    root = project_root()
+    root, watcher = project_root(), WATCHER.get()
+    watcher.started()
     with only_loop(root) as killed:
         close_flow_runs()
         check_store(root)
-        watcher = WATCHER.get()
         watcher.changed(apply_overrides(overrides or (), profile=profile))
         params = load_params(PARAMS_FILE)
         limit_threads(params.threads)

@@ -29,6 +29,9 @@ class StageOutcome:
 class Watcher:
     """Told what happens while a loop runs; this one keeps quiet."""
 
+    def started(self) -> None:
+        """The flow runs: the server is there."""
+
     def changed(self, changes: Sequence[Change]) -> None:
         """Parameters were turned."""
 
