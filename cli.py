@@ -13,7 +13,7 @@ import typer  # noqa: E402
 from rich.console import Console  # noqa: E402
 from typer.core import TyperGroup  # noqa: E402
 
-from core.errors import AdloomError  # noqa: E402
+from core.errors import AdloomError, storage_error  # noqa: E402
 
 console = Console(highlight=False, width=None if sys.stdout.isatty() else 140)
 
@@ -28,6 +28,12 @@ class Verbs(TyperGroup):
         except AdloomError as error:
             Console(stderr=True, highlight=False).print(f"[bold red]{type(error).__name__}[/]: ", end="")
             print(error, file=sys.stderr)
+            raise typer.Exit(1) from None
+        except Exception as error:
+            refused = storage_error(error)
+            if refused is None:
+                raise
+            print(f"StorageError: {refused}", file=sys.stderr)
             raise typer.Exit(1) from None
 
 
@@ -103,7 +109,7 @@ def check_data() -> None:
 @main.command()
 def serve(
     host: Annotated[str | None, typer.Option(help="address to bind; params.yaml's when left out")] = None,
-    port: Annotated[int | None, typer.Option(help="port; params.yaml's when left out")] = None,
+    port: Annotated[int | None, typer.Option(help="port; params.yaml's when left out", min=1, max=65535)] = None,
     bundles: Annotated[
         Path | None, typer.Option(help="a folder of bundles, such as data/models, instead of the registry's champions")
     ] = None,
@@ -115,7 +121,7 @@ def serve(
 
 
 @main.command()
-def ui(port: Annotated[int, typer.Option(help="port on loopback")] = 5000) -> None:
+def ui(port: Annotated[int, typer.Option(help="port on loopback", min=1, max=65535)] = 5000) -> None:
     """The MLflow UI over the runs and the registry."""
     from flows.deployment import port_is_free
     from registry.store import ui_command
@@ -127,7 +133,7 @@ def ui(port: Annotated[int, typer.Option(help="port on loopback")] = 5000) -> No
 
 
 @main.command()
-def prefect(port: Annotated[int, typer.Option(help="port on loopback")] = 4200) -> None:
+def prefect(port: Annotated[int, typer.Option(help="port on loopback", min=1, max=65535)] = 4200) -> None:
     """The Prefect server and its UI, in the foreground; tells where it is when `deploy` has started one."""
     from flows.deployment import port_is_free, running
 
@@ -142,7 +148,7 @@ def prefect(port: Annotated[int, typer.Option(help="port on loopback")] = 4200) 
 
 
 @main.command()
-def deploy(port: Annotated[int, typer.Option(help="port of the server on loopback")] = 4200) -> None:
+def deploy(port: Annotated[int, typer.Option(help="port of the server on loopback", min=1, max=65535)] = 4200) -> None:
     """Start a local Prefect server and worker with the deployments of prefect.yaml; again changes nothing."""
     from flows.deployment import deploy as start
 

@@ -45,10 +45,15 @@ def prepare_environment(root: Path, environment: MutableMapping[str, str] = os.e
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
         "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",  # with 7, a server that is not there is noticed after minutes
+        "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
         "DVC_NO_ANALYTICS": "true",
         "TOKENIZERS_PARALLELISM": "false",
         "GIT_PYTHON_REFRESH": "quiet",
+        "GOMP_SPINCOUNT": "2000",  # threads that wait for ever-busy cores cost tenfold as soon as another program runs beside
     }
+    if not sys.stderr.isatty():
+        defaults["TQDM_MININTERVAL"] = "10"  # a log wants a line now and then, not every frame of a progress bar
     for name, value in defaults.items():
         environment.setdefault(name, value)
     scripts = str(Path(sys.prefix) / ("Scripts" if os.name == "nt" else "bin"))

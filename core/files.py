@@ -1,5 +1,6 @@
 """Files that are whole or absent: write beside, then rename; and content hashes of files and folders."""
 
+import contextlib
 import hashlib
 import json
 import shutil
@@ -10,6 +11,8 @@ from typing import Any, cast
 
 import pandas as pd
 import pyarrow
+
+from core.errors import storage_error
 
 
 @contextmanager
@@ -26,12 +29,12 @@ def write_beside(path: Path) -> Iterator[Path]:
         The path to write to; it does not exist yet.
 
     Raises:
-        OSError: the disk is full or the folder cannot be written; ``path`` still holds what it held.
+        StorageError: the disk is full or the folder cannot be written; ``path`` still holds what it held.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.draft")
-    _remove(draft)
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _remove(draft)
         yield draft
         old = path.with_name(f".{path.name}.old")
         _remove(old)
@@ -39,8 +42,12 @@ def write_beside(path: Path) -> Iterator[Path]:
             path.replace(old)
         draft.replace(path)
         _remove(old)
-    except BaseException:
-        _remove(draft)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            _remove(draft)
+        refused = storage_error(error, path)
+        if refused is not None:
+            raise refused from error
         raise
 
 

@@ -2,9 +2,11 @@
 
 import importlib
 import inspect
+import shutil
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -12,12 +14,14 @@ import numpy as np
 
 from core.environment import limit_threads
 from core.errors import StageError
+from core.files import write_beside
 from core.params import Params, Section, load_params, read_yaml, section_names
 from core.seeding import seed_globals, stage_rng
 from core.tracking import Tracker
 
 DVC_FILE = Path("dvc.yaml")
 PARAMS_FILE = Path("params.yaml")
+DRAFTS = Path("data") / ".drafts"
 STAGES = ("collect", "prepare", "encode", "train_recommender", "train_generator", "generate", "train_ranker", "evaluate", "promote")
 """Every stage, in the order of the graph; each is `tasks.<name>.<name>`."""
 
@@ -165,6 +169,27 @@ def takes_tracker(name: str) -> bool:
     return "tracker" in inspect.signature(stage_function(name)).parameters
 
 
+@contextmanager
+def _outputs_beside(entry: StageEntry) -> Iterator[StageEntry]:
+    """The entry with its outputs in a folder of drafts; they take their places together when the stage has ended well.
+
+    So the files of one stage are never of two runs, and what stood before stands still when a stage fails.
+    """
+    drafts = DRAFTS / entry.name
+    shutil.rmtree(drafts, ignore_errors=True)
+    moved = {out: drafts / out for out in entry.outs}
+    for draft in moved.values():
+        draft.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        yield replace(entry, paths={stem: moved.get(path, path) for stem, path in entry.paths.items()})
+        for out, draft in moved.items():
+            if draft.exists():
+                with write_beside(out) as place:
+                    draft.replace(place)
+    finally:
+        shutil.rmtree(drafts, ignore_errors=True)
+
+
 def run_stage(name: str, tracker: Tracker) -> float:
     """Run one stage in this process, as dvc.yaml and params.yaml in the working folder say.
 
@@ -186,6 +211,8 @@ def run_stage(name: str, tracker: Tracker) -> float:
     function = stage_function(name)
     limit_threads(params.threads)
     seed_globals(params.seed, name)
-    arguments = bind(function, read_graph()[name], params, rng=stage_rng(params.seed, name), tracker=tracker)
-    function(**arguments)
+    entry = read_graph()[name]
+    tracker.log_params({section: getattr(params, section).model_dump() for section in stage_sections(function).values()})
+    with _outputs_beside(entry) as drafted:
+        function(**bind(function, drafted, params, rng=stage_rng(params.seed, name), tracker=tracker))
     return time.perf_counter() - started

@@ -149,14 +149,14 @@ def roll_back(root: Path, kind: str, *, to: int | None = None, reason: str = "")
     Args:
         root: the project's folder.
         kind: recommender, generator, ranker or pool.
-        to: a version that answered its check; the champion before the present one when None.
+        to: a version that was champion before; the champion before the present one when None.
         reason: why; goes to the ledger.
 
     Returns:
         The ledger's new entry.
 
     Raises:
-        RegistryError: there is no champion, no earlier one, or no such version.
+        RegistryError: there is no champion or no earlier one, or the version never was champion.
     """
     if kind not in KINDS:
         raise RegistryError(f"no model {kind!r}; there are {', '.join(KINDS)}.")
@@ -165,11 +165,18 @@ def roll_back(root: Path, kind: str, *, to: int | None = None, reason: str = "")
     champion = registry.alias(kind, CHAMPION)
     if champion is None:
         raise RegistryError(f"{kind} has no champion; `make run` or `adloom promote` makes one.")
-    target = to if to is not None else _earlier(ledger.entries(kind), champion.version)
+    entries = ledger.entries(kind)
+    target = to if to is not None else _earlier(entries, champion.version)
     if target is None:
         raise RegistryError(f"{champion} had no champion before it; name a version with --to.")
     if target == champion.version:
         raise RegistryError(f"{champion} is champion already.")
+    reigned = sorted({entry.version for entry in entries if entry.action != "refused"})
+    if target not in reigned:
+        raise RegistryError(
+            f"version {target} of {kind} never was champion: a rollback goes to one that was ({', '.join(map(str, reigned))}). "
+            "A new version becomes champion by `adloom promote`."
+        )
     registered = registry.version(kind, target)
     registry.point(registered, CHAMPION)
     ledger.write("rolled back", registered, before=champion, reasons=[reason or f"rolled back from version {champion.version} by hand"])

@@ -19,13 +19,13 @@ def main(arguments: list[str]) -> int:
     Returns:
         0, or 1 when the stage failed for a reason that its message explains, or 2 for a wrong call.
     """
-    if importlib.util.find_spec("pydantic") is None:
+    if any(importlib.util.find_spec(name) is None for name in ("pydantic", "ruamel", "dvc")):
         return _with_the_projects_python(arguments)
     from core.environment import limit_threads, prepare_environment, project_root
 
     root = project_root()
     prepare_environment(root)
-    from core.errors import AdloomError
+    from core.errors import AdloomError, storage_error
     from core.params import load_params
 
     try:
@@ -34,6 +34,12 @@ def main(arguments: list[str]) -> int:
         return _run(arguments, root, params)
     except AdloomError as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)  # noqa: T201
+        return 1
+    except Exception as error:
+        refused = storage_error(error)
+        if refused is None:
+            raise
+        print(f"StorageError: {refused}", file=sys.stderr)  # noqa: T201
         return 1
 
 

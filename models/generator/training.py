@@ -7,6 +7,7 @@ never needs Lightning.
 
 import logging
 import math
+import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -266,7 +267,7 @@ def fit_decoder(
             callbacks=[keeper],
             logger=False,
             enable_model_summary=False,
-            enable_progress_bar=True,
+            enable_progress_bar=sys.stderr.isatty(),
             reload_dataloaders_every_n_epochs=1,
             num_sanity_val_steps=0,
             log_every_n_steps=0,

@@ -104,6 +104,12 @@ def test_rollback_follows_the_ledger_and_is_written_down(registry: Registry, sto
     assert roll_back(store, "pool", to=versions[2].version).version == versions[2].version
     assert ledger.rolled_back(versions[2]) is None
     assert [e.action for e in ledger.entries("pool")] == ["promoted"] * 3 + ["rolled back"] * 3
+    refused = registry.register("pool", pool_bundle(tmp_path / "四", "四"), run_id=new_run(registry), tags={})
+    ledger.write("refused", refused, before=versions[2], reasons=["worse"])
+    for never in (refused.version, 99):
+        with pytest.raises(RegistryError, match=rf"version {never} of pool never was champion: .*adloom promote"):
+            roll_back(store, "pool", to=never)
+    assert registry.alias("pool", CHAMPION) == versions[2]
 
 
 def test_a_kind_without_a_champion_cannot_be_rolled_back(registry: Registry, store: Path) -> None:

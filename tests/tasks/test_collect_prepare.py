@@ -11,7 +11,7 @@ import pytest
 from raw_samples import KEY, PREPARE, cleaned, raw_tables
 
 import core.files
-from core.errors import IdentityError, SourceError
+from core.errors import IdentityError, SourceError, StorageError
 from core.files import content_hash, read_json, read_table
 from core.identity import fingerprint, pseudonymise
 from core.params import CollectParams, MarketParams, load_params
@@ -109,9 +109,9 @@ def test_a_full_disk_leaves_what_stood_before(shop: Path, monkeypatch: pytest.Mo
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(core.files.pd.DataFrame, "to_parquet", full)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(StorageError, match=r"cannot be written: no space is left on the disk .* MB free"):
         run_collect(shop)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(StorageError, match=r"cannot be written: no space is left on the disk .* MB free"):
         run_prepare(shop)
     assert contents(shop) == before
     assert [path.name for path in shop.iterdir() if path.name.startswith(".")] == []
