@@ -1,6 +1,8 @@
 """CSV, JSON-lines and Parquet files as found, or an error that says what is wrong with the file and what to do."""
 
 import gzip
+import io
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -64,12 +66,14 @@ def read_file(
         The rows, under the file's own column names.
 
     Raises:
-        SourceError: no such file, empty, truncated, of another encoding, or not of its format.
+        SourceError: no such file, empty, truncated, damaged, of another encoding, or not of its format.
     """
     if not path.is_file():
         raise SourceError(f"{path}: no such file. Mend the path.")
     if path.stat().st_size == 0:
         raise SourceError(f"{path}: the file is empty (0 bytes). Export it again, or take it out of the mapping.")
+    if path.suffix.lower() == ".gz":
+        _require_whole_gzip(path)
     form = form or _ENDINGS.get(Path(path.stem if path.suffix.lower() == ".gz" else path.name).suffix.lower())
     if form is None:
         raise SourceError(f"{path}: cannot tell the format from the ending {path.suffix!r}. Say `format: csv`, `jsonl` or `parquet`.")
@@ -87,6 +91,19 @@ def read_file(
     if frame.empty:
         raise SourceError(f"{path}: the file holds no rows, only {len(frame.columns)} column names. Export it again, or take it out.")
     return frame
+
+
+def _require_whole_gzip(path: Path) -> None:
+    """Read a compressed file through, so that a damaged one is named as such and not by what its wrong bytes look like."""
+    try:
+        with gzip.open(path) as handle:
+            while handle.read(_SAMPLE):
+                pass
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise SourceError(
+            f"{path}: cannot be decompressed: {error}. Is the file truncated, or not compressed at all? "
+            "Copy it again, or take .gz off its name."
+        ) from None
 
 
 def _read_csv(path: Path, encoding: str, separator: str, nulls: Sequence[str]) -> pd.DataFrame:

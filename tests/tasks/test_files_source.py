@@ -134,6 +134,29 @@ def test_a_truncated_parquet_is_an_error_that_names_it(tmp_path: Path) -> None:
     assert "truncated" in message
 
 
+ROWS = {
+    "csv": "id,name,cat,price\n" + "".join(f"{row},shoe {row * 7919},sports,3\n" for row in range(5000)),
+    "jsonl": "".join(f'{{"id": {row}, "name": "shoe {row * 7919}", "cat": "sports", "price": 3}}\n' for row in range(5000)),
+}
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl"])
+@pytest.mark.parametrize("damage", ["truncated", "cut in its head", "wrong in the middle", "wrong at its end", "not compressed"])
+def test_a_damaged_compressed_file_is_an_error_that_names_it(tmp_path: Path, form: str, damage: str) -> None:
+    whole = gzip.compress(ROWS[form].encode())
+    middle = len(whole) // 2
+    data = {
+        "truncated": whole[:middle],
+        "cut in its head": whole[:5],
+        "wrong in the middle": whole[:middle] + b"\xff\x00\x13" * 10 + whole[middle + 30 :],
+        "wrong at its end": whole[:-8] + b"\0" * 8,
+        "not compressed": ROWS[form].encode(),
+    }[damage]
+    message = error_of(tmp_path, mapping=ITEMS.replace("items.csv", f"items.{form}.gz"), **{f"items__{form}__gz": data})
+    assert f"items.{form}.gz: cannot be decompressed: " in message
+    assert "Copy it again, or take .gz off its name." in message
+
+
 @pytest.mark.parametrize(("encoding", "named"), [("gb18030", "GBK (GB18030)"), ("utf-16", "utf-16")])
 def test_text_in_another_encoding_is_an_error_with_a_guess_and_the_remedy(tmp_path: Path, encoding: str, named: str) -> None:
     text = "id,name,cat,price\n" + "1,轻便透气跑步鞋,运动鞋服,299\n" * 50
