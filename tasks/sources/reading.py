@@ -1,9 +1,11 @@
 """CSV, JSON-lines and Parquet files as found, or an error that says what is wrong with the file and what to do."""
 
+import codecs
 import gzip
 import io
 import zlib
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Literal
 
@@ -84,13 +86,22 @@ def read_file(
             frame = _read_json_lines(path, encoding)
         else:
             frame = _read_csv(path, encoding, separator or ("\t" if path.suffix.lower() == ".tsv" else ","), nulls)
-    except UnicodeDecodeError as error:
-        raise SourceError(_wrong_encoding(path, encoding, error)) from None
+    except UnicodeError:
+        raise SourceError(_wrong_encoding(path, encoding)) from None
     except LookupError:
         raise SourceError(f"{path}: no encoding is named {encoding!r}. Python's names serve: utf-8, gb18030, big5, utf-16, …") from None
     if frame.empty:
         raise SourceError(f"{path}: the file holds no rows, only {len(frame.columns)} column names. Export it again, or take it out.")
     return frame
+
+
+def _opened(path: Path) -> gzip.GzipFile | io.BufferedReader:
+    return gzip.GzipFile(path) if path.suffix.lower() == ".gz" else path.open("rb")
+
+
+def _codec(encoding: str) -> str:
+    """Python's name of an encoding, of UTF-8 the one that skips a byte order mark."""
+    return "utf-8-sig" if encoding.lower().replace("-", "").replace("_", "") == "utf8" else encoding
 
 
 def _require_whole_gzip(path: Path) -> None:
@@ -112,7 +123,7 @@ def _read_csv(path: Path, encoding: str, separator: str, nulls: Sequence[str]) -
             path,
             sep=separator,
             dtype=str,
-            encoding="utf-8-sig" if encoding.lower().replace("-", "").replace("_", "") == "utf8" else encoding,
+            encoding=_codec(encoding),
             keep_default_na=False,
             na_values=["", *nulls],
             index_col=False,
@@ -125,14 +136,13 @@ def _read_csv(path: Path, encoding: str, separator: str, nulls: Sequence[str]) -
 
 def _read_json_lines(path: Path, encoding: str) -> pd.DataFrame:
     rows: list[dict[str, object]] = []
-    with gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb") as lines:
+    with io.TextIOWrapper(_opened(path), encoding=_codec(encoding), newline="\n") as lines:
         for number, line in enumerate(lines, start=1):
             if not line.strip():
                 continue
             try:
-                row = orjson.loads(line if encoding == "utf-8" else line.decode(encoding).encode())
+                row = orjson.loads(line)
             except orjson.JSONDecodeError as error:
-                line.decode("utf-8" if encoding == "utf-8" else encoding)  # a wrong encoding is reported as such
                 raise SourceError(f"{path}: line {number} is not JSON ({error}). Is the file truncated? Write it again.") from None
             if not isinstance(row, dict):
                 raise SourceError(f"{path}: line {number} holds {type(row).__name__}; a JSON object a line is needed.")
@@ -173,14 +183,29 @@ def guess_encoding(data: bytes) -> str | None:
     return "cp1252"
 
 
-def _wrong_encoding(path: Path, encoding: str, error: UnicodeDecodeError) -> str:
-    with path.open("rb") as handle:
-        data = handle.read(_SAMPLE)
-    guess = guess_encoding(data)
+def _wrong_encoding(path: Path, encoding: str) -> str:
+    with _opened(path) as handle:
+        guess = guess_encoding(handle.read(_SAMPLE))
     named = {"gb18030": "GBK (GB18030)"}.get(guess or "", guess)
-    wrong = f"byte 0x{error.object[error.start]:02X}" if error.start < len(error.object) else "a byte"
     remedy = f"iconv -f {str(guess).upper()} -t UTF-8 {path.name} > {path.stem}.utf8{path.suffix}"
     return (
-        f"{path}: not {encoding.upper()} ({wrong} cannot be decoded); it looks like {named}. "
+        f"{path}: not {encoding.upper()} ({_wrong_byte(path, encoding)}); it looks like {named}. "
         f"Set `encoding: {guess}` for it in the mapping, or convert it: {remedy}"
     )
+
+
+def _wrong_byte(path: Path, encoding: str) -> str:
+    """The first byte that is not of the encoding, and its line, in words."""
+    decoder, number = codecs.getincrementaldecoder(_codec(encoding))(), 1
+    with _opened(path) as lines:
+        for line in chain(lines, [b""]):
+            state = decoder.getstate()
+            try:
+                number += decoder.decode(line, final=not line).count("\n")
+            except UnicodeDecodeError as error:
+                decoder.setstate(state)  # a line feed of two bytes may end at the beginning of what is read as the next line
+                number += decoder.decode(line[: max(error.start - len(state[0]), 0)]).count("\n")
+                return f"byte 0x{error.object[error.start]:02X} in line {number} cannot be decoded"
+            except UnicodeError as error:  # UTF-16 or UTF-32 without a byte order mark
+                return str(error)
+    return "a byte cannot be decoded"

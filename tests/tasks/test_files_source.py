@@ -161,7 +161,8 @@ def test_a_damaged_compressed_file_is_an_error_that_names_it(tmp_path: Path, for
 def test_text_in_another_encoding_is_an_error_with_a_guess_and_the_remedy(tmp_path: Path, encoding: str, named: str) -> None:
     text = "id,name,cat,price\n" + "1,轻便透气跑步鞋,运动鞋服,299\n" * 50
     message = error_of(tmp_path, items__csv=text.encode(encoding))
-    assert f"items.csv: not UTF-8 (byte 0x{text.encode(encoding)[0 if encoding == 'utf-16' else 20]:02X}" in message
+    wrong, line = (0, 1) if encoding == "utf-16" else (20, 2)
+    assert f"items.csv: not UTF-8 (byte 0x{text.encode(encoding)[wrong]:02X} in line {line} cannot be decoded)" in message
     assert f"looks like {named}" in message
     assert f"encoding: {encoding}" in message
     assert "iconv -f" in message
@@ -170,9 +171,34 @@ def test_text_in_another_encoding_is_an_error_with_a_guess_and_the_remedy(tmp_pa
 
 
 def test_gbk_json_lines_are_reported_as_such(tmp_path: Path) -> None:
-    mapping = ITEMS.replace("items.csv", "items.jsonl")
-    line = '{"id": "1", "name": "轻便透气跑步鞋", "cat": "运动", "price": 3}\n'
-    assert "looks like GBK" in error_of(tmp_path, mapping=mapping, items__jsonl=line.encode("gbk"))
+    lines = '{"id": "0"}\n' * 2000 + '{"id": "1", "name": "轻便透气跑步鞋", "cat": "运动", "price": 3}\n'
+    for name, data in {"items.jsonl": lines.encode("gbk"), "items.jsonl.gz": gzip.compress(lines.encode("gbk"))}.items():
+        message = error_of(tmp_path, mapping=ITEMS.replace("items.csv", name), **{name.replace(".", "__"): data})
+        assert f"{name}: not UTF-8 (byte 0xC7 in line 2001 cannot be decoded); it looks like GBK" in message
+
+
+def test_the_line_of_a_wrong_byte_is_that_of_the_text_in_every_encoding(tmp_path: Path) -> None:
+    text = "id,name,cat,price\n1,上海,运动,3\n2,\u0a0a,b,3\n3,"  # U+0A0A: bytes of a line feed that is none
+    wide = text.encode("utf-16") + b"\x00\xdc"  # half a surrogate pair
+    mapping = ITEMS.replace("}}", "}, encoding: utf-16}")
+    assert "not UTF-16 (byte 0x00 in line 4 cannot be decoded)" in error_of(tmp_path, mapping=mapping, items__csv=wide)
+    mapping = ITEMS.replace("}}", "}, encoding: gb18030}")
+    wrong = text.encode("gb18030") + b"\xff\xff"
+    assert "not GB18030 (byte 0xFF in line 4 cannot be decoded)" in error_of(tmp_path, mapping=mapping, items__csv=wrong)
+    assert "not UTF-8 (byte 0xE4 in line 1 cannot be decoded)" in error_of(tmp_path, mapping=ITEMS, items__csv=b"id,\xe4")
+
+
+def test_utf_16_without_a_byte_order_mark_is_an_error_that_says_so(tmp_path: Path) -> None:
+    mapping = ITEMS.replace("}}", "}, encoding: utf-16}")
+    message = error_of(tmp_path, mapping=mapping, items__csv="id,name,cat,price\n1,a,b,2\n".encode("utf-16-be"))
+    assert "items.csv: not UTF-16 (UTF-16 stream does not start with BOM)" in message
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_json_lines_with_a_byte_order_mark_are_read(tmp_path: Path, encoding: str) -> None:
+    mapping = ITEMS.replace("items.csv", "items.jsonl").replace("}}", "}, encoding: " + ("utf-16}" if encoding == "utf-16" else "utf-8}"))
+    lines = "".join(f'{{"id": {row}, "name": "跑鞋\u2028", "cat": "运动", "price": 3}}\n' for row in (1, 2))
+    assert shop(tmp_path, mapping=mapping, items__jsonl=lines.encode(encoding)).items["title"].tolist() == ["跑鞋\u2028"] * 2
 
 
 def test_a_broken_line_is_named_by_its_number(tmp_path: Path) -> None:
