@@ -14,7 +14,7 @@ import pandas as pd
 import pyarrow
 import pyarrow.parquet
 
-from core.errors import SourceError
+from core.errors import SchemaError, SourceError
 
 Format = Literal["csv", "jsonl", "parquet"]
 
@@ -69,6 +69,7 @@ def read_file(
 
     Raises:
         SourceError: no such file, empty, truncated, damaged, of another encoding, or not of its format.
+        SchemaError: a CSV has two columns of one name.
     """
     if not path.is_file():
         raise SourceError(f"{path}: no such file. Mend the path.")
@@ -76,7 +77,8 @@ def read_file(
         raise SourceError(f"{path}: the file is empty (0 bytes). Export it again, or take it out of the mapping.")
     if path.suffix.lower() == ".gz":
         _require_whole_gzip(path)
-    form = form or _ENDINGS.get(Path(path.stem if path.suffix.lower() == ".gz" else path.name).suffix.lower())
+    ending = Path(path.stem if path.suffix.lower() == ".gz" else path.name).suffix.lower()
+    form = form or _ENDINGS.get(ending)
     if form is None:
         raise SourceError(f"{path}: cannot tell the format from the ending {path.suffix!r}. Say `format: csv`, `jsonl` or `parquet`.")
     try:
@@ -85,7 +87,7 @@ def read_file(
         elif form == "jsonl":
             frame = _read_json_lines(path, encoding)
         else:
-            frame = _read_csv(path, encoding, separator or ("\t" if path.suffix.lower() == ".tsv" else ","), nulls)
+            frame = _read_csv(path, encoding, separator or ("\t" if ending == ".tsv" else ","), nulls)
     except UnicodeError:
         raise SourceError(_wrong_encoding(path, encoding)) from None
     except LookupError:
@@ -119,6 +121,7 @@ def _require_whole_gzip(path: Path) -> None:
 
 def _read_csv(path: Path, encoding: str, separator: str, nulls: Sequence[str]) -> pd.DataFrame:
     try:
+        _require_distinct(path, _first_cells(path, encoding, separator))
         return pd.read_csv(
             path,
             sep=separator,
@@ -132,6 +135,20 @@ def _read_csv(path: Path, encoding: str, separator: str, nulls: Sequence[str]) -
         raise SourceError(f"{path}: the file is empty: no line with column names. Export it again.") from None
     except pd.errors.ParserError as error:
         raise SourceError(f"{path}: not a well-formed CSV: {error}. Mend the line, or set `separator`.") from None
+
+
+def _first_cells(path: Path, encoding: str, separator: str) -> pd.Series:
+    first = pd.read_csv(path, sep=separator, dtype=str, encoding=_codec(encoding), keep_default_na=False, header=None, nrows=1)
+    return first.iloc[0]
+
+
+def _require_distinct(path: Path, header: pd.Series) -> None:
+    """Pandas would rename the second column of a name, and a mapping would take the first without a word."""
+    header = header[header != ""]
+    again = header[header.duplicated()].unique()
+    if len(again):
+        names = ", ".join(f"{name!r} ({(header == name).sum()} times)" for name in again)
+        raise SchemaError(f"{path}: the line with column names repeats {names}. Give each column a name of its own.")
 
 
 def _read_json_lines(path: Path, encoding: str) -> pd.DataFrame:

@@ -208,6 +208,19 @@ def test_a_broken_line_is_named_by_its_number(tmp_path: Path) -> None:
     assert "line 1 holds list" in error_of(tmp_path, mapping=mapping, items__jsonl="[1]\n")
 
 
+def test_a_repeated_column_name_is_an_error_that_names_it(tmp_path: Path) -> None:
+    message = error_of(tmp_path, log__csv="\nu,i,what,t,t,paid,i,t\nann,1,view,2026-09-01,2026-09-02,,2,\n")
+    assert "log.csv: the line with column names repeats 't' (3 times), 'i' (2 times). Give each column a name of its own." in message
+    gaps = shop(tmp_path, log__csv="u,,i,what,t,paid,t.1,\nann,,1,view,2026-09-01,,x,\n")  # columns without a name are no one's
+    assert gaps.events["timestamp"].tolist() == [pd.Timestamp("2026-09-01", tz="UTC")]
+
+
+def test_a_compressed_tsv_is_separated_by_tabs(tmp_path: Path) -> None:
+    rows = gzip.compress(b"id\tname\tcat\tprice\n1\ta, b\tc\t2\n")
+    raw = shop(tmp_path, mapping=ITEMS.replace("items.csv", "items.tsv.gz"), items__tsv__gz=rows)
+    assert raw.items["title"].tolist() == ["a, b"]
+
+
 def test_all_missing_columns_are_named_at_once_with_what_the_files_have(tmp_path: Path) -> None:
     message = error_of(tmp_path, items__csv="id,title,price\n1,a,2\n", log__csv="u,i,what,paid\nann,1,view,\n")
     assert "3 missing columns" in message
