@@ -255,16 +255,25 @@ def check_params(values: dict[str, Any], *, where: str) -> Params:
     try:
         return Params.model_validate(values)
     except ValidationError as error:
-        lines = [f"  {'.'.join(str(part) for part in fault['loc'])}: {_fault(fault)}" for fault in error.errors()]
-        raise ParamsError(
-            f"{where}: {len(lines)} fault{'s' if len(lines) > 1 else ''}; mend them and run again:\n" + "\n".join(lines)
-        ) from None
+        faults = faults_of(error, page="core/params.py")
+        lines = "\n".join(f"  {fault}" for fault in faults)
+        raise ParamsError(f"{where}: {len(faults)} fault{'s' if len(faults) > 1 else ''}; mend them and run again:\n{lines}") from None
 
 
-def _fault(fault: Any) -> str:
+def faults_of(error: ValidationError, *, page: str) -> list[str]:
+    """What a model refused, one line a fault, with the value found.
+
+    Args:
+        error: pydantic's.
+        page: the file that says what the keys are.
+    """
+    return [f"{'.'.join(str(part) for part in fault['loc'])}: {_fault(fault, page)}" for fault in error.errors()]
+
+
+def _fault(fault: Any, page: str) -> str:
     kind, value = fault["type"], fault.get("input")
     if kind == "missing":
-        return "missing; add it (core/params.py says what it is)"
+        return f"missing; add it ({page} says what it is)"
     if kind == "extra_forbidden":
         return f"unknown key (value {value!r}); remove it or mend its spelling"
     return f"{fault['msg'][0].lower()}{fault['msg'][1:]}; found {value!r} ({type(value).__name__})"

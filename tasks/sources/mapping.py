@@ -1,16 +1,20 @@
 """The mapping file of source `files`: which of the user's columns is which of ours (docs/own-data.md)."""
 
+import re
+from collections.abc import Collection, Sequence
 from datetime import date, datetime
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pandas as pd
 from pydantic import Field, ValidationError
 
 from core.errors import ParamsError
-from core.params import Section, read_yaml
+from core.params import Section, faults_of, read_yaml
 from core.tables import SOURCE_TABLES, TABLES
 from tasks.sources.reading import Format
+
+_STAND_INS: dict[str, object] = {"path": "unsaid", "columns": {}}  # of a table whose own were refused, so that its other keys are checked
 
 
 class TableMapping(Section):
@@ -90,27 +94,56 @@ def load_mapping(path: Path) -> FilesMapping:
         path: the YAML file.
 
     Raises:
-        ParamsError: no such file, no YAML, or unknown, missing or ill-typed keys, columns that we do not have, an unknown
-            time zone or an unparsable time; all faults in one message.
+        ParamsError: no such file, no YAML, or unknown, missing or ill-typed keys, columns that we do not have, a path that names no
+            file, an unknown time zone or format or an unparsable time; all faults in one message.
     """
+    values, faults = read_yaml(path), []
     try:
-        mapping = FilesMapping.model_validate(read_yaml(path))
+        FilesMapping.model_validate(values)
     except ValidationError as error:
-        faults = [f"{'.'.join(str(part) for part in fault['loc'])}: {fault['msg']}" for fault in error.errors()]
-        raise _faulty(path, faults) from None
-    faults = [fault for name, table in mapping.tables.items() for fault in _table_faults(name, table)]
-    try:
-        mapping.until  # noqa: B018 - parsed to be checked
-    except ValueError:
-        faults.append(f"collected_until: unparsable time {mapping.collected_until!r}; write 2026-10-31T00:00:00Z")
+        faults = faults_of(error, page="docs/own-data.md")
+        values = _sound(values, [fault["loc"] for fault in error.errors()])
+    for name in SOURCE_TABLES:
+        if isinstance(values.get(name), dict):
+            faults += _table_faults(name, TableMapping.model_validate(_STAND_INS | values[name]))
+    faults += _until_faults(values.get("collected_until"))
     if faults:
-        raise _faulty(path, faults)
-    return mapping
+        lines = "\n".join(f"  {fault}" for fault in faults)
+        raise ParamsError(
+            f"{path}: {len(faults)} fault{'s' if len(faults) > 1 else ''}; mend them (docs/own-data.md) and run again:\n{lines}"
+        )
+    return FilesMapping.model_validate(values)
 
 
-def _faulty(path: Path, faults: list[str]) -> ParamsError:
-    lines = "\n".join(f"  {fault}" for fault in faults)
-    return ParamsError(f"{path}: {len(faults)} fault{'s' if len(faults) > 1 else ''}; mend them (docs/own-data.md) and run again:\n{lines}")
+def _sound(values: dict[str, Any], places: Sequence[tuple[int | str, ...]]) -> dict[str, Any]:
+    """The values without those that pydantic refused, so that the rest can be checked too.
+
+    Args:
+        values: the mapping file.
+        places: `loc` of each fault.
+    """
+    refused = {place[: 3 if place[0] in SOURCE_TABLES else 1] for place in places}  # table, key, column: what lies deeper goes with them
+    refused |= {(place[0], "values") for place in refused if place[1:2] == ("columns",)}  # their columns cannot be looked up
+    return _without(values, refused)
+
+
+def _without(values: dict[str, Any], places: Collection[tuple[int | str, ...]]) -> dict[str, Any]:
+    kept = {}
+    for key, value in values.items():
+        inner = [place[1:] for place in places if place[0] == key]
+        if not inner:
+            kept[key] = value
+        elif isinstance(value, dict) and all(inner):
+            kept[key] = _without(value, inner)
+    return kept
+
+
+def _until_faults(until: str | date | datetime | None) -> list[str]:
+    try:
+        known = until is None or bool(pd.notna(pd.Timestamp(until)))
+    except ValueError:
+        known = False
+    return [] if known else [f"collected_until: unparsable time {until!r}; write 2026-10-31T00:00:00Z"]
 
 
 def _table_faults(name: str, table: TableMapping) -> list[str]:
@@ -118,10 +151,23 @@ def _table_faults(name: str, table: TableMapping) -> list[str]:
     ours = [*spec.names, *(column.name for column in spec.raw_extras if column.kind == "time")]
     named = [("columns", key) for key in table.columns] + [("constants", key) for key in table.constants]
     faults = [f"{name}.{part}: we have no column {key!r}; ours are {', '.join(ours)}" for part, key in named if key not in ours]
+    faults += _path_faults(name, table.path)
     faults += [f"{name}.values: {key!r} is not in columns" for key in table.values if key not in table.columns]
     faults += [f"{name}: {key!r} is in columns and in constants" for key in table.constants if key in table.columns]
     try:
         pd.Timestamp(0, tz=table.time_zone)
-    except (ValueError, KeyError):
+    except (ValueError, KeyError, IndexError, OSError):  # a name that is none, "", a folder of zones
         faults.append(f"{name}.time_zone: unknown zone {table.time_zone!r}; write UTC, Asia/Shanghai, …")
+    try:
+        pd.to_datetime(pd.Series(["some text"]), format=table.time_format or "ISO8601", errors="coerce", utc=True)
+    except (ValueError, LookupError, re.error) as error:
+        faults.append(f"{name}.time_format: no strptime format {table.time_format!r} ({error}); write one such as %d.%m.%Y %H:%M")
     return faults
+
+
+def _path_faults(name: str, path: str) -> list[str]:
+    if not Path(path).name:
+        return [f"{name}.path: {path!r} names no file; write a file or a pattern such as log-*.csv"]
+    if any("**" in part and part != "**" for part in Path(path).parts):
+        return [f"{name}.path: in {path!r} ** is not a whole folder; write folder/**/*.csv"]
+    return []

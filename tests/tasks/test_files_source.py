@@ -243,6 +243,57 @@ def test_all_faults_of_a_mapping_are_named_at_once(tmp_path: Path) -> None:
         assert part in message
 
 
+def test_faults_of_form_and_of_sense_are_named_together_with_the_value_found(tmp_path: Path) -> None:
+    message = error_of(
+        tmp_path,
+        mapping=(
+            "collected_until: ''\n"
+            "items: {path: '', columns: {item_id: 3, titel: name}, values: {item_id: {a: b}}, constants: {colour: {a: b}}, nulls: [1],\n"
+            "  time_zone: Mars, colour: red}\n"
+            "events: {columns: {item: i}, time_format: '%Q%', money: euro}\n"
+            "copies: 4\n"
+        ),
+    )
+    for part in (
+        "items.columns.item_id: input should be a valid string; found 3 (int)",
+        "items.nulls.0: input should be a valid string; found 1 (int)",
+        "items.colour: unknown key (value 'red'); remove it or mend its spelling",
+        "items.columns: we have no column 'titel'",
+        "items.path: '' names no file",
+        "items.time_zone: unknown zone 'Mars'",
+        "events.path: missing; add it (docs/own-data.md says what it is)",
+        "events.money: input should be 'unit', 'cent' or 'micro'; found 'euro' (str)",
+        "events.columns: we have no column 'item'",
+        "events.time_format: no strptime format '%Q%'",
+        "copies: input should be a valid dictionary or instance of TableMapping; found 4 (int)",
+        "collected_until: unparsable time ''",
+    ):
+        assert part in message
+    assert "is not in columns" not in message  # item_id is, though with a value that is none
+    assert f"{message.count(chr(10))} faults" in message
+    message = error_of(tmp_path, mapping="collected_until: {day: 1}\nitems: {path: '', columns: {}}\n")
+    assert "found {'day': 1} (dict)" in message
+    assert "items.path: '' names no file" in message
+
+
+@pytest.mark.parametrize("path", ["", ".", "/", "/nowhere/a**b", "a**/items.csv"])
+def test_a_path_that_can_name_no_file_is_a_fault_of_the_mapping(tmp_path: Path, path: str) -> None:
+    message = error_of(tmp_path, mapping=ITEMS.replace("items.csv", f"'{path}'"))
+    assert f"items.path: {path!r} names no file" in message or f"items.path: in {path!r} ** is not a whole folder" in message
+
+
+@pytest.mark.parametrize("form", ["%Q%", "%", "%d.%d.%Y", "%Y %G %V", "%e.%m.%Y"])
+def test_a_time_format_that_is_none_is_a_fault_of_the_mapping(tmp_path: Path, form: str) -> None:
+    message = error_of(tmp_path, mapping=ITEMS + EVENTS + f", time_format: '{form}'}}\n")
+    assert f"events.time_format: no strptime format {form!r} (" in message
+    assert "write one such as %d.%m.%Y %H:%M" in message
+
+
+@pytest.mark.parametrize("zone", ["Mars", "", "Asia", "../x", "UTC+8"])
+def test_a_time_zone_that_is_none_is_a_fault_of_the_mapping(tmp_path: Path, zone: str) -> None:
+    assert f"events.time_zone: unknown zone {zone!r}" in error_of(tmp_path, mapping=ITEMS + EVENTS + f", time_zone: '{zone}'}}\n")
+
+
 def test_a_missing_mapping_folder_or_file_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match=r"mapping\.yaml: no such file\. Write a mapping"):
         read_files(PARAMS, tmp_path)
