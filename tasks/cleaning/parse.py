@@ -163,13 +163,13 @@ def _whole(raw: pd.Series, spec: ColumnSpec) -> tuple[pd.Series, Faults]:
     numbers, bad = _numbers(raw)
     floats = numbers.to_numpy(dtype="float64", na_value=np.nan)
     known = ~np.isnan(floats)
-    broken = bad | (known & (floats != np.floor(floats))) | np.isinf(floats)
+    broken = ~bad & ((known & (floats != np.floor(floats))) | np.isinf(floats))
     negative = known & ~broken & (floats < 0)
     large = known & ~broken & (floats > LARGEST_WHOLE)
     good = known & ~broken & ~negative & ~large
     values = pd.array(np.where(good, floats, 0).astype("int64"), dtype="Int64")
     values[~good] = pd.NA
-    return pd.Series(values), {"not a whole number": broken, "negative": negative, f"above {LARGEST_WHOLE}": large}
+    return pd.Series(values), {"not a number": bad, "not a whole number": broken, "negative": negative, f"above {LARGEST_WHOLE}": large}
 
 
 def _real(raw: pd.Series, spec: ColumnSpec) -> tuple[pd.Series, Faults]:

@@ -59,6 +59,13 @@ def test_cells_that_cannot_be_converted_stay_as_found(tmp_path: Path) -> None:
     assert raw.events["value_micros"].tolist() == [0, "much"]
 
 
+def test_money_that_is_no_number_is_refused_as_such_where_fractions_are_allowed(tmp_path: Path) -> None:
+    raw = shop(tmp_path, mapping=ITEMS, items__csv="id,name,cat,price\n1,a,b,299.5\n2,a,b,teuer\n3,a,b,NaN\n")
+    result = _clean(raw)
+    assert result.tables["items"]["price_micros"].tolist() == [299_500_000]
+    assert result.quarantine["reason"].tolist() == ["price_micros: not a number"] * 2
+
+
 @pytest.mark.parametrize(
     ("extra", "cell", "utc"),
     [
