@@ -69,8 +69,8 @@ class DataCheck:
             lines += _counts(self.report)
             lines += [f"split: {self.splits}"] if self.splits else []
         if self.examples:
-            lines += ["", "rows that would go to quarantine:"]
-            lines += [f"  {example.table} row {example.row}: {example.reason}\n    {_short(example.record)}" for example in self.examples]
+            lines += ["", "rows that would go to quarantine (row 1 is a table's first row of data; several files count on):"]
+            lines += [f"  {one.table} row {one.row + 1}: {one.reason}\n    {_short(one.record)}" for one in self.examples]
         if self.limits:
             lines += ["", "the loop would do without:", *(f"  - {limit}" for limit in self.limits)]
         verdict = "the loop could run on these data." if self.could_run else "the loop could NOT run on these data:"

@@ -186,7 +186,8 @@ def test_check_data_counts_without_writing(shop: Path) -> None:
     text = check.render()
     assert "events              21        20         1          0" in text
     assert "1 × item_id: unknown item" in text
-    assert "events row 20: item_id: unknown item" in text
+    assert "events row 21: item_id: unknown item" in text  # the 21st below the header
+    assert text.count("row 1 is a table's first row of data") == 1
     assert "the loop could run" in text
     assert "user1" not in text
     assert sorted(path for path in shop.rglob("*")) == before
