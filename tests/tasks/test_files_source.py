@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from raw_samples import KEY, cleaned
 
 from core.errors import ParamsError, SchemaError, SourceError
-from core.params import CollectParams
+from core.params import CollectParams, load_params
+from tasks.check_data import check_data
 from tasks.cleaning.clean import Cleaned
 from tasks.sources.base import RawTables
 from tasks.sources.files import read_files
@@ -18,6 +20,7 @@ EVENTS = (
     "events: {path: log.csv, constants: {channel: onsite}, "
     "columns: {user_id: u, item_id: i, event_type: what, timestamp: t, value_micros: paid}"
 )
+ROOT = Path(__file__).parents[2]
 PARAMS = CollectParams(source="files", path=None, mapping=None, max_users=None)
 
 
@@ -311,8 +314,8 @@ def test_a_missing_mapping_folder_or_file_says_what_to_do(tmp_path: Path) -> Non
         read_files(PARAMS, tmp_path)
 
 
-def test_the_worked_example_of_the_docs_does_what_they_say(tmp_path: Path) -> None:
-    page = (Path(__file__).parents[2] / "docs/own-data.md").read_text(encoding="utf-8")
+def test_the_worked_example_of_the_docs_does_what_they_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (ROOT / "docs/own-data.md").read_text(encoding="utf-8")
     blocks = re.findall(r"`data/own/([\w.]+)`\n```\w+\n(.*?)```", page, flags=re.DOTALL)
     assert [name for name, _ in blocks] == ["catalogue.csv", "log.csv", "mapping.yaml"]
     write(tmp_path, **{name.replace(".", "__"): text for name, text in blocks})
@@ -320,16 +323,24 @@ def test_the_worked_example_of_the_docs_does_what_they_say(tmp_path: Path) -> No
     result = _clean(read_files(PARAMS, tmp_path))
     assert {name: len(frame) for name, frame in result.tables.items()} == {
         "items": 3,
-        "events": 7,
+        "events": 10,
         "copies": 0,
         "impressions": 0,
         "campaigns": 0,
     }
     assert result.quarantine["reason"].tolist() == ["item_id: unknown item", "timestamp: unparsable time"]
     assert result.tables["events"]["timestamp"].iloc[0] == pd.Timestamp("2026-09-01 00:00", tz="UTC")
+    monkeypatch.setenv("ADLOOM_USER_KEY", KEY.decode())
+    committed = load_params(ROOT / "params.yaml").model_copy(update={"collect": PARAMS})
+    check = check_data(committed, feedback=tmp_path / "feedback", own=tmp_path)
+    assert check.problems == ()
+    assert check.report is not None
+    events, limit = check.report["tables"]["events"], committed.prepare.max_quarantine_share
+    assert f"3 items; {events['accepted']} of {events['rows']} events. Row 6, `u2,S9`" in page
+    assert f"{100 * events['refused'] / events['rows']:.1f} %; `prepare.max_quarantine_share` allows {100 * limit:.0f} %" in page
+    for part in ("events row 6: item_id: unknown item", "events row 8: timestamp: unparsable time"):
+        assert part in check.render()
 
 
 def _clean(raw: RawTables) -> Cleaned:
-    from raw_samples import cleaned
-
     return cleaned(raw.tables, collected_until=raw.source["collected_until"])
