@@ -1,5 +1,9 @@
-"""The template baseline: sentences written by us for each scene and channel, filled with the product's own words."""
+"""The template baseline: sentences written by us for each scene and channel, filled with the product's own words.
 
+A title with Chinese characters gets Chinese sentences, any other English ones.
+"""
+
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,6 +47,30 @@ _FRAMES: dict[str, dict[str, tuple[str, ...]]] = {
         Channel.SOCIAL: ("东西要搭着用才顺手：再添一款{name}，{a}，{b}。", "配套清单里还差一款{noun}？{name}，{a}，{b}。"),
     },
 }
+_ENGLISH: dict[str, dict[str, tuple[str, ...]]] = {
+    Scene.PRODUCT: {
+        Channel.SEARCH: ("{name}: {a}", "{name}, {a}", "{name}"),
+        Channel.ONSITE: ("{name}: {a}, {b}.", "Looking for {noun}? {name}, {a}.", "{name}, {a}. Handy to have at home."),
+        Channel.SOCIAL: ("On the list this week: {name}. {a}, {b}.", "First look at {a}, then at {b}: {name} has both."),
+    },
+    Scene.PROMOTION: {
+        Channel.SEARCH: ("{name}, have a look", "{noun}: {a}"),
+        Channel.ONSITE: ("{name} is on the shelf: {a}, {b}.", "Out of {noun}? {name}, {a}."),
+        Channel.SOCIAL: ("Time to fill the basket: {name}, {a}, {b}.", "{name} is here: {a}. Have a look."),
+    },
+    Scene.BRAND: {
+        Channel.SEARCH: ("{noun} by {brand}", "{brand}: {noun}"),
+        Channel.ONSITE: ("{noun} by {brand}: {a}, {b}.", "{brand} makes {noun}: {a}."),
+        Channel.SOCIAL: ("Meet {brand}, starting with {noun}: {a}, {b}.", "{brand} puts {a} and {b} into {noun}."),
+    },
+    Scene.CROSS_SELL: {
+        Channel.SEARCH: ("Goes well with it: {name}", "Add {name}"),
+        Channel.ONSITE: ("One more for the basket: {name}, {a}.", "Goes well with what you picked: {name}, {a}."),
+        Channel.SOCIAL: ("Better together: add {name}, {a}, {b}.", "Still missing {noun}? {name}, {a}."),
+    },
+}
+_SHORT_ENGLISH = ("{name}: {a}", "{name}", "{noun}")
+_CHINESE = re.compile(r"[\u4e00-\u9fff]")
 _SHORT = ("{name}，{a}", "{a}的{noun}", "{noun}，{a}", "{name}", "{noun}")
 
 
@@ -62,10 +90,11 @@ class TemplateGenerator:
         """
         found = []
         for request in requests:
-            frames = _FRAMES[request.scene][request.channel]
+            chinese = _CHINESE.search(request.title) is not None
+            frames = (_FRAMES if chinese else _ENGLISH)[request.scene][request.channel]
             limit = LENGTH_LIMITS[request.channel]
             texts: list[str] = []
-            for frame in [frames[index] for index in rng.permutation(len(frames))] * 2 + list(_SHORT):
+            for frame in [frames[index] for index in rng.permutation(len(frames))] * 2 + list(_SHORT if chinese else _SHORT_ENGLISH):
                 text = _fill(frame, request, rng)
                 if text and len(text) <= limit and text not in texts:
                     texts.append(text)
@@ -86,7 +115,11 @@ def _fill(frame: str, request: CopyRequest, rng: np.random.Generator) -> str | N
     slots = slots_of(request)
     values = [slot.value for slot in slots if slot.name.startswith("@")]
     noun = next((slot.value for slot in slots if slot.name == "noun"), "") or request.category
-    words = {"noun": noun, "name": f"{request.brand or ''}{noun}", "brand": request.brand}
+    name = f"{request.brand or ''}{noun}"
+    if not _CHINESE.search(request.title):  # an English title is a phrase: no word of it stands for the whole
+        noun = request.title
+        name = f"{request.brand} {noun}" if request.brand and request.brand.lower() not in noun.lower() else noun
+    words = {"noun": noun, "name": name, "brand": request.brand}
     for letter, index in zip("ab", rng.permutation(len(values)), strict=False):
         words[letter] = values[index]
     try:

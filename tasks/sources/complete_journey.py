@@ -20,6 +20,7 @@ _MISSING = [
     "events: purchases only; no views, searches, carts or favourites",
     "events: bought in shops; channel onsite stands in. Times are shop-local and taken as UTC",
     "items: no product names; product type and package size stand in. No stock, no images",
+    "items: no brand names; whether a label is national or the store's own is an attribute",
     "items: price is the shelf price at the first sale seen; products that were never sold have none",
     "items: consumable is our judgement from the department",
     "no copies",
@@ -65,9 +66,11 @@ def _items(products: pd.DataFrame, lines: pd.DataFrame) -> pd.DataFrame:
     category = products["product_category"].fillna(products["department"])
     price = _first_prices(lines)
     sizes = products["package_size"]
+    label = products["brand"].map({"National": "national brand", "Private": "store brand"})  # no names: whose label it is
+    described = (products["department"], label, sizes)
     attributes = [
-        [{"key": "department", "value": department}] + ([] if size is None else [{"key": "package size", "value": size}])
-        for department, size in zip(products["department"], sizes.astype("object").where(sizes.notna(), None), strict=True)
+        [{"key": key, "value": value} for key, value in zip(("department", "label", "package size"), row, strict=True) if value is not None]
+        for row in zip(*(found.astype("object").where(found.notna(), None) for found in described), strict=True)
     ]
     title = products["product_type"].fillna(category) + (" " + sizes).fillna("")
     return filled(
@@ -76,7 +79,6 @@ def _items(products: pd.DataFrame, lines: pd.DataFrame) -> pd.DataFrame:
             Columns.ITEM: products["product_id"].astype("str"),
             Columns.TITLE: title,
             Columns.CATEGORY: category,
-            Columns.BRAND: products["brand"],
             Columns.PRICE: products["product_id"].map(price).astype("Int64"),
             Columns.ATTRIBUTES: pd.Series(attributes, dtype="object"),
             Columns.CONSUMABLE: ~products["department"].isin(_DURABLE),

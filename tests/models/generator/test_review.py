@@ -247,3 +247,15 @@ def test_a_review_names_its_reason(shop):
     good = reviewer.review(f"{search.brand}陪你出门", search)
     assert good.accepted
     assert 0 < good.quality <= 1
+
+
+def test_an_english_title_gets_english_sentences_and_stays_whole():
+    request = CopyRequest("x", "Fluid milk white 1 gal", "Milk", brand="Dale", attributes=(("department", "grocery"), ("size", "1 gal")))
+    for scene in SCENES:
+        for channel in CHANNELS:
+            (texts,) = TemplateGenerator().write([request.placed(scene, channel)], 2, np.random.default_rng(0))
+            assert texts
+            for text in texts:
+                assert text.isascii()
+                assert "Fluid milk white 1 gal" in text
+                assert len(text) <= LENGTH_LIMITS[channel]
