@@ -43,6 +43,7 @@ class Origin(StrEnum):
 
     HUMAN = "human"
     TEMPLATE = "template"
+    CLAUSE = "clause"
     RETRIEVAL = "retrieval"
     NGRAM = "ngram"
     GPT = "gpt"

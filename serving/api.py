@@ -77,7 +77,7 @@ class Ad(BaseModel):
     brand: str | None
     price_micros: int | None
     text: str = Field(description="the copy")
-    origin: str = Field(description="who wrote it: human, template, retrieval, ngram, gpt, vae or gan")
+    origin: str = Field(description="who wrote it: human, template, clause, retrieval, ngram, gpt, vae or gan")
     ai_label: bool = Field(description="True when a machine wrote it: show it as such")
     p_click: float = Field(description="predicted probability of a click, at position 0")
     p_convert: float = Field(description="predicted probability of a conversion after a click")

@@ -4,7 +4,7 @@ import hashlib
 import json
 import logging
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -22,6 +22,7 @@ from models.cache import cache_folder
 from models.embeddings import Embeddings
 from models.generator.audiences import audience_features, copy_weights
 from models.generator.bundle import GeneratorBundle, make_reviewer
+from models.generator.clause import ClauseGenerator
 from models.generator.copy_model import CopyModel
 from models.generator.decoder import CopyDecoder, DecoderShape
 from models.generator.facts import fit_facts
@@ -49,6 +50,28 @@ MIN_COPIES = 100
 """Fewer usable copies train no model: the template writes, and config.json says so."""
 
 
+@dataclass(frozen=True)
+class Audiences:
+    """Whom copy is written for.
+
+    Attributes:
+        features: (audiences, d) raw F of each.
+        weights: (copies, audiences) chance that a training copy speaks to an audience.
+    """
+
+    features: np.ndarray
+    weights: np.ndarray
+
+    @classmethod
+    def none(cls, copies: Sequence[Copy]) -> "Audiences":
+        """For pairs without shoppers.
+
+        Args:
+            copies: training copies.
+        """
+        return cls(np.zeros((0, 1), np.float32), np.zeros((len(copies), 0)))
+
+
 def train_generator(
     params: GeneratorParams,
     *,
@@ -62,7 +85,7 @@ def train_generator(
     user_features: Path,
     generator: Path,
 ) -> None:
-    """Train template, retrieval, 3-gram, GPT, VAE and GAN; score them on held-out copies; keep all and name the best.
+    """Train template, clause, retrieval, 3-gram, GPT, VAE and GAN; score them on held-out copies; keep all and name the best.
 
     Copies are split by group (`split_groups`), since they have no time. Score: `tasks.judge.copies.judge`.
 
@@ -88,28 +111,58 @@ def train_generator(
         logger.warning(reason)
         _template_only(list(products.values()), params, reason).save(generator)
         return
-    work = _prepare(params, rng, products, usable)
     users, end = read_table(user_features), datetime.fromisoformat(read_json(lineage)["train_end"])
     features = np.stack([*audience_features(users).values()] or [np.zeros((0,), np.float32)])
-    audiences = _Audiences(
-        features if features.size else np.zeros((0, 1), np.float32),
-        copy_weights([copy.copy_id for copy in work.train], read_table(impressions), users, end),
-    )
-    key = hashlib.sha256(
-        json.dumps(
-            [
-                params.model_dump(),
-                work.seed,
-                *map(content_hash, (items, copies, impressions, embeddings, user_features)),
-                content_hash(Path(models.generator.__file__).parent),
-            ]
-        ).encode()
-    )
-    checkpoints = cache_folder("checkpoints") / f"generator-{key.hexdigest()[:16]}"
-    trained = _train(params, work, audiences, Embeddings.load(embeddings), checkpoints=checkpoints, tracker=tracker)
+    log = read_table(impressions)
+    data = content_hash(items), content_hash(copies), content_hash(impressions), content_hash(embeddings), content_hash(user_features)
+    train_bundle(
+        params,
+        list(products.values()),
+        usable,
+        rng=rng,
+        tracker=tracker,
+        vectors=Embeddings.load(embeddings),
+        audiences=lambda train: Audiences(
+            features if features.size else np.zeros((0, 1), np.float32),
+            copy_weights([copy.copy_id for copy in train], log, users, end),
+        ),
+        data_version=data,
+    ).save(generator)
+
+
+def train_bundle(
+    params: GeneratorParams,
+    products: Sequence[CopyRequest],
+    copies: Sequence[Copy],
+    *,
+    rng: np.random.Generator,
+    tracker: Tracker,
+    vectors: Embeddings,
+    audiences: Callable[[Sequence[Copy]], Audiences],
+    data_version: Sequence[str],
+) -> GeneratorBundle:
+    """Train every generator on copies and choose the best; the stage, `adloom train-copy` and the benchmark share it.
+
+    Args:
+        params: sizes, epochs and rates.
+        products: the catalogue, which facts are read off.
+        copies: usable copies, at least `MIN_COPIES`; a part by group is held out.
+        rng: the split and the seed.
+        tracker: receives losses and scores.
+        vectors: raw vectors of the copies.
+        audiences: training copies → the audiences and how much each copy speaks to them.
+        data_version: hashes of what was read: a killed training of equal data and code is taken up again.
+
+    Raises:
+        TrainingError: training diverged.
+    """
+    work = _prepare(params, rng, products, copies)
+    key = json.dumps([params.model_dump(), work.seed, *data_version, content_hash(Path(models.generator.__file__).parent)])
+    checkpoints = cache_folder("checkpoints") / f"generator-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
+    trained = _train(params, work, audiences(work.train), vectors, checkpoints=checkpoints, tracker=tracker)
     bundle = _judged(params, work, trained, tracker)
-    bundle.save(generator)
     shutil.rmtree(checkpoints, ignore_errors=True)
+    return bundle
 
 
 @dataclass(frozen=True)
@@ -123,14 +176,6 @@ class _Work:
     reviewer: Reviewer
     seed: int
     counts: dict[str, int]
-
-
-@dataclass(frozen=True)
-class _Audiences:
-    """Raw F of each audience, and how much each training copy speaks to it."""
-
-    features: np.ndarray
-    weights: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -148,8 +193,7 @@ def _template_only(products: Sequence[CopyRequest], params: GeneratorParams, rea
     )
 
 
-def _prepare(params: GeneratorParams, rng: np.random.Generator, products: Mapping[str, CopyRequest], usable: list[Copy]) -> _Work:
-    rows = list(products.values())
+def _prepare(params: GeneratorParams, rng: np.random.Generator, rows: Sequence[CopyRequest], usable: Sequence[Copy]) -> _Work:
 
     def words_of(chosen: Sequence[Copy]) -> Vocabulary:
         phrases = [word for request in rows for word in (request.category, *[slot.value for slot in slots_of(request)])]
@@ -161,7 +205,7 @@ def _prepare(params: GeneratorParams, rng: np.random.Generator, products: Mappin
     )
     true = [copy for copy in usable if reviewer.review(copy.text, copy.request, may_copy=True).accepted]
     refused = len(usable) - len(true)
-    true = true if len(true) >= MIN_COPIES else usable
+    true = true if len(true) >= MIN_COPIES else list(usable)
     groups = split_groups(true)
     names = sorted(set(groups))
     drawn = {names[index] for index in rng.permutation(len(names))[: max(1, round(params.validation_share * len(names)))]}
@@ -185,7 +229,7 @@ def _prepare(params: GeneratorParams, rng: np.random.Generator, products: Mappin
 
 
 def _train(
-    params: GeneratorParams, work: _Work, audiences: _Audiences, vectors: Embeddings, *, checkpoints: Path, tracker: Tracker
+    params: GeneratorParams, work: _Work, audiences: Audiences, vectors: Embeddings, *, checkpoints: Path, tracker: Tracker
 ) -> _Trained:
     def report(metrics: dict[str, float], step: int) -> None:
         tracker.log_metrics(metrics, step=step)
@@ -253,6 +297,7 @@ def _train(
     start = Sampling(params.temperatures[0], params.top_p)
     generators: dict[str, CopyGenerator] = {
         Origin.TEMPLATE: TemplateGenerator(),
+        Origin.CLAUSE: ClauseGenerator(tuple(work.train)),
         Origin.RETRIEVAL: RetrievalGenerator(tuple(work.train)),
         Origin.NGRAM: fit_ngram(work.train, work.vocabulary),
         Origin.GPT: GptGenerator(gpt, start),

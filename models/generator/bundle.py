@@ -9,6 +9,7 @@ import numpy as np
 
 from core.vocabulary import Origin
 from models.bundle import read_config, writing_bundle
+from models.generator.clause import ClauseGenerator
 from models.generator.compliance import Compliance
 from models.generator.facts import Facts
 from models.generator.gan import GanGenerator
@@ -161,6 +162,8 @@ class GeneratorBundle:
         for name in config["generators"]:
             if name == Origin.TEMPLATE:
                 generators[name] = TemplateGenerator()
+            elif name == Origin.CLAUSE:
+                generators[name] = ClauseGenerator(copies)
             elif name == Origin.RETRIEVAL:
                 generators[name] = RetrievalGenerator(copies)
             elif name == Origin.NGRAM:

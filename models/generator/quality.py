@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from core.vocabulary import LENGTH_LIMITS
 from models.generator.compliance import Compliance
 from models.generator.facts import Facts
 from models.generator.ngram import NgramModel, symbols
@@ -93,7 +92,7 @@ class Reviewer:
         return Review(not reason, reason, rule, found, quality, coverage, fluency, novelty)
 
     def _fault(self, text: str, request: CopyRequest) -> tuple[str, str, str]:
-        limit = LENGTH_LIMITS[request.channel]
+        limit = request.max_length
         if not MIN_LENGTH <= len(text) <= limit:
             return "length", "too_short" if len(text) < MIN_LENGTH else "too_long", str(len(text))
         form = _form(text, request)

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from core.columns import Columns as C
-from core.vocabulary import Channel, Scene
+from core.vocabulary import LENGTH_LIMITS, Channel, Scene
 from models.text import attributes_of
 
 
@@ -29,6 +29,7 @@ class CopyRequest:
         campaign: the campaign's name, shown on the card beside the copy, never inside it.
         start: first moment of the campaign, UTC.
         end: last moment of the campaign, UTC.
+        limit: longest text in characters; None: what the channel shows (`LENGTH_LIMITS`).
     """
 
     item_id: str
@@ -44,6 +45,12 @@ class CopyRequest:
     campaign: str | None = None
     start: datetime | None = None
     end: datetime | None = None
+    limit: int | None = None
+
+    @property
+    def max_length(self) -> int:
+        """Longest text in characters."""
+        return LENGTH_LIMITS[self.channel] if self.limit is None else self.limit
 
     def placed(self, scene: str, channel: str, audience_id: str | None = None, feature: np.ndarray | None = None) -> "CopyRequest":
         """The same product for another place and audience.

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from core.vocabulary import LENGTH_LIMITS, Channel, Origin, Scene
+from core.vocabulary import Channel, Origin, Scene
 from models.generator.request import CopyRequest
 from models.generator.slots import slots_of
 
@@ -92,7 +92,7 @@ class TemplateGenerator:
         for request in requests:
             chinese = _CHINESE.search(request.title) is not None
             frames = (_FRAMES if chinese else _ENGLISH)[request.scene][request.channel]
-            limit = LENGTH_LIMITS[request.channel]
+            limit = request.max_length
             texts: list[str] = []
             for frame in [frames[index] for index in rng.permutation(len(frames))] * 2 + list(_SHORT if chinese else _SHORT_ENGLISH):
                 text = _fill(frame, request, rng)

@@ -9,7 +9,6 @@ import pandas as pd
 
 from core.columns import Columns as C
 from core.files import read_table, write_table
-from core.vocabulary import LENGTH_LIMITS
 from models.generator.request import CopyRequest
 from models.generator.slots import Piece, delexicalise, slots_of
 
@@ -96,7 +95,7 @@ def copies_of(copies: pd.DataFrame, products: dict[str, CopyRequest], max_length
     Args:
         copies: the copies table.
         products: item id → request (`requests_of`).
-        max_length: longest copy in characters; a channel's own limit holds too.
+        max_length: longest copy in characters; the request's own limit holds too.
 
     Returns:
         The copies that have a product and a text left, each (text, product, scene, channel) once, in the table's order.
@@ -108,12 +107,12 @@ def copies_of(copies: pd.DataFrame, products: dict[str, CopyRequest], max_length
     ):
         if item not in products:
             continue
-        text = clean_text(str(raw), min(LENGTH_LIMITS[channel], max_length), [slot.value for slot in slots_of(products[item])])
+        request = products[item].placed(scene, channel)
+        text = clean_text(str(raw), min(request.max_length, max_length), [slot.value for slot in slots_of(request)])
         key = (item, scene, channel, text)
         if not text or key in seen:
             continue
         seen.add(key)
-        request = products[item].placed(scene, channel)
         found.append(Copy(str(copy_id), request, text, tuple(delexicalise(text, slots_of(request))), str(raw)))
     return found
 

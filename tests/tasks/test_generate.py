@@ -192,7 +192,7 @@ def test_the_pool_is_the_same_to_the_byte_for_the_same_seed(made):
 
 def test_every_generator_is_in_the_table_and_the_best_score_is_chosen(made):
     config = read_json(made["generator"] / "config.json")
-    generators = {"template", "retrieval", "ngram", "gpt", "vae", "gan"}
+    generators = {"template", "clause", "retrieval", "ngram", "gpt", "vae", "gan"}
     assert set(config["models"]) == generators | {"human"}
     scores = {name: config["models"][name][config["main"]] for name in generators}
     assert config["chosen"] == max(scores, key=lambda name: scores[name]["value"])
