@@ -9,11 +9,16 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from importlib.metadata import version
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from scipy import linalg
+
+_LIBRARIES = ("jieba", "rouge-chinese", "nltk", "sacrebleu")
+SIGNATURE = "chatglm-advertisegen|bleu4:char,nltk-method3|rouge:jieba,f1|" + "|".join(f"{name}:{version(name)}" for name in _LIBRARIES)
+"""What the numbers rest on; printed beside them."""
 
 
 @cache

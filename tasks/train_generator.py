@@ -39,7 +39,7 @@ from models.generator.retrieval import RetrievalGenerator
 from models.generator.slots import slots_of
 from models.generator.template import TemplateGenerator
 from models.generator.training import CopyData, FitSettings, fit_decoder
-from models.generator.training_copies import Copy, copies_of, split_groups
+from models.generator.training_copies import Copy, copies_of, mended, split_groups
 from models.generator.vae import VaeGenerator
 from models.generator.vocabulary import SPECIALS, Vocabulary, build_vocabulary
 from tasks.judge.copies import MAIN, judge, measure
@@ -203,7 +203,7 @@ def _prepare(params: GeneratorParams, rng: np.random.Generator, rows: Sequence[C
     reviewer = make_reviewer(
         fit_facts(rows, usable, [], vocabulary), [], vocabulary, levels=[], targets={}, max_copied_span=params.max_copied_span
     )
-    true = [copy for copy in usable if reviewer.review(copy.text, copy.request, may_copy=True).accepted]
+    true = _true_copies(usable, reviewer)
     refused = len(usable) - len(true)
     true = true if len(true) >= MIN_COPIES else list(usable)
     groups = split_groups(true)
@@ -226,6 +226,21 @@ def _prepare(params: GeneratorParams, rng: np.random.Generator, rows: Sequence[C
     )
     chosen_groups = np.array([group for group in groups if group in drawn], dtype=object)
     return _Work(train, held_out, chosen_groups, vocabulary, reviewer, int(rng.integers(2**20)), counts)
+
+
+def _true_copies(usable: Sequence[Copy], reviewer: Reviewer) -> list[Copy]:
+    """Copies that say nothing false or forbidden; of the others what is left without the clauses that do."""
+    found: list[Copy] = []
+    for copy in usable:
+        request = copy.request
+
+        def faulty(clause: str, request: CopyRequest = request) -> bool:
+            return bool(reviewer.facts.check(clause, request, reviewer.vocabulary) or reviewer.compliance.blocks(clause, request.category))
+
+        kept = copy if reviewer.review(copy.text, request, may_copy=True).accepted else mended(copy, faulty)
+        if kept is not None and (kept is copy or reviewer.review(kept.text, request, may_copy=True).accepted):
+            found.append(kept)
+    return found
 
 
 def _train(

@@ -1,8 +1,8 @@
 """Training copy: cleaned, delexicalised, and the table that n-gram, retrieval and the copy check share."""
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
@@ -115,6 +115,24 @@ def copies_of(copies: pd.DataFrame, products: dict[str, CopyRequest], max_length
         seen.add(key)
         found.append(Copy(str(copy_id), request, text, tuple(delexicalise(text, slots_of(request))), str(raw)))
     return found
+
+
+def mended(copy: Copy, faulty: Callable[[str], bool]) -> Copy | None:
+    """A copy without its faulty clauses: what is left still teaches.
+
+    Args:
+        copy: a copy that a review refuses.
+        faulty: whether a clause states what it must not.
+
+    Returns:
+        None when less than half of the text is left, or no clause was at fault by itself.
+    """
+    clauses = _CLAUSE.findall(copy.text)
+    kept = [clause for clause in clauses if not faulty(clause)]
+    text = re.sub(r"[，,、；;：:]+$", "。", "".join(kept))
+    if len(kept) == len(clauses) or 2 * len(text) < len(copy.text) or len(text) < _MIN_REST:
+        return None
+    return replace(copy, text=text, pieces=tuple(delexicalise(text, slots_of(copy.request))))
 
 
 def split_groups(copies: Sequence[Copy]) -> list[str]:

@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 
 from models.generator.request import CopyRequest
 from models.generator.slots import Slot, delexicalise, lexicalise, noun_of, price_text, slots_of
-from models.generator.training_copies import clean_text, split_groups
+from models.generator.training_copies import clean_text, mended, split_groups
 from models.generator.vocabulary import EOS, UNK
 
 SHOE = CopyRequest("p1", "驰野 透气网面运动鞋 云朵白", "运动健身", "驰野", 299_000_000, (("鞋面", "透气网面"), ("颜色", "云朵白")))
@@ -77,3 +77,18 @@ def test_equal_products_and_equal_texts_never_stand_on_both_sides_of_a_split(sho
         for key in ((*tuple(sorted(copy.request.attributes)), copy.request.category), copy.text):
             assert side.setdefault(key, group) == group
     assert len(set(groups)) > 10
+
+
+def test_a_copy_is_mended_by_leaving_out_its_faulty_clauses(shop):
+    copy = next(copy for copy in shop.copies if copy.text.count("，") >= 2 and len(copy.text) > 30)
+    first, rest = copy.text.split("，", 1)
+    found = mended(copy, lambda clause: clause.startswith(first))
+    assert found is not None
+    assert found.text == rest
+    assert lexicalise(found.pieces, slots_of(copy.request)) == rest
+    last = copy.text.rsplit("，", 1)[1]
+    ended = mended(copy, lambda clause: clause == last)
+    assert ended is not None
+    assert ended.text.endswith("。")
+    assert mended(copy, lambda clause: False) is None
+    assert mended(copy, lambda clause: True) is None

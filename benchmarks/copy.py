@@ -1,0 +1,261 @@
+"""Every copy generator on attribute → copy pairs: trained on one file, judged once on another.
+
+    python -m benchmarks.copy --train A.jsonl --test B.jsonl [--out PREDICTIONS.jsonl]
+
+Both files are JSON lines with `content` (类型#裤*版型#宽松…) and `summary`, as AdvertiseGen has them. A part of A, by group of
+attributes, is held out for every choice that is made; B is looked at once. Each generator writes candidates for each row, and the
+one to show is chosen alike for all (`models.generator.choice`): accepted by the reviewer, stating the product's facts, agreeing with
+the others. Placeholders (<UNK>, BRAND) are taken out of what is judged. Last line: one JSON object.
+"""
+
+import argparse
+import json
+import re
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from core.columns import Columns as C
+from core.environment import limit_threads, prepare_environment, project_root
+from core.files import content_hash, write_beside
+from core.params import GeneratorParams, Params, load_params
+from core.tracking import NullTracker
+from core.vocabulary import Channel, Scene
+from evaluation import text as metrics
+from evaluation.intervals import bootstrap_mean
+from models.embeddings import Embeddings
+from models.encoder import TextEncoder
+from models.generator import GeneratorBundle
+from models.generator.choice import best_first
+from models.generator.request import CopyRequest
+from models.generator.spans import SpanIndex
+from models.generator.training_copies import copies_of
+from tasks.sources.advertisegen import attributes_of, title_of
+from tasks.train_generator import Audiences, train_bundle
+
+LIMIT = 320
+"""Longest text in characters: these are product descriptions, not ads for a slot."""
+SIZES: dict[str, Any] = {
+    "max_length": LIMIT,
+    "hidden_dim": 256,
+    "layers": 4,
+    "heads": 4,
+    "gpt_epochs": 10,
+    "latent_epochs": 5,
+    "batch_size": 32,
+    "learning_rate": 0.002,
+    "max_positions": 12.0,
+    "gan_steps": 3000,
+}
+"""What differs from params.yaml: longer texts, fewer of them. Chosen on held-out parts of training files."""
+COPIED = 20
+_PLACEHOLDER = re.compile(r"<UNK>|<unk>|BRAND")
+SHOWN = ("bleu4", "rouge1", "rouge2", "rougeL", "attribute_coverage", "copy_rate", "span_share", "self_bleu4", "contradiction_rate")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Train, write, judge, print.
+
+    Args:
+        arguments: of the command line; the process's own when None.
+
+    Returns:
+        0.
+    """
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--train", type=Path, required=True, help="pairs to learn from")
+    parser.add_argument("--test", type=Path, required=True, help="pairs to judge by; read once")
+    parser.add_argument("--out", type=Path, help="JSON lines of what each generator wrote")
+    parser.add_argument("--candidates", type=int, default=12, help="texts written for a row, of which one is chosen")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="turn a key of train_generator")
+    options = parser.parse_args(arguments)
+    params = load_params(project_root() / "params.yaml")
+    limit_threads(params.threads)
+    turned = dict(part.split("=", 1) for part in options.set)
+    settings = GeneratorParams.model_validate(
+        {**params.train_generator.model_dump(), **SIZES, **{k: json.loads(v) for k, v in turned.items()}}
+    )
+    requests, references = read_pairs(options.test)
+    started = time.perf_counter()
+    bundle, training = train(options.train, settings, params)
+    train_s = time.perf_counter() - started
+    print(f"trained all generators in {train_s:.0f} s on {len(bundle.copies)} copies", file=sys.stderr)
+    table, written = {}, {}
+    spans = SpanIndex([_PLACEHOLDER.sub("", text) for text in training])
+    for name in bundle.generators:
+        texts, seconds = write(bundle, name, requests, options.candidates)
+        written[name] = texts
+        row = judge(texts, requests, references, spans, bundle)
+        characters = sum(map(len, texts)) * options.candidates
+        table[name] = row | {"train_s": _flat(train_s), "chars_per_s": _flat(characters / seconds)}
+    clean = [_PLACEHOLDER.sub("", text) for text in references]
+    human = judge(clean, requests, references, spans, bundle)
+    _print({**table, "human": human}, len(requests))
+    if options.out is not None:
+        lines = [
+            json.dumps(
+                {
+                    "content": "*".join(f"{key}#{value}" for key, value in request.attributes),
+                    "summary": reference,
+                    **{name: texts[row] for name, texts in written.items()},
+                },
+                ensure_ascii=False,
+            )
+            for row, (request, reference) in enumerate(zip(requests, references, strict=True))
+        ]
+        with write_beside(options.out) as draft:
+            draft.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    best = max(table, key=lambda name: table[name]["bleu4"]["value"] + table[name]["rougeL"]["value"])
+    flat = {name: {metric: round(value["value"], 4) for metric, value in row.items()} for name, row in table.items()}
+    print(json.dumps({"best": best, "generators": flat}))
+    return 0
+
+
+def read_pairs(path: Path) -> tuple[list[CopyRequest], list[str]]:
+    """Pairs as orders and human copies.
+
+    Args:
+        path: JSON lines with `content` and `summary`.
+
+    Returns:
+        Orders and copies, row by row.
+    """
+    requests, texts = [], []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines()):
+        row = json.loads(line)
+        attributes = attributes_of(row["content"])
+        kind = next((pair["value"] for pair in attributes if pair["key"] == "类型"), "")
+        pairs = tuple((pair["key"], pair["value"]) for pair in attributes)
+        requests.append(
+            CopyRequest(f"r{number}", title_of(attributes) or kind, kind, attributes=pairs, channel=Channel.SOCIAL, limit=LIMIT)
+        )
+        texts.append(str(row["summary"]))
+    return requests, texts
+
+
+def train(path: Path, settings: GeneratorParams, params: Params) -> tuple[GeneratorBundle, list[str]]:
+    """Every generator, trained on a file of pairs.
+
+    Args:
+        path: the file.
+        settings: sizes, epochs and rates.
+        params: encoder and seed.
+
+    Returns:
+        The bundle, and the texts of the file.
+    """
+    requests, texts = read_pairs(path)
+    rows = pd.DataFrame(
+        {
+            C.COPY: [f"c{number}" for number in range(len(texts))],
+            C.ITEM: [request.item_id for request in requests],
+            C.SCENE: str(Scene.PRODUCT),
+            C.CHANNEL: str(Channel.SOCIAL),
+            C.TEXT: texts,
+        }
+    )
+    copies = copies_of(rows, {request.item_id: request for request in requests}, settings.max_length)
+    encode = params.encode
+    encoder = TextEncoder.open(
+        encode.model, prefix=encode.prefix, max_tokens=encode.max_tokens, batch_tokens=encode.batch_tokens, precision=encode.precision
+    )
+    distinct = sorted({copy.source_text for copy in copies})
+    vectors = Embeddings(tuple(distinct), encoder.encode(distinct))
+    bundle = train_bundle(
+        settings,
+        requests,
+        copies,
+        rng=np.random.default_rng(params.seed),
+        tracker=NullTracker(),
+        vectors=vectors,
+        audiences=Audiences.none,
+        data_version=[content_hash(path)],
+    )
+    return bundle, texts
+
+
+def write(bundle: GeneratorBundle, name: str, requests: Sequence[CopyRequest], candidates: int) -> tuple[list[str], float]:
+    """One text a row, chosen from candidates.
+
+    Args:
+        bundle: the generators.
+        name: which of them.
+        requests: the orders.
+        candidates: texts written for each.
+
+    Returns:
+        Texts, and the seconds that writing took, choosing not counted.
+    """
+    rng = np.random.default_rng(11)
+    reviewer = replace(bundle.reviewer, max_copied_span=COPIED - 1)
+    texts, seconds = [], 0.0
+    for first in tqdm(range(0, len(requests), 100), desc=name, unit="batch", leave=False):
+        some = requests[first : first + 100]
+        started = time.perf_counter()
+        drawn = bundle.write(some, candidates, rng, name)
+        seconds += time.perf_counter() - started
+        for request, found in zip(some, drawn, strict=True):
+            ordered = best_first([_PLACEHOLDER.sub("", text) for text in found if text], request, reviewer)
+            texts.append(ordered[0] if ordered else request.title)
+    return texts, max(seconds, 1e-9)
+
+
+def judge(
+    texts: Sequence[str], requests: Sequence[CopyRequest], references: Sequence[str], spans: SpanIndex, bundle: GeneratorBundle
+) -> dict[str, dict[str, float]]:
+    """One row of the table.
+
+    Args:
+        texts: one a row.
+        requests: the orders.
+        references: human copies.
+        spans: all training texts.
+        bundle: whose facts say which keys are exclusive.
+    """
+    attributes = [request.attributes for request in requests]
+    overlaps = spans.overlaps(texts)
+    copied = metrics.copying(
+        [overlap.longest for overlap in overlaps], [o.covered for o in overlaps], [o.length for o in overlaps], copied_span=COPIED
+    )
+    facts = bundle.reviewer.facts
+    lexicon = {key: [value for value, keys in facts.values.items() if key in keys] for key in sorted(facts.exclusive)}
+    rouge = metrics.rouge(texts, references)
+    rows = {
+        "bleu4": metrics.bleu_4(texts, references),
+        "rouge1": rouge["rouge_1"],
+        "rouge2": rouge["rouge_2"],
+        "rougeL": rouge["rouge_l"],
+        "attribute_coverage": metrics.attribute_coverage(texts, attributes),
+        "copy_rate": copied.copied.astype(float),
+        "span_share": copied.share,
+        "contradiction_rate": metrics.contradictions(texts, attributes, lexicon).astype(float),
+    }
+    found = {}
+    for name, values in rows.items():
+        held = ~np.isnan(values)
+        found[name] = bootstrap_mean(values[held], np.flatnonzero(held).astype(object), 1000, np.random.default_rng(3)).as_dict()
+    return found | {"self_bleu4": _flat(metrics.self_bleu_4(texts, sample=1000) / 100)}
+
+
+def _flat(value: float) -> dict[str, float]:
+    return {"value": float(value), "low": float(value), "high": float(value)}
+
+
+def _print(table: dict[str, dict[str, dict[str, float]]], n: int) -> None:
+    print(f"{n} rows; mean [95 % bootstrap over rows]; {metrics.SIGNATURE}")
+    print(f"{'generator':<10}" + "".join(f"{name:>26}" for name in SHOWN))
+    for name in [*sorted((name for name in table if name != "human"), key=lambda name: -table[name]["bleu4"]["value"]), "human"]:
+        cells = (table[name][metric] for metric in SHOWN)
+        print(f"{name:<10}" + "".join(f"{c['value']:>11.4f} [{c['low']:.3f}, {c['high']:.3f}]".rjust(26) for c in cells))
+
+
+if __name__ == "__main__":
+    prepare_environment(project_root())
+    sys.exit(main())
