@@ -14,6 +14,7 @@ from rich.console import Console  # noqa: E402
 from typer.core import TyperGroup  # noqa: E402
 
 from core.errors import AdloomError, storage_error  # noqa: E402
+from core.vocabulary import Channel, Scene  # noqa: E402
 
 console = Console(highlight=False, width=None if sys.stdout.isatty() else 140)
 
@@ -162,6 +163,43 @@ def undeploy() -> None:
     from flows.deployment import undeploy as stop
 
     console.print(f"stopped: {', '.join(stop(project_root())) or 'nothing ran'}")
+
+
+@main.command("train-copy")
+def train_copy(
+    *,
+    train: Annotated[Path, typer.Option(help="JSON lines of products with a copy each (docs/copy.md)")],
+    out: Annotated[Path, typer.Option(help="the bundle to make: a folder that does not exist yet")],
+    valid: Annotated[Path | None, typer.Option(help="pairs to choose by; a share of --train is held out when left out")] = None,
+    limit: Annotated[int | None, typer.Option(help="longest text in characters; the channels' own when left out", min=8)] = None,
+    seed: Annotated[int | None, typer.Option(help="params.yaml's when left out")] = None,
+) -> None:
+    """Train every copy generator on your own pairs, outside the loop, with params.yaml's sizes."""
+    from flows.copywriting import train as train_bundle
+
+    raise typer.Exit(train_bundle(console, train, out, valid=valid, limit=limit, seed=seed))
+
+
+@main.command()
+def write(
+    products: Annotated[Path, typer.Argument(help="JSON lines of products (docs/copy.md)")],
+    *,
+    out: Annotated[Path, typer.Option(help="JSON lines of copies to make; a killed run goes on where it stopped")],
+    bundle: Annotated[Path | None, typer.Option(help="a generator bundle's folder; the registry's champion when left out")] = None,
+    candidates: Annotated[int, typer.Option(help="texts written for a product", min=1)] = 4,
+    kept: Annotated[int, typer.Option(help="of these, how many are put out at most", min=1)] = 1,
+    generator: Annotated[str | None, typer.Option(help="gpt, vae, gan, …; the bundle's choice when left out")] = None,
+    scene: Annotated[Scene, typer.Option(help="of lines that name none")] = Scene.PRODUCT,
+    channel: Annotated[Channel, typer.Option(help="of lines that name none")] = Channel.ONSITE,
+    limit: Annotated[int | None, typer.Option(help="longest text in characters; the channel's when left out", min=8)] = None,
+    seed: Annotated[int, typer.Option(help="of sampling")] = 7,
+) -> None:
+    """Write copy for a file of products: every text reviewed, with all its scores."""
+    from flows.copywriting import write as write_file
+    from tasks.write_copy import Writing
+
+    writing = Writing(candidates, kept, generator, scene, channel, limit, seed)
+    raise typer.Exit(write_file(console, products, out, bundle=bundle, writing=writing))
 
 
 @main.command()

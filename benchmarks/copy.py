@@ -19,26 +19,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from tqdm import tqdm
 
-from core.columns import Columns as C
 from core.environment import limit_threads, prepare_environment, project_root
-from core.files import content_hash, write_beside
+from core.files import write_beside
 from core.params import GeneratorParams, Params, load_params
 from core.tracking import NullTracker
-from core.vocabulary import Channel, Scene
+from core.vocabulary import Channel
 from evaluation import text as metrics
 from evaluation.intervals import bootstrap_mean
-from models.embeddings import Embeddings
-from models.encoder import TextEncoder
 from models.generator import GeneratorBundle
 from models.generator.choice import best_first
 from models.generator.request import CopyRequest
 from models.generator.spans import SpanIndex
-from models.generator.training_copies import copies_of
-from tasks.sources.advertisegen import attributes_of, title_of
-from tasks.train_generator import Audiences, train_bundle
+from tasks.product_lines import read_products
+from tasks.train_copy import train_copy
 
 LIMIT = 320
 """Longest text in characters: these are product descriptions, not ads for a slot."""
@@ -127,17 +122,8 @@ def read_pairs(path: Path) -> tuple[list[CopyRequest], list[str]]:
     Returns:
         Orders and copies, row by row.
     """
-    requests, texts = [], []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines()):
-        row = json.loads(line)
-        attributes = attributes_of(row["content"])
-        kind = next((pair["value"] for pair in attributes if pair["key"] == "类型"), "")
-        pairs = tuple((pair["key"], pair["value"]) for pair in attributes)
-        requests.append(
-            CopyRequest(f"r{number}", title_of(attributes) or kind, kind, attributes=pairs, channel=Channel.SOCIAL, limit=LIMIT)
-        )
-        texts.append(str(row["summary"]))
-    return requests, texts
+    products = list(read_products(path, channel=Channel.SOCIAL, limit=LIMIT))
+    return [product.request for product in products], [product.text or "" for product in products]
 
 
 def train(path: Path, settings: GeneratorParams, params: Params) -> tuple[GeneratorBundle, list[str]]:
@@ -151,33 +137,14 @@ def train(path: Path, settings: GeneratorParams, params: Params) -> tuple[Genera
     Returns:
         The bundle, and the texts of the file.
     """
-    requests, texts = read_pairs(path)
-    rows = pd.DataFrame(
-        {
-            C.COPY: [f"c{number}" for number in range(len(texts))],
-            C.ITEM: [request.item_id for request in requests],
-            C.SCENE: str(Scene.PRODUCT),
-            C.CHANNEL: str(Channel.SOCIAL),
-            C.TEXT: texts,
-        }
-    )
-    copies = copies_of(rows, {request.item_id: request for request in requests}, settings.max_length)
-    encode = params.encode
-    encoder = TextEncoder.open(
-        encode.model, prefix=encode.prefix, max_tokens=encode.max_tokens, batch_tokens=encode.batch_tokens, precision=encode.precision
-    )
-    distinct = sorted({copy.source_text for copy in copies})
-    vectors = Embeddings(tuple(distinct), encoder.encode(distinct))
-    bundle = train_bundle(
-        settings,
-        requests,
-        copies,
+    bundle = train_copy(
+        params.model_copy(update={"train_generator": settings}),
         rng=np.random.default_rng(params.seed),
         tracker=NullTracker(),
-        vectors=vectors,
-        audiences=Audiences.none,
-        data_version=[content_hash(path)],
+        train=path,
+        limit=LIMIT,
     )
+    _, texts = read_pairs(path)
     return bundle, texts
 
 

@@ -140,23 +140,25 @@ def train_bundle(
     vectors: Embeddings,
     audiences: Callable[[Sequence[Copy]], Audiences],
     data_version: Sequence[str],
+    held_out: Sequence[Copy] | None = None,
 ) -> GeneratorBundle:
     """Train every generator on copies and choose the best; the stage, `adloom train-copy` and the benchmark share it.
 
     Args:
         params: sizes, epochs and rates.
         products: the catalogue, which facts are read off.
-        copies: usable copies, at least `MIN_COPIES`; a part by group is held out.
+        copies: usable copies, at least `MIN_COPIES`.
         rng: the split and the seed.
         tracker: receives losses and scores.
         vectors: raw vectors of the copies.
         audiences: training copies → the audiences and how much each copy speaks to them.
         data_version: hashes of what was read: a killed training of equal data and code is taken up again.
+        held_out: copies to choose by; when None, a share of ``copies`` by group.
 
     Raises:
         TrainingError: training diverged.
     """
-    work = _prepare(params, rng, products, copies)
+    work = _prepare(params, rng, products, copies, held_out)
     key = json.dumps([params.model_dump(), work.seed, *data_version, content_hash(Path(models.generator.__file__).parent)])
     checkpoints = cache_folder("checkpoints") / f"generator-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
     trained = _train(params, work, audiences(work.train), vectors, checkpoints=checkpoints, tracker=tracker)
@@ -193,7 +195,9 @@ def _template_only(products: Sequence[CopyRequest], params: GeneratorParams, rea
     )
 
 
-def _prepare(params: GeneratorParams, rng: np.random.Generator, rows: Sequence[CopyRequest], usable: Sequence[Copy]) -> _Work:
+def _prepare(
+    params: GeneratorParams, rng: np.random.Generator, rows: Sequence[CopyRequest], usable: Sequence[Copy], judges: Sequence[Copy] | None
+) -> _Work:
 
     def words_of(chosen: Sequence[Copy]) -> Vocabulary:
         phrases = [word for request in rows for word in (request.category, *[slot.value for slot in slots_of(request)])]
@@ -206,11 +210,15 @@ def _prepare(params: GeneratorParams, rng: np.random.Generator, rows: Sequence[C
     true = _true_copies(usable, reviewer)
     refused = len(usable) - len(true)
     true = true if len(true) >= MIN_COPIES else list(usable)
-    groups = split_groups(true)
-    names = sorted(set(groups))
-    drawn = {names[index] for index in rng.permutation(len(names))[: max(1, round(params.validation_share * len(names)))]}
-    train = [copy for copy, group in zip(true, groups, strict=True) if group not in drawn]
-    held_out = [copy for copy, group in zip(true, groups, strict=True) if group in drawn]
+    if judges is None:
+        groups = split_groups(true)
+        names = sorted(set(groups))
+        drawn = {names[index] for index in rng.permutation(len(names))[: max(1, round(params.validation_share * len(names)))]}
+        train = [copy for copy, group in zip(true, groups, strict=True) if group not in drawn]
+        held_out = [copy for copy, group in zip(true, groups, strict=True) if group in drawn]
+        held_groups = [group for group in groups if group in drawn]
+    else:
+        train, held_out, held_groups = true, list(judges), split_groups(judges)
     vocabulary = words_of(train)
     facts = fit_facts(rows, train, held_out, vocabulary)
     bare = make_reviewer(facts, train, vocabulary, levels=[0.0], targets=fit_targets(train, facts), max_copied_span=params.max_copied_span)
@@ -224,8 +232,7 @@ def _prepare(params: GeneratorParams, rng: np.random.Generator, rows: Sequence[C
         len(held_out),
         refused,
     )
-    chosen_groups = np.array([group for group in groups if group in drawn], dtype=object)
-    return _Work(train, held_out, chosen_groups, vocabulary, reviewer, int(rng.integers(2**20)), counts)
+    return _Work(train, held_out, np.array(held_groups, dtype=object), vocabulary, reviewer, int(rng.integers(2**20)), counts)
 
 
 def _true_copies(usable: Sequence[Copy], reviewer: Reviewer) -> list[Copy]:

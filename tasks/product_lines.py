@@ -1,0 +1,130 @@
+"""JSON lines of products, with or without a human copy: read line by line, checked, so that files of any size can be written for."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from core.errors import SourceError
+from core.vocabulary import MICROS, Channel, Scene
+from models.generator.request import CopyRequest
+from models.text import attributes_of
+from tasks.sources import advertisegen
+
+_TYPE = "类型"
+
+
+class ProductLine(BaseModel):
+    """One line, in AdvertiseGen's form (`content`, `summary`) or in our own; further keys are left alone.
+
+    Attributes:
+        content: 类型#裤*版型#宽松…; stands for title, category and attributes.
+        summary: its human copy.
+        item_id: the product; the line's number when left out.
+        title, category, brand: of the product.
+        price: in units of currency.
+        attributes: a mapping, or a list of pairs or of key/value records.
+        text: a human copy.
+        scene, channel: where the copy shall stand; the caller's when left out.
+        limit: longest text in characters; the channel's when left out.
+    """
+
+    model_config = ConfigDict(extra="ignore")
+
+    content: str | None = None
+    summary: str | None = None
+    item_id: str | int | None = None
+    title: str | None = Field(default=None, min_length=1)
+    category: str = ""
+    brand: str | None = None
+    price: float | None = Field(default=None, ge=0)
+    attributes: Any = None
+    text: str | None = None
+    scene: Scene | None = None
+    channel: Channel | None = None
+    limit: int | None = Field(default=None, ge=8)
+
+
+@dataclass(frozen=True)
+class Product:
+    """A line, read.
+
+    Attributes:
+        number: of the line, from 1.
+        request: the order.
+        text: the human copy, None when the line has none.
+    """
+
+    number: int
+    request: CopyRequest
+    text: str | None
+
+
+def read_products(
+    path: Path, *, scene: str = Scene.PRODUCT, channel: str = Channel.ONSITE, limit: int | None = None, skip: int = 0
+) -> Iterator[Product]:
+    """Products of a file, one after the other.
+
+    Args:
+        path: JSON lines.
+        scene: of lines that name none.
+        channel: of lines that name none.
+        limit: of lines that name none.
+        skip: products at the beginning to pass over.
+
+    Yields:
+        One product a line; empty lines are passed over.
+
+    Raises:
+        SourceError: the file cannot be read, or a line is no product; the message has the line and what it lacks.
+    """
+    count = 0
+    try:
+        with path.open(encoding="utf-8-sig") as lines:
+            for number, line in enumerate(lines, start=1):
+                if not line.strip():
+                    continue
+                count += 1
+                if count > skip:
+                    yield _product(line, number, path, (scene, channel, limit))
+    except OSError as error:
+        raise SourceError(f"{path}: cannot be read ({error.strerror}). Name a file of JSON lines, one product a line.") from None
+    except UnicodeDecodeError as error:
+        raise SourceError(f"{path}: not UTF-8 (byte {error.start} of what is read). Convert it: `iconv -f GB18030 -t UTF-8`.") from None
+
+
+def _product(line: str, number: int, path: Path, place: tuple[str, str, int | None]) -> Product:
+    where = f"{path}, line {number}"
+    try:
+        held = ProductLine.model_validate(json.loads(line))
+        pairs = tuple(attributes_of(held.attributes))
+    except json.JSONDecodeError as error:
+        raise SourceError(f"{where}: no JSON ({error.msg} at character {error.pos + 1}). One JSON object a line is needed.") from None
+    except ValidationError as error:
+        faults = "; ".join(f"{'.'.join(map(str, fault['loc'])) or 'line'}: {fault['msg']}" for fault in error.errors())
+        raise SourceError(f"{where}: {faults}. docs/copy.md lists the keys.") from None
+    except (TypeError, ValueError) as error:
+        raise SourceError(f"{where}: {error}. docs/copy.md lists the keys.") from None
+    title, category = held.title, held.category
+    if held.content is not None:
+        records = advertisegen.attributes_of(held.content)
+        pairs = tuple((record["key"], record["value"]) for record in records)
+        category = next((value for key, value in pairs if key == _TYPE), "")
+        title = advertisegen.title_of(records) or category
+    if not title:
+        raise SourceError(f"{where}: neither `title` nor `content` (类型#裤*版型#宽松). docs/copy.md lists the keys.")
+    request = CopyRequest(
+        item_id=str(held.item_id if held.item_id is not None else number),
+        title=title,
+        category=category,
+        brand=held.brand or None,
+        price_micros=None if held.price is None else round(held.price * MICROS),
+        attributes=pairs,
+        scene=held.scene or place[0],
+        channel=held.channel or place[1],
+        limit=held.limit or place[2],
+    )
+    return Product(number, request, held.summary if held.content is not None else held.text)

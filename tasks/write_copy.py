@@ -1,0 +1,184 @@
+"""`adloom write`: copy for a file of products, batch by batch, resumable, in memory that does not grow with the file."""
+
+import json
+import logging
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from core.errors import SourceError, storage_error
+from core.files import content_hash, read_json, write_json
+from core.vocabulary import Channel, Origin, Scene
+from models.generator.bundle import GeneratorBundle
+from models.generator.choice import best_first
+from tasks.product_lines import Product, read_products
+
+logger = logging.getLogger(__name__)
+
+BATCH = 200
+"""Products that are written for at a time, and that a killed run loses at the most."""
+AI_LABEL = "AI生成"
+"""The label that the measures for labelling AI-generated content (in force since 1 September 2025) ask for."""
+
+
+@dataclass(frozen=True)
+class Writing:
+    """How copy is written for a file.
+
+    Attributes:
+        candidates: texts written for a product, at least 1.
+        kept: of these, how many are put out at most, the best first.
+        generator: an origin; None for the bundle's own choice.
+        scene: of lines that name none.
+        channel: of lines that name none.
+        limit: longest text of lines that name none; None for the channel's.
+        seed: of sampling.
+    """
+
+    candidates: int = 4
+    kept: int = 1
+    generator: str | None = None
+    scene: str = Scene.PRODUCT
+    channel: str = Channel.ONSITE
+    limit: int | None = None
+    seed: int = 7
+
+
+@dataclass(frozen=True)
+class Written:
+    """What became of a file.
+
+    Attributes:
+        products: lines written for, those of an earlier run included.
+        resumed: how many of them an earlier run had done.
+        by_template: products whose candidates were all refused: the template wrote.
+    """
+
+    products: int
+    resumed: int
+    by_template: int
+
+
+def write_copy(products: Path, out: Path, *, bundle: Path, writing: Writing) -> Written:
+    """Write copy for each product of a file; ``out`` appears when all is written.
+
+    A killed run is taken up where its last whole batch ended, to an equal file, as long as bundle, file and settings are the same.
+
+    Args:
+        products: JSON lines (`tasks.product_lines`).
+        out: JSON lines, one a copy: the product's line number and id, scene, channel, text, origin, label, and every score.
+        bundle: a generator bundle's folder.
+        writing: candidates and defaults.
+
+    Raises:
+        SourceError: a line is no product, or ``out`` exists already.
+        BundleError: the bundle is incomplete.
+        StorageError: the disk is full; what is written so far stays, and the same command goes on.
+        ValueError: no such generator in the bundle, or fewer than one candidate.
+    """
+    if out.exists():
+        raise SourceError(f"{out} exists already. Remove it, or name another file with --out.")
+    held = GeneratorBundle.load(bundle)
+    key = [content_hash(bundle), content_hash(products), *map(str, vars(writing).values())]
+    part, state = out.with_name(f".{out.name}.part"), out.with_name(f".{out.name}.progress")
+    progress = _Progress.read(state, key) if part.exists() else _Progress()
+    resumed = progress.products
+    with products.open("rb") as counted:
+        total = sum(1 for line in counted if line.strip())
+    try:
+        part.parent.mkdir(parents=True, exist_ok=True)
+        with part.open("r+b" if resumed else "wb") as stream, tqdm(total=total, initial=resumed, desc="write", unit="product") as bar:
+            stream.truncate(progress.size)
+            stream.seek(progress.size)
+            for batch in batched(_read(products, writing, resumed), BATCH):
+                lines, by_template = _write(held, batch, writing, np.random.default_rng([writing.seed, progress.products]))
+                stream.write("".join(lines).encode())
+                stream.flush()
+                os.fsync(stream.fileno())
+                progress = _Progress(progress.products + len(batch), stream.tell(), progress.by_template + by_template)
+                write_json({"key": key, **vars(progress)}, state)
+                bar.update(len(batch))
+        part.replace(out)
+        state.unlink(missing_ok=True)
+    except OSError as error:
+        refused = storage_error(error, out)
+        if refused is None:
+            raise
+        raise refused from error
+    return Written(progress.products, resumed, progress.by_template)
+
+
+@dataclass(frozen=True)
+class _Progress:
+    """Products written for, bytes that they take, and how many of them the template wrote for."""
+
+    products: int = 0
+    size: int = 0
+    by_template: int = 0
+
+    @classmethod
+    def read(cls, state: Path, key: list[str]) -> "_Progress":
+        """What an earlier run with the same key left; nothing done when it had another."""
+        if not state.exists():
+            return cls()
+        held = read_json(state)
+        if held["key"] != key:
+            logger.warning("%s is of another bundle, file or setting: writing starts anew", state)
+            return cls()
+        return cls(int(held["products"]), int(held["size"]), int(held["by_template"]))
+
+
+def _read(products: Path, writing: Writing, skip: int) -> Iterator[Product]:
+    return read_products(products, scene=writing.scene, channel=writing.channel, limit=writing.limit, skip=skip)
+
+
+def _write(bundle: GeneratorBundle, batch: Sequence[Product], writing: Writing, rng: np.random.Generator) -> tuple[list[str], int]:
+    """The lines of a batch, and for how many of its products the template wrote."""
+    name = writing.generator or bundle.chosen
+    requests = [product.request for product in batch]
+    lines, by_template = [], 0
+    for product, drawn in zip(batch, bundle.write(requests, writing.candidates, rng, name), strict=True):
+        origin, request, texts = name, product.request, drawn
+        reviews = {text: bundle.review(request, text) for text in texts if text}
+        if not any(review.accepted for review in reviews.values()):
+            origin, by_template = str(Origin.TEMPLATE), by_template + 1
+            (texts,) = bundle.write([request], writing.candidates, rng, origin)
+            reviews = {text: bundle.review(request, text) for text in texts if text}
+        ordered = best_first(texts, request, bundle.reviewer)
+        accepted = [text for text in ordered if reviews[text].accepted]
+        for rank, text in enumerate(accepted[: writing.kept] or ordered[:1]):
+            review = reviews[text]
+            line = {
+                "line": product.number,
+                "item_id": request.item_id,
+                "scene": request.scene,
+                "channel": request.channel,
+                "rank": rank,
+                "text": text,
+                "origin": origin,
+                "ai_label": AI_LABEL,
+                "accepted": review.accepted,
+                "reason": review.reason,
+                "rule": review.rule,
+                "scores": {name: round(getattr(review, name), 4) for name in ("quality", "coverage", "fluency", "novelty")},
+                "candidates": len(texts),
+                "refused": sum(not found.accepted for found in reviews.values()),
+            }
+            lines.append(json.dumps(line, ensure_ascii=False) + "\n")
+    return lines, by_template
+
+
+def batched(products: Iterator[Product], size: int) -> Iterator[list[Product]]:
+    """Products in lists.
+
+    Args:
+        products: any number.
+        size: of each list but the last.
+    """
+    while batch := list(islice(products, size)):
+        yield batch

@@ -1,0 +1,161 @@
+"""Copy for files: lines are checked, killed runs go on, and training on pairs is the stage's."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from test_generate import data, tiny, train, vector
+
+import tasks.train_copy
+import tasks.write_copy
+from core.errors import SourceError
+from core.params import Params, load_params
+from core.tracking import NullTracker
+from models.generator import GeneratorBundle
+from tasks.product_lines import read_products
+from tasks.train_copy import train_copy
+from tasks.write_copy import AI_LABEL, Writing, write_copy
+
+OWN = {"item_id": "S1", "title": "轻便跑鞋", "category": "运动鞋", "brand": "风行", "price": 299.5, "attributes": {"鞋面": "网布"}}
+PAIR = {"content": "类型#裙*版型#显瘦*图案#条纹", "summary": "条纹修身，显瘦又利落。"}
+
+
+def lines(path: Path, *rows: object) -> Path:
+    path.write_text("".join(row if isinstance(row, str) else json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def test_both_forms_of_a_line_become_orders(tmp_path: Path) -> None:
+    file = lines(
+        tmp_path / "p.jsonl", {**OWN, "text": "跑起来轻。"}, "\n", PAIR, {"title": "碗", "scene": "brand", "channel": "search", "limit": 20}
+    )
+    own, pair, bare = read_products(file, channel="social", limit=90)
+    assert (own.number, own.request.item_id, own.request.price_micros, own.request.attributes) == (
+        1,
+        "S1",
+        299_500_000,
+        (("鞋面", "网布"),),
+    )
+    assert (own.request.channel, own.request.max_length, own.text) == ("social", 90, "跑起来轻。")
+    assert (pair.number, pair.request.item_id, pair.request.category, pair.text) == (3, "3", "裙", PAIR["summary"])
+    assert pair.request.attributes == (("类型", "裙"), ("版型", "显瘦"), ("图案", "条纹"))
+    assert (bare.request.scene, bare.request.channel, bare.request.max_length, bare.text) == ("brand", "search", 20, None)
+    assert [product.number for product in read_products(file, skip=2)] == [4]
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        ("{'title': 1}\n", "line 2: no JSON"),
+        ({"name": "x"}, "line 2: neither `title` nor `content`"),
+        ({"title": "x", "price": -1}, r"line 2: price: .*greater than or equal to 0"),
+        ({"title": "x", "channel": "tv"}, "line 2: channel: Input should be"),
+        ({"title": "x", "attributes": "red"}, "line 2: attributes are str; a list"),
+        ({"title": "x", "attributes": [1]}, "line 2: .*docs/copy.md"),
+    ],
+)
+def test_a_line_that_is_no_product_is_named(row: object, words: str, tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match=words):
+        list(read_products(lines(tmp_path / "p.jsonl", OWN, row)))
+
+
+def test_a_missing_file_and_one_in_gbk_are_named(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="none.jsonl: cannot be read"):
+        list(read_products(tmp_path / "none.jsonl"))
+    (tmp_path / "gbk.jsonl").write_bytes(json.dumps(OWN, ensure_ascii=False).encode("gb18030"))
+    with pytest.raises(SourceError, match=r"gbk.jsonl: not UTF-8 .*iconv"):
+        list(read_products(tmp_path / "gbk.jsonl"))
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("bundle")
+    patch = pytest.MonkeyPatch()
+    patch.setenv("ADLOOM_CACHE", str(folder / "cache"))
+    made = train(data(folder), folder / "generator")
+    patch.undo()
+    return made
+
+
+def test_every_product_gets_a_labelled_line_with_all_scores(bundle: Path, tmp_path: Path) -> None:
+    odd = {"title": "🎁" * 5, "attributes": [["說明", "很長" * 5000]]}
+    file = lines(tmp_path / "p.jsonl", OWN, PAIR, {"title": "碗"}, odd)
+    done = write_copy(file, tmp_path / "out.jsonl", bundle=bundle, writing=Writing(candidates=3, kept=2))
+    found = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert (done.products, done.resumed) == (4, 0)
+    assert {row["line"] for row in found} == {1, 2, 3, 4}
+    for row in found:
+        assert row["ai_label"] == AI_LABEL
+        assert set(row["scores"]) == {"quality", "coverage", "fluency", "novelty"}
+        assert 0 < len(row["text"]) <= 60
+        assert row["accepted"] == (row["reason"] == "")
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+    with pytest.raises(SourceError, match="exists already"):
+        write_copy(file, tmp_path / "out.jsonl", bundle=bundle, writing=Writing())
+
+
+def test_a_killed_run_goes_on_to_an_equal_file(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tasks.write_copy, "BATCH", 3)
+    file = lines(tmp_path / "p.jsonl", *[{**OWN, "item_id": f"S{n}", "brand": f"风行{n}"} for n in range(8)])
+    write_copy(file, tmp_path / "whole.jsonl", bundle=bundle, writing=Writing())
+    real, calls = GeneratorBundle.write, []
+
+    def killed(self: GeneratorBundle, *args: object) -> list[list[str]]:
+        calls.append(1)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return real(self, *args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(GeneratorBundle, "write", killed)
+    with pytest.raises(KeyboardInterrupt):
+        write_copy(file, tmp_path / "again.jsonl", bundle=bundle, writing=Writing())
+    assert not (tmp_path / "again.jsonl").exists()
+    monkeypatch.setattr(GeneratorBundle, "write", real)
+    with (tmp_path / ".again.jsonl.part").open("ab") as part:
+        part.write(b'{"half a li')
+    done = write_copy(file, tmp_path / "again.jsonl", bundle=bundle, writing=Writing())
+    assert done.products == 8
+    assert done.resumed in (3, 6)
+    assert (tmp_path / "again.jsonl").read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
+
+
+class FakeEncoder:
+    @classmethod
+    def open(cls, model: str, **_: object) -> "FakeEncoder":
+        return cls()
+
+    def encode(self, texts: list[str]) -> np.ndarray:
+        return np.stack([vector(text) for text in texts])
+
+
+def small_params() -> Params:
+    return load_params(Path("params.yaml")).model_copy(update={"train_generator": tiny()})
+
+
+def test_pairs_train_every_generator_of_the_stage(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ADLOOM_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(tasks.train_copy, "TextEncoder", FakeEncoder)
+    copies = GeneratorBundle.load(bundle).copies
+    rows = [
+        {
+            "title": copy.request.title,
+            "category": copy.request.category,
+            "brand": copy.request.brand,
+            "attributes": list(copy.request.attributes),
+            "text": copy.text,
+        }
+        for copy in copies
+    ]
+    pairs, later = lines(tmp_path / "a.jsonl", *rows[20:]), lines(tmp_path / "b.jsonl", *rows[:20])
+    made = train_copy(small_params(), rng=np.random.default_rng(1), tracker=NullTracker(), train=pairs, valid=later)
+    assert set(made.generators) == {"template", "clause", "retrieval", "ngram", "gpt", "vae", "gan"}
+    assert made.config["copies"]["validation"] <= 20
+    made.save(tmp_path / "bundle")
+    assert GeneratorBundle.load(tmp_path / "bundle").chosen == made.chosen
+
+
+@pytest.mark.parametrize(("rows", "words"), [([], "0 usable copies; 100 are needed"), ([PAIR], "1 usable copies; 100 are needed")])
+def test_too_few_pairs_are_refused_with_the_number_needed(rows: list[object], words: str, tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match=words):
+        train_copy(small_params(), rng=np.random.default_rng(1), tracker=NullTracker(), train=lines(tmp_path / "p.jsonl", *rows))
