@@ -61,7 +61,7 @@ def test_a_line_that_is_no_product_is_named(row: object, words: str, tmp_path: P
 
 
 def test_a_missing_file_and_one_in_gbk_are_named(tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match="none.jsonl: cannot be read"):
+    with pytest.raises(SourceError, match=r"none\.jsonl: cannot be read"):
         list(read_products(tmp_path / "none.jsonl"))
     (tmp_path / "gbk.jsonl").write_bytes(json.dumps(OWN, ensure_ascii=False).encode("gb18030"))
     with pytest.raises(SourceError, match=r"gbk.jsonl: not UTF-8 .*iconv"):
