@@ -7,8 +7,11 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
 from core.errors import ParamsError
+from models.generator.compliance.reading import Reading, reader
+from models.generator.compliance.search import PatternIndex, prepare
 
 RULES = Path(__file__).with_name("rules.yaml")
 BLOCK, WARN = "block", "warn"
@@ -19,9 +22,10 @@ class Rule(BaseModel):
 
     Attributes:
         id: its name.
+        family: what kind of breach it is, for reports; its id when none is given.
         clause: the clause that a text breaks which matches.
         severity: block or warn.
-        patterns: regular expressions, any of which matches.
+        patterns: regular expressions, any of which matches the text as it reads (`reading.Reading`): simplified, half width, small letters.
         exceptions: regular expressions; a match that one of them overlaps does not count.
         categories: regular expression of the categories it holds for; None: all.
         not_categories: regular expression of the categories it does not hold for; None: none.
@@ -31,6 +35,7 @@ class Rule(BaseModel):
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
 
     id: str
+    family: str = ""
     clause: str
     severity: str = Field(pattern=f"^({BLOCK}|{WARN})$")
     patterns: list[str] = Field(min_length=1)
@@ -53,7 +58,7 @@ class Rule(BaseModel):
         """Whether the rule covers a category.
 
         Args:
-            category: the product's category.
+            category: the product's category, simplified.
         """
         if self.not_categories and re.search(self.not_categories, category):
             return False
@@ -68,8 +73,8 @@ class Violation:
         rule: the rule's id.
         clause: the clause.
         severity: block or warn.
-        found: the words that break it.
-        start: where they begin in the text.
+        found: the words that break it, as the text writes them.
+        start: where they begin in the text as it was given.
         suggestion: what to write instead.
     """
 
@@ -92,42 +97,35 @@ class Compliance:
     rules: tuple[Rule, ...]
 
     @classmethod
-    def load(cls, path: Path = RULES) -> "Compliance":
+    def load(cls, path: Path = RULES, *, extra: Path | None = None) -> "Compliance":
         """Read a rules file.
 
         Args:
             path: YAML, a list of rules; the list of this package unless another is given.
+            extra: a list of your own laid over it: a rule of the same id takes its place, others are added at the end.
 
         Raises:
-            ParamsError: the file is missing, no YAML list, or a rule is ill-formed.
+            ParamsError: a file is missing, no YAML list, or a rule is ill-formed.
         """
-        if not path.is_file():
-            raise ParamsError(f"{path}: no such file; restore the list with `git checkout {path.name}`.")
-        entries = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
-        if not isinstance(entries, list) or not entries:
-            raise ParamsError(f"{path}: a list of rules is needed.")
-        try:
-            rules = tuple(Rule.model_validate(entry) for entry in entries)
-        except ValidationError as error:
-            raise ParamsError(f"{path}: {error}") from None
-        twice = sorted({rule.id for rule in rules if sum(other.id == rule.id for other in rules) > 1})
-        if twice:
-            raise ParamsError(f"{path}: rule ids stand twice: {', '.join(twice)}.")
-        return cls(rules)
+        rules = {rule.id: rule for rule in _read(path)}
+        if extra is not None:
+            rules.update((rule.id, rule) for rule in _read(extra))
+        return cls(tuple(rules.values()))
 
     def __post_init__(self) -> None:
-        compiled = {rule.id: tuple(tuple(map(re.compile, found)) for found in (rule.patterns, rule.exceptions)) for rule in self.rules}
-        object.__setattr__(self, "_compiled", compiled)
+        object.__setattr__(self, "_patterns", tuple(prepare(rule.patterns) for rule in self.rules))
+        object.__setattr__(self, "_exceptions", {rule.id: tuple(map(re.compile, rule.exceptions)) for rule in self.rules})
         object.__setattr__(self, "_by_category", {})
 
-    def _rules_for(self, category: str) -> tuple[Rule, ...]:
-        known: dict[str, tuple[Rule, ...]] = self._by_category  # type: ignore[attr-defined]
+    def _index(self, category: str) -> PatternIndex:
+        known: dict[str, PatternIndex] = self._by_category  # type: ignore[attr-defined]
         if category not in known:
-            known[category] = tuple(rule for rule in self.rules if rule.holds_for(category))
+            plain, patterns = reader().plain(category).text, self._patterns  # type: ignore[attr-defined]
+            known[category] = PatternIndex({number: patterns[number] for number, rule in enumerate(self.rules) if rule.holds_for(plain)})
         return known[category]
 
     def check(self, text: str, category: str = "") -> list[Violation]:
-        """Every place where a text breaks a rule.
+        """Every place where a text breaks a rule, disguised words among them.
 
         Args:
             text: the copy.
@@ -136,17 +134,31 @@ class Compliance:
         Returns:
             Violations in the order of the rules, then of the text; empty when there is none.
         """
-        found: list[Violation] = []
-        for rule in self._rules_for(category):
-            patterns, exceptions = self._compiled[rule.id]  # type: ignore[attr-defined]
-            matching = [pattern for pattern in patterns if pattern.search(text)]
-            if not matching:
-                continue
-            spared = [match.span() for pattern in exceptions for match in pattern.finditer(text)]
-            hits = sorted({match.span() for pattern in matching for match in pattern.finditer(text)})
+        index, reads = self._index(category), reader()
+        plain = reads.plain(text)
+        places = self._places(index, plain)
+        through = reads.through(plain)
+        if through is not None:
+            seen = list(places)
+            for number, start, end, span in self._places(index, through):
+                disguised = any(place in through.changed for place in range(start, end)) or reads.broken(through, start, end)
+                if disguised and not any(number == other and a < span[1] and span[0] < b for other, _, _, (a, b) in seen):
+                    places.append((number, start, end, span))
+        return [
+            Violation(rule.id, rule.clause, rule.severity, text[span[0] : span[1]], span[0], rule.suggestion)
+            for number, span in sorted({(number, span) for number, _, _, span in places})
+            for rule in (self.rules[number],)
+        ]
+
+    def _places(self, index: PatternIndex, reading: Reading) -> list[tuple[int, int, int, tuple[int, int]]]:
+        """Rule, start and end in the reading, and the span in the original, of every match that no exception covers."""
+        found: list[tuple[int, int, int, tuple[int, int]]] = []
+        for number, hits in index.search(reading.text).items():
+            exceptions: tuple[re.Pattern[str], ...] = self._exceptions[self.rules[number].id]  # type: ignore[attr-defined]
+            spared = [match.span() for pattern in exceptions for match in pattern.finditer(reading.text)]
             for start, end in hits:
                 if not any(a < end and start < b for a, b in spared):
-                    found.append(Violation(rule.id, rule.clause, rule.severity, text[start:end], start, rule.suggestion))
+                    found.append((number, start, end, reading.original(start, end)))
         return found
 
     def blocks(self, text: str, category: str = "") -> list[Violation]:
@@ -157,6 +169,25 @@ class Compliance:
             category: the product's category.
         """
         return [violation for violation in self.check(text, category) if violation.severity == BLOCK]
+
+
+def _read(path: Path) -> list[Rule]:
+    if not path.is_file():
+        raise ParamsError(f"{path}: no such file; restore the list with `git checkout {path.name}`.")
+    try:
+        entries = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+    except YAMLError as error:
+        raise ParamsError(f"{path}: no YAML: {error}") from None
+    if not isinstance(entries, list) or not entries:
+        raise ParamsError(f"{path}: a list of rules is needed.")
+    try:
+        rules = [Rule.model_validate(entry) for entry in entries]
+    except ValidationError as error:
+        raise ParamsError(f"{path}: {error}") from None
+    twice = sorted({rule.id for rule in rules if sum(other.id == rule.id for other in rules) > 1})
+    if twice:
+        raise ParamsError(f"{path}: rule ids stand twice: {', '.join(twice)}.")
+    return rules
 
 
 def compliance_rate(texts: Sequence[str], categories: Sequence[str], compliance: Compliance) -> float:
