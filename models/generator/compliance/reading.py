@@ -20,6 +20,7 @@ _KEPT = frozenset("，。！？；：…～、")
 _HAN = "\u4e00-\u9fff"
 _PICTURES = "\u2190-\u2bff\u3003\u3012\u3013\U0001f000-\U0001faff"
 _UNSEEN = "\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\u20e3\ufe00-\ufe0f\ufeff\U000e0000-\U000e01ef"
+_SOLID = frozenset("0123456789abcdefghijklmnopqrstuvwxyz%")
 _LEVEL_1 = 0xD7
 """Lead bytes up to here are level 1 of GB 2312: the 3,755 characters in daily use."""
 
@@ -89,6 +90,14 @@ class _Plain(dict[int, str]):
         return reads
 
 
+class _Sounds(dict[int, str]):
+    """What a character sounds like; one of unknown sound is its own. `str.translate` is slow about keys that are missing."""
+
+    def __missing__(self, point: int) -> str:
+        self[point] = chr(point)
+        return self[point]
+
+
 class Reader:
     """Reads texts; made once (`reader`)."""
 
@@ -105,13 +114,12 @@ class Reader:
         pictures = re.compile(f"[{_PICTURES}]")
         self._mark_characters = frozenset(disguises.marks) | {chr(c) for c in range(0x2190, 0x1FB00) if pictures.match(chr(c))}
         self._marks = re.compile(f"[{re.escape(disguises.marks)}{_PICTURES}]+")
-        self._solid = re.compile(f"[{_HAN}0-9a-z%]")
         self._separators = re.compile(f"[{re.escape(disguises.separators)}{_PICTURES}]+")
         self._run = re.compile(f"[{_HAN}]*")
         self._letters = re.compile("[a-z]+")
         self._syllables = frozenset(syllables)
         self._sound = {c: min(known) for known in syllables.values() for c in known}
-        self._sounds = str.maketrans(self._sound)
+        self._sounds = _Sounds({ord(c): sound for c, sound in self._sound.items()})
         self._of_syllable = {syllable: min(known) for syllable, known in syllables.items()}
         self._homophones = {c: frozenset(others) for c, others in disguises.homophones.items()}
         self._particles = frozenset(disguises.particles)
@@ -181,21 +189,28 @@ class Reader:
         cut = [match.span() for match in self._marks.finditer(reading.text) if self._inside(reading.text, *match.span())]
         if not cut:
             return reading
-        gone = {place for start, end in cut for place in range(start, end)}
-        left = [place for place in range(len(reading.text)) if place not in gone]
-        at = {place: index for index, place in enumerate(left)}
-        return Reading(
-            "".join(reading.text[place] for place in left),
-            [reading.starts[place] for place in left],
-            [reading.ends[place] for place in left],
-            frozenset(at[place] for place in reading.changed if place in at),
-            {at[end]: reading.text[start:end] for start, end in cut},
-        )
+        pieces: list[str] = []
+        starts: list[int] = []
+        ends: list[int] = []
+        changed: list[int] = []
+        breaks: dict[int, str] = {}
+        at = 0
+        for start, end in [*cut, (len(reading.text), len(reading.text))]:
+            changed += [place - at + len(starts) for place in reading.changed if at <= place < start]
+            pieces.append(reading.text[at:start])
+            starts += reading.starts[at:start]
+            ends += reading.ends[at:start]
+            if end > start:
+                breaks[len(starts)] = reading.text[start:end]
+            at = end
+        return Reading("".join(pieces), starts, ends, frozenset(changed), breaks)
 
     def _inside(self, text: str, start: int, end: int) -> bool:
         """Whether marks stand between characters of which one at least is Chinese, or are spaces between figures."""
-        before, after = text[start - 1 : start] if start else "", text[end : end + 1]
-        if not before or not after or not self._solid.match(before) or not self._solid.match(after):
+        if not start or end == len(text):
+            return False
+        before, after = text[start - 1], text[end]
+        if not (before in _SOLID or "\u4e00" <= before <= "\u9fff") or not (after in _SOLID or "\u4e00" <= after <= "\u9fff"):
             return False
         if "\u4e00" <= before or "\u4e00" <= after:
             return True
@@ -219,31 +234,30 @@ class Reader:
                     index = sound.find(heard, index + 1)
         return found
 
-    def _spelt(self, text: str, sound: str) -> tuple[str, list[tuple[int, int]]]:
+    def _spelt(self, text: str, sound: str) -> tuple[str, list[tuple[int, int]] | None]:
         """The sound with each run of letters that is syllables as one symbol a syllable, and the places of the symbols."""
+        runs = [(run.start(), cut) for run in self._letters.finditer(text) if (cut := self._syllables_of(run.group())) is not None]
+        if not runs:
+            return sound, None
         symbols: list[str] = []
         places: list[tuple[int, int]] = []
         at = 0
-        while at < len(text):
-            run = self._letters.match(text, at)
-            cut = self._syllables_of(run.group()) if run else None
-            if run is None or cut is None:
-                stop = run.end() if run else at + 1
-                symbols += sound[at:stop]
-                places += [(place, place + 1) for place in range(at, stop)]
-                at = stop
-                continue
+        for start, cut in runs:
+            if start == at + 1 and text[at] == " " and places and text[at - 1].isascii():
+                at = start  # zui jia: the space is no symbol
+            symbols.append(sound[at:start])
+            places += [(place, place + 1) for place in range(at, start)]
+            at = start
             for syllable in cut:
                 symbols.append(self._of_syllable[syllable])
                 places.append((at, at + len(syllable)))
                 at += len(syllable)
-            if text[at : at + 1] == " " and self._letters.match(text, at + 1):
-                places[-1] = (places[-1][0], at)
-                at += 1
+        symbols.append(sound[at:])
+        places += [(place, place + 1) for place in range(at, len(text))]
         return "".join(symbols), places
 
     def _syllables_of(self, letters: str) -> list[str] | None:
-        if len(letters) > 24:
+        if len(letters) > 24 or letters[0] not in "abcdefghjklmnopqrstwxyz":
             return None
         if letters in self._syllables:
             return [letters]

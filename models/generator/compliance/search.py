@@ -98,7 +98,7 @@ def _begins(branch: str) -> frozenset[str] | None:
         if inner is None or after[:1] in ("*", "{"):
             return None
         if not after.startswith("?"):
-            return inner
+            return _followed(inner, after) if all(len(part) == 1 for part in _split(branch[3:close])) else inner
         rest = _begins(after[1:])
         return None if rest is None else inner | rest
     if branch.startswith("\\d"):
@@ -108,10 +108,18 @@ def _begins(branch: str) -> frozenset[str] | None:
     elif (literal := _LITERAL.match(branch)) is not None:
         after = branch[literal.end() :]
         sure = literal.group()[:-1] if after[:1] in ("?", "*", "{") else literal.group()
+        if len(sure) == 1 and len(literal.group()) == 1:
+            return _followed(frozenset(sure), after)
         return frozenset({sure[:2]}) if sure else None
     else:
         return None
-    return None if after[:1] in ("?", "*", "{") else begins
+    return None if after[:1] in ("?", "*", "{") else _followed(begins, after)
+
+
+def _followed(begins: frozenset[str], after: str) -> frozenset[str]:
+    """Single characters with what follows them, where that is plain."""
+    second = None if after[:1] in ("", "+", "?", "*", "{") or after.startswith("(?!") else _begins(after)
+    return begins if second is None else frozenset(c + then[0] for c in begins for then in second)
 
 
 def _parts(expression: str) -> Iterator[str]:
