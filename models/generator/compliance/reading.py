@@ -1,25 +1,33 @@
 """How a text reads: half width, simplified, small letters, and through the disguises that keep a word from being found."""
 
+import json
 import re
 import unicodedata
 import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
+from importlib.resources import files
+from operator import add
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import zhconv
 from pydantic import BaseModel, ConfigDict, ValidationError
 from ruamel.yaml import YAML
 
 from core.errors import ParamsError
+
+if TYPE_CHECKING:
+    import jieba
 
 DISGUISES, SYLLABLES = Path(__file__).with_name("disguises.yaml"), Path(__file__).with_name("syllables.yaml")
 _KEPT = frozenset("，。！？；：…～、")
 """Punctuation that NFKC would make ASCII; the sentence needs it as it is."""
 _HAN = "\u4e00-\u9fff"
 _PICTURES = "\u2190-\u2bff\u3003\u3012\u3013\U0001f000-\U0001faff"
-_UNSEEN = "\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\u20e3\ufe00-\ufe0f\ufeff\U000e0000-\U000e01ef"
+_UNSEEN = (
+    "\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\u20e3\ufe00-\ufe0f\ufeff\U000e0000-\U000e01ef"
+)
 _SOLID = frozenset("0123456789abcdefghijklmnopqrstuvwxyz%")
 _LEVEL_1 = 0xD7
 """Lead bytes up to here are level 1 of GB 2312: the 3,755 characters in daily use."""
@@ -124,11 +132,11 @@ class Reader:
         self._homophones = {c: frozenset(others) for c, others in disguises.homophones.items()}
         self._particles = frozenset(disguises.particles)
         self._close = frozenset(_words(disguises.close_words))
-        self._by_pair: dict[tuple[str, str], list[tuple[str, str]]] = {}
+        self._by_pair: dict[str, list[tuple[str, str]]] = {}
         for word in sorted({*_words(disguises.words), *self._close}):
             variants = {word, *(word.replace(c, other) for c, others in disguises.homophones.items() if c in word for other in others)}
             for sound in sorted({variant.translate(self._sounds) for variant in variants}):
-                self._by_pair.setdefault((sound[0], sound[1]), []).append((sound, word))
+                self._by_pair.setdefault(sound[:2], []).append((sound, word))
 
     def plain(self, text: str) -> Reading:
         """Half width, simplified, small letters, without what is not seen.
@@ -153,7 +161,9 @@ class Reader:
         characters = set(plain.text)
         reading = plain
         if self._sign_characters & characters:
-            reading = _substituted(reading, [(*match.span(), reads) for found, reads in self._signs for match in found.finditer(plain.text)])
+            reading = _substituted(
+                reading, [(*match.span(), reads) for found, reads in self._signs for match in found.finditer(plain.text)]
+            )
         if self._mark_characters & characters:
             reading = self._without_marks(reading)
         reading = _substituted(reading, self._hidden(reading.text))
@@ -212,7 +222,7 @@ class Reader:
         before, after = text[start - 1], text[end]
         if not (before in _SOLID or "\u4e00" <= before <= "\u9fff") or not (after in _SOLID or "\u4e00" <= after <= "\u9fff"):
             return False
-        if "\u4e00" <= before or "\u4e00" <= after:
+        if before >= "\u4e00" or after >= "\u4e00":
             return True
         return text[start:end].isspace() and not before.isalpha() and not after.isalpha()
 
@@ -223,7 +233,7 @@ class Reader:
         if self._letters.search(text):
             sound, places = self._spelt(text, sound)
         found: list[tuple[int, int, str]] = []
-        for pair in self._by_pair.keys() & set(zip(sound, sound[1:], strict=False)):
+        for pair in self._by_pair.keys() & set(map(add, sound, sound[1:])):
             for heard, word in self._by_pair[pair]:
                 index = sound.find(heard)
                 while index >= 0:
@@ -329,7 +339,7 @@ def _substituted(reading: Reading, spans: Iterable[tuple[int, int, str]]) -> Rea
         same = len(reads) == end - start
         for offset, c in enumerate(reads):
             place = start + offset if same else start
-            if same and place in reading.breaks or (not same and offset == 0 and start in reading.breaks):
+            if (same and place in reading.breaks) or (not same and offset == 0 and start in reading.breaks):
                 breaks[len(text)] = reading.breaks[place]
             if not same or reading.text[place] != c:
                 changed.add(len(text))
@@ -346,12 +356,19 @@ def _rare(c: str) -> bool:
     return len(code) == 2 and code[0] > _LEVEL_1
 
 
-def _cut(text: str) -> list[str]:
+@cache
+def _dictionary() -> "jieba.Tokenizer":
+    """Jieba's dictionary, read when a text first needs it."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # jieba's source holds invalid escapes, reported when it is first compiled
         import jieba
     jieba.setLogLevel(60)
-    return list(jieba.cut(text, HMM=False))
+    jieba.initialize()
+    return jieba.dt
+
+
+def _cut(text: str) -> list[str]:
+    return list(_dictionary().cut(text, HMM=False))
 
 
 def _words(lines: Iterable[str]) -> list[str]:
@@ -359,7 +376,9 @@ def _words(lines: Iterable[str]) -> list[str]:
 
 
 def _simplified() -> dict[str, str]:
-    return {c: reads for c, reads in zhconv.zhconv.getdict("zh-hans").items() if len(c) == len(reads) == 1}
+    """Zhconv's table of single characters, read here because zhconv leaves the file open."""
+    table = json.loads((files("zhconv") / "zhcdict.json").read_text(encoding="utf-8"))["zh2Hans"]
+    return {c: reads for c, reads in table.items() if len(c) == len(reads) == 1}
 
 
 @cache

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from operator import add
 
 _LITERAL = re.compile(r"[^\\\[\](){}.*+?|^$]+")
 _SIMPLE_CLASS = re.compile(r"\[([^\]\\^-]+)\]")
@@ -40,8 +41,7 @@ class PatternIndex:
         Args:
             rules: prepared patterns by the number of their rule.
         """
-        self._by_one: dict[str, list[tuple[int, re.Pattern[str]]]] = {}
-        self._by_two: dict[tuple[str, str], list[tuple[int, re.Pattern[str]]]] = {}
+        self._by_head: dict[str, list[tuple[int, re.Pattern[str]]]] = {}
         self._always: list[tuple[int, re.Pattern[str]]] = []
         for number, patterns in rules.items():
             for prepared in patterns:
@@ -49,10 +49,7 @@ class PatternIndex:
                 if prepared.heads is None:
                     self._always.append(entry)
                 for head in prepared.heads or ():
-                    if len(head) == 2:
-                        self._by_two.setdefault((head[0], head[1]), []).append(entry)
-                    else:
-                        self._by_one.setdefault(head, []).append(entry)
+                    self._by_head.setdefault(head, []).append(entry)
 
     def search(self, text: str) -> dict[int, list[tuple[int, int]]]:
         """Spans of all matches by rule number.
@@ -60,8 +57,8 @@ class PatternIndex:
         Args:
             text: what to search.
         """
-        tried = [entry for c in self._by_one.keys() & set(text) for entry in self._by_one[c]]
-        tried += [entry for pair in self._by_two.keys() & set(zip(text, text[1:], strict=False)) for entry in self._by_two[pair]]
+        begun = self._by_head.keys() & {*text, *map(add, text, text[1:])}
+        tried = [entry for head in begun for entry in self._by_head[head]]
         hits: dict[int, set[tuple[int, int]]] = {}
         for number, pattern in [*tried, *self._always]:
             for match in pattern.finditer(text):

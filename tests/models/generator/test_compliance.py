@@ -1,0 +1,171 @@
+"""The compliance list on labelled sentences, and the ways a text is read."""
+
+import hashlib
+import json
+import pickle
+import re
+from collections import Counter, defaultdict
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from core.errors import ParamsError
+from evaluation.detection import Detection, detection
+from models.generator.compliance import RULES, Compliance
+from models.generator.compliance.reading import reader
+from models.generator.compliance.search import PatternIndex, heads, prepare
+
+COMPLIANCE = Compliance.load()
+SENTENCES = [
+    json.loads(line) for line in Path(__file__).with_name("compliance_sentences.jsonl").read_text(encoding="utf-8").splitlines() if line
+]
+EVASIONS = ("spaced", "inserted", "homophone", "traditional", "fullwidth", "emoji", "pinyin")
+
+
+def measured(half: str, kind: str | None = None) -> Detection:
+    rows = [row for row in SENTENCES if row["half"] == half and kind in (None, row["kind"])]
+    return detection([row["label"] == "violation" for row in rows], [bool(COMPLIANCE.blocks(row["text"], row["category"])) for row in rows])
+
+
+def test_the_labelled_set_is_as_large_and_as_hard_as_it_says():
+    violations = [row for row in SENTENCES if row["label"] == "violation"]
+    fine = [row for row in SENTENCES if row["label"] == "fine"]
+    kinds = Counter(row["kind"] for row in violations)
+    assert len(SENTENCES) == len({row["text"] for row in SENTENCES}) >= 460
+    assert sum(kinds[kind] for kind in EVASIONS) >= 190
+    assert min(kinds[kind] for kind in EVASIONS) >= 25
+    assert len(fine) >= 200
+    assert sum(row["hard"] for row in fine) >= 120
+
+
+def test_the_halves_follow_from_the_texts_alone():
+    groups = defaultdict(list)
+    for row in SENTENCES:
+        groups[row["label"], row["family"], row["hard"]].append(row)
+    before = 0
+    for rows in groups.values():
+        rows.sort(key=lambda row: (row["kind"], hashlib.sha256(row["text"].encode()).hexdigest()))
+        assert [row["half"] for row in rows] == [("development", "held_out")[(place + before) % 2] for place in range(len(rows))]
+        before += len(rows)
+
+
+@pytest.mark.parametrize("half", ["development", "held_out"])
+def test_recall_and_precision_are_at_least_95_per_cent(half, record_property):
+    found = measured(half)
+    kinds = {kind: measured(half, kind).recall.as_dict() for kind in ("plain", *EVASIONS)}
+    record_property("compliance", {"recall": found.recall.as_dict(), "precision": found.precision.as_dict(), "kinds": kinds})
+    told = f"{half}: recall {found.recall}, precision {found.precision}; recall by kind {kinds}"
+    assert found.recall.value >= 0.95, told
+    assert found.precision.value >= 0.95, told
+
+
+def test_a_violation_names_the_place_in_the_text_as_it_was_given():
+    for row in SENTENCES:
+        for violation in COMPLIANCE.check(row["text"], row["category"]):
+            assert violation.found
+            assert row["text"][violation.start :].startswith(violation.found)
+
+
+@pytest.mark.parametrize(
+    ("text", "found", "start"),
+    [
+        ("国货里的最✨佳✨选择", "最✨佳✨选", 4),
+        ("它是全国销量第\u200b一", "第\u200b一", 6),
+        ("㎡大小的家，zuì jia 选择", "zuì jia", 6),
+        ("頂級羊絨", "頂級", 0),
+        ("１００％有效", "１００％有", 0),
+    ],
+)
+def test_the_words_found_are_the_ones_written(text, found, start):
+    assert any(violation.start == start and violation.found.startswith(found[:2]) for violation in COMPLIANCE.blocks(text, "家居"))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "环保 本店新品",
+        "环保🌿本店新品",
+        "面积极小 品质如一",
+        "白色/黑色/米色",
+        "拼音：zui 嘴",
+        "书包过安检",
+        "水果家常做法",
+        "快递一天到家",
+        "皇帝一般的午睡",
+    ],
+)
+def test_honest_words_that_meet_at_a_mark_or_share_a_sound_pass(text):
+    assert COMPLIANCE.blocks(text, "家居") == []
+
+
+@settings(max_examples=300)
+@given(st.text(alphabet="最好第一 ·、zuidyi第顶級级１％💯🥇㎡①\u200bA，。棉治疗國保本", max_size=24))
+def test_any_text_can_be_read_and_its_places_lead_back(text):
+    for reading in (reader().plain(text), reader().through(reader().plain(text))):
+        if reading is None:
+            continue
+        assert len(reading.text) == len(reading.starts) == len(reading.ends)
+        assert all(0 <= start < end <= len(text) for start, end in zip(reading.starts, reading.ends, strict=True))
+        assert list(reading.starts) == sorted(reading.starts)
+    for violation in COMPLIANCE.check(text):
+        assert text[violation.start :].startswith(violation.found)
+
+
+def test_no_pattern_is_skipped_that_would_match():
+    patterns = [(number, pattern) for number, rule in enumerate(COMPLIANCE.rules) for pattern in rule.patterns]
+    index = PatternIndex({number: prepare(rule.patterns) for number, rule in enumerate(COMPLIANCE.rules)})
+    for row in SENTENCES:
+        text = reader().plain(row["text"]).text
+        assert set(index.search(text)) == {number for number, pattern in patterns if re.search(pattern, text)}
+
+
+@pytest.mark.parametrize(
+    ("pattern", "begins"),
+    [
+        ("第一", {"第一"}),
+        ("第?一|王牌", None),
+        ("(?:甲|乙丙)?丁戊", {"甲", "乙丙", "丁戊"}),
+        ("(?<!不)保本", {"保本"}),
+        ("[甲乙]丙", {"甲丙", "乙丙"}),
+        ("(?:让|令)你", {"让你", "令你"}),
+        (".*", None),
+        ("最(?!近)", {"最"}),
+    ],
+)
+def test_what_a_match_begins_with_is_read_from_the_pattern(pattern, begins):
+    assert heads(pattern) == (None if begins is None else frozenset(begins))
+
+
+def test_own_rules_are_laid_over_the_list(tmp_path):
+    own = tmp_path / "own.yaml"
+    own.write_text(
+        "- {id: house_word, clause: 本店规范第一条, severity: block, patterns: [闭眼入], suggestion: 删去}\n"
+        "- {id: superlative_most, clause: 广告法第九条第三项, severity: warn, patterns: [最好], suggestion: 改写}\n",
+        encoding="utf-8",
+    )
+    laid = Compliance.load(extra=own)
+    assert [rule.id for rule in laid.rules] == [*(rule.id for rule in COMPLIANCE.rules), "house_word"]
+    assert [violation.rule for violation in laid.blocks("闭 眼 入的好物")] == ["house_word"]
+    assert not laid.blocks("最好的朋友送的")
+    own.write_text("- {id: broken", encoding="utf-8")
+    with pytest.raises(ParamsError, match=r"own\.yaml: no YAML"):
+        Compliance.load(extra=own)
+    with pytest.raises(ParamsError, match="no such file"):
+        Compliance.load(extra=tmp_path / "none.yaml")
+
+
+def test_the_list_survives_pickling_and_answers_from_many_threads():
+    copy = pickle.loads(pickle.dumps(COMPLIANCE))
+    rows = [(row["text"], row["category"]) for row in SENTENCES]
+    alone = [COMPLIANCE.check(*row) for row in rows]
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(lambda row: copy.check(*row), rows)) == alone
+
+
+def test_every_family_of_the_set_has_a_rule():
+    families = {row["family"] for row in SENTENCES if row["label"] == "violation"}
+    assert families <= {rule.family for rule in COMPLIANCE.rules}
+    assert RULES.is_file()
