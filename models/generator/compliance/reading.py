@@ -117,7 +117,7 @@ class Reader:
             syllables: syllables.yaml.
         """
         self._plain = _Plain(disguises.lookalikes, _simplified())
-        self._signs = [(re.compile(found), reads) for _, found, reads in disguises.signs]
+        self._signs = [(frozenset(characters), re.compile(found), reads) for characters, found, reads in disguises.signs]
         self._sign_characters = frozenset("".join(characters for characters, _, _ in disguises.signs))
         pictures = re.compile(f"[{_PICTURES}]")
         self._mark_characters = frozenset(disguises.marks) | {chr(c) for c in range(0x2190, 0x1FB00) if pictures.match(chr(c))}
@@ -161,9 +161,8 @@ class Reader:
         characters = set(plain.text)
         reading = plain
         if self._sign_characters & characters:
-            reading = _substituted(
-                reading, [(*match.span(), reads) for found, reads in self._signs for match in found.finditer(plain.text)]
-            )
+            signs = [(found, reads) for needed, found, reads in self._signs if needed & characters]
+            reading = _substituted(reading, [(*match.span(), reads) for found, reads in signs for match in found.finditer(plain.text)])
         if self._mark_characters & characters:
             reading = self._without_marks(reading)
         reading = _substituted(reading, self._hidden(reading.text))
