@@ -209,7 +209,7 @@ class CreativesRequest(Body):
     user_id: Id | None = Field(default=None, description="write for this shopper's own taste")
     n: int = Field(default=1, ge=1, le=MAX_COPIES, description="texts wanted")
     generator: str | None = Field(
-        default=None, max_length=32, description="template, retrieval, ngram, gpt, vae or gan; the chosen one if left out"
+        default=None, max_length=32, description="template, clause, retrieval, ngram, gpt, vae or gan; the chosen one if left out"
     )
 
     model_config = ConfigDict(
