@@ -5,7 +5,8 @@
 Both files are JSON lines with `content` (类型#裤*版型#宽松…) and `summary`, as AdvertiseGen has them. A part of A, by group of
 attributes, is held out for every choice that is made; B is looked at once. Each generator writes candidates for each row, and the
 one to show is chosen alike for all (`models.generator.choice`): accepted by the reviewer, stating the product's facts, agreeing with
-the others. Placeholders (<UNK>, BRAND) are taken out of what is judged. Last line: one JSON object.
+the others. Placeholders (<UNK>, BRAND) are taken out of what is judged. `best` is chosen by BLEU-4 and ROUGE-L on the held-out part of A;
+`train_s` is that of all generators together. Last line: one JSON object.
 """
 
 import argparse
@@ -21,7 +22,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from core.environment import limit_threads, prepare_environment, project_root
+from core.environment import limit_threads, project_root
 from core.files import write_beside
 from core.params import GeneratorParams, Params, load_params
 from core.tracking import NullTracker
@@ -49,7 +50,7 @@ SIZES: dict[str, Any] = {
     "max_positions": 12.0,
     "gan_steps": 3000,
 }
-"""What differs from params.yaml: longer texts, fewer of them. Chosen on held-out parts of training files."""
+"""What differs from params.yaml, for longer texts and fewer of them: a first guess, tuned on nothing yet."""
 COPIED = 20
 _PLACEHOLDER = re.compile(r"<UNK>|<unk>|BRAND")
 SHOWN = ("bleu4", "rouge1", "rouge2", "rougeL", "attribute_coverage", "copy_rate", "span_share", "self_bleu4", "contradiction_rate")
@@ -107,7 +108,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         ]
         with write_beside(options.out) as draft:
             draft.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    best = max(table, key=lambda name: table[name]["bleu4"]["value"] + table[name]["rougeL"]["value"])
+    known = bundle.config["models"]
+    best = max(table, key=lambda name: known[name]["bleu_4"]["value"] + known[name]["rouge_l"]["value"])  # never by the test rows
     flat = {name: {metric: round(value["value"], 4) for metric, value in row.items()} for name, row in table.items()}
     print(json.dumps({"best": best, "generators": flat}))
     return 0
@@ -220,9 +222,13 @@ def _print(table: dict[str, dict[str, dict[str, float]]], n: int) -> None:
     print(f"{'generator':<10}" + "".join(f"{name:>26}" for name in SHOWN))
     for name in [*sorted((name for name in table if name != "human"), key=lambda name: -table[name]["bleu4"]["value"]), "human"]:
         cells = (table[name][metric] for metric in SHOWN)
-        print(f"{name:<10}" + "".join(f"{c['value']:>11.4f} [{c['low']:.3f}, {c['high']:.3f}]".rjust(26) for c in cells))
+        print(f"{name:<10}" + "".join(_cell(cell).rjust(26) for cell in cells))
+
+
+def _cell(value: dict[str, float]) -> str:
+    """A mean with its interval; a measure of the whole set, which has none, alone."""
+    return f"{value['value']:.4f}" + (f" [{value['low']:.3f}, {value['high']:.3f}]" if value["low"] < value["high"] else "")
 
 
 if __name__ == "__main__":
-    prepare_environment(project_root())
     sys.exit(main())

@@ -100,7 +100,7 @@ def storage_error(error: BaseException, path: Path | None = None) -> StorageErro
     """
     if isinstance(error, AdloomError) or not isinstance(error, Exception):
         return None
-    told = re.search(r"(?:os error|code:|Errno) (\d+)", str(error))  # Rust and C++ libraries put the number into their words
+    told = re.search(r"(?:os error |Os \{ code: |Errno )(\d+)", str(error))  # Rust and C++ libraries put the number into their words
     number = error.errno if isinstance(error, OSError) and error.errno else int(told[1]) if told else 0
     if number not in _STORAGE:
         return None
@@ -108,7 +108,8 @@ def storage_error(error: BaseException, path: Path | None = None) -> StorageErro
     where = path or Path(str(named))
     place = next(folder for folder in (where, *where.resolve().parents) if folder.is_dir())
     free = shutil.disk_usage(place).free / 2**20
+    done = "written" if path is not None else "read or written"
     return StorageError(
-        f"{where}: cannot be written: {_STORAGE[number]} ({free:,.0f} MB free there). What stood there before stands still; "
+        f"{where}: cannot be {done}: {_STORAGE[number]} ({free:,.0f} MB free there). What stood there before stands still; "
         "make room or mend the permission, then run the same command again."
     )

@@ -173,7 +173,8 @@ def takes_tracker(name: str) -> bool:
 def _outputs_beside(entry: StageEntry) -> Iterator[StageEntry]:
     """The entry with its outputs in a folder of drafts; they take their places together when the stage has ended well.
 
-    So the files of one stage are never of two runs, and what stood before stands still when a stage fails.
+    So what stood before stands still when a stage fails. A kill between two of the renames leaves files of two runs; DVC then finds the
+    stage stale, and the next run makes all of them anew.
     """
     drafts = DRAFTS / entry.name
     shutil.rmtree(drafts, ignore_errors=True)

@@ -73,3 +73,8 @@ def test_other_errors_are_not_about_the_disk() -> None:
     assert storage_error(FileNotFoundError(errno.ENOENT, "No such file", "x")) is None
     assert storage_error(StorageError("told already")) is None
     assert storage_error(KeyboardInterrupt()) is None
+    assert storage_error(ValueError("the service answered code: 13")) is None
+    read = storage_error(PermissionError(errno.EACCES, "Permission denied", "/own.csv"))
+    assert "/own.csv: cannot be read or written: permission is denied" in str(read)
+    rust = storage_error(RuntimeError('Os { code: 28, kind: StorageFull, message: "No space left on device" }'), Path("x"))
+    assert "x: cannot be written" in str(rust)
