@@ -109,6 +109,7 @@ class GeneratorParams(Section):
     hidden_dim: int = Field(ge=16)
     layers: int = Field(ge=1)
     heads: int = Field(ge=1)
+    dropout: float = Field(ge=0, lt=1)
     max_length: int = Field(ge=16, description="longest copy in characters")
     vocabulary_size: int = Field(ge=500)
     latent_epochs: int = Field(ge=1)

@@ -63,6 +63,7 @@ def train_copy(
         rng=rng,
         tracker=tracker,
         vectors=Embeddings(tuple(texts), encoder.encode(texts)),
+        word_vectors=encoder.word_vectors,
         audiences=Audiences.none,
         data_version=[content_hash(path) for path in (train, valid) if path is not None],
         held_out=held_out or None,

@@ -20,6 +20,7 @@ from core.tracking import Tracker
 from core.vocabulary import Origin
 from models.cache import cache_folder
 from models.embeddings import Embeddings
+from models.encoder import TextEncoder
 from models.generator.audiences import audience_features, copy_weights
 from models.generator.bundle import GeneratorBundle, make_reviewer
 from models.generator.clause import ClauseGenerator
@@ -33,7 +34,7 @@ from models.generator.latent import LatentTextModel, Projection, conditions
 from models.generator.latent_training import CollapseDetector, GanSettings, LatentData, train_gan, train_vae
 from models.generator.ngram import fit_ngram
 from models.generator.prompts import build_phrase_book, fit_feature_scale
-from models.generator.quality import Reviewer, fit_targets
+from models.generator.quality import Reviewer, fit_targets, usual_repeats
 from models.generator.request import CopyRequest, requests_of
 from models.generator.retrieval import RetrievalGenerator
 from models.generator.slots import slots_of
@@ -82,6 +83,7 @@ def train_generator(
     impressions: Path,
     lineage: Path,
     embeddings: Path,
+    encoder: Path,
     user_features: Path,
     generator: Path,
 ) -> None:
@@ -98,6 +100,7 @@ def train_generator(
         impressions: logged ads; those before train_end say which audience a copy speaks to.
         lineage: where the training window ends.
         embeddings: raw vectors of the copies.
+        encoder: the encoder bundle; words begin at its input vectors.
         user_features: F and audience of each shopper.
         generator: the bundle to write.
 
@@ -122,6 +125,7 @@ def train_generator(
         rng=rng,
         tracker=tracker,
         vectors=Embeddings.load(embeddings),
+        word_vectors=TextEncoder.load(encoder).word_vectors,
         audiences=lambda train: Audiences(
             features if features.size else np.zeros((0, 1), np.float32),
             copy_weights([copy.copy_id for copy in train], log, users, end),
@@ -138,6 +142,7 @@ def train_bundle(
     rng: np.random.Generator,
     tracker: Tracker,
     vectors: Embeddings,
+    word_vectors: Callable[[Sequence[str]], np.ndarray],
     audiences: Callable[[Sequence[Copy]], Audiences],
     data_version: Sequence[str],
     held_out: Sequence[Copy] | None = None,
@@ -151,6 +156,7 @@ def train_bundle(
         rng: the split and the seed.
         tracker: receives losses and scores.
         vectors: raw vectors of the copies.
+        word_vectors: words → (n, d), where the decoder's words begin.
         audiences: training copies → the audiences and how much each copy speaks to them.
         data_version: hashes of what was read: a killed training of equal data and code is taken up again.
         held_out: copies to choose by; when None, a share of ``copies`` by group.
@@ -161,7 +167,7 @@ def train_bundle(
     work = _prepare(params, rng, products, copies, held_out)
     key = json.dumps([params.model_dump(), work.seed, *data_version, content_hash(Path(models.generator.__file__).parent)])
     checkpoints = cache_folder("checkpoints") / f"generator-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
-    trained = _train(params, work, audiences(work.train), vectors, checkpoints=checkpoints, tracker=tracker)
+    trained = _train(params, work, audiences(work.train), vectors, word_vectors, checkpoints=checkpoints, tracker=tracker)
     bundle = _judged(params, work, trained, tracker)
     shutil.rmtree(checkpoints, ignore_errors=True)
     return bundle
@@ -205,7 +211,13 @@ def _prepare(
 
     vocabulary = words_of(usable)
     reviewer = make_reviewer(
-        fit_facts(rows, usable, [], vocabulary), [], vocabulary, levels=[], targets={}, max_copied_span=params.max_copied_span
+        fit_facts(rows, usable, [], vocabulary),
+        [],
+        vocabulary,
+        levels=[],
+        targets={},
+        max_copied_span=params.max_copied_span,
+        repeats=usual_repeats(usable),
     )
     true = _true_copies(usable, reviewer)
     refused = len(usable) - len(true)
@@ -251,7 +263,14 @@ def _true_copies(usable: Sequence[Copy], reviewer: Reviewer) -> list[Copy]:
 
 
 def _train(
-    params: GeneratorParams, work: _Work, audiences: Audiences, vectors: Embeddings, *, checkpoints: Path, tracker: Tracker
+    params: GeneratorParams,
+    work: _Work,
+    audiences: Audiences,
+    vectors: Embeddings,
+    word_vectors: Callable[[Sequence[str]], np.ndarray],
+    *,
+    checkpoints: Path,
+    tracker: Tracker,
 ) -> _Trained:
     def report(metrics: dict[str, float], step: int) -> None:
         tracker.log_metrics(metrics, step=step)
@@ -259,7 +278,7 @@ def _train(
     torch.manual_seed(work.seed)
     scale = fit_feature_scale(audiences.features)
     book = build_phrase_book([*{copy.request.item_id: copy.request for copy in work.train}.values()])
-    max_tokens = 2 + max(len(work.vocabulary.encode(copy.pieces)) for copy in work.train)
+    max_tokens = 2 + max(len(work.vocabulary.encode(copy.lesson)) for copy in work.train)
     shape = DecoderShape(
         tokens=len(work.vocabulary),
         names=len(book.names) + 1,
@@ -271,12 +290,13 @@ def _train(
         heads=params.heads,
         max_tokens=max_tokens,
     )
-    gpt = CopyModel(work.vocabulary, book, scale, CopyDecoder(shape))
+    gpt = CopyModel(work.vocabulary, book, scale, CopyDecoder(shape, params.dropout), work.reviewer.repeats)
+    gpt.decoder.begin_with(*(torch.from_numpy(word_vectors(words)) for words in (work.vocabulary.tokens, book.values)))
     features = torch.from_numpy(scale.apply(audiences.features)) if len(audiences.features) else torch.zeros(0, 1)
 
     def tensors(copies: Sequence[Copy], weights: np.ndarray) -> CopyData:
-        prompts, slots = gpt.prompts([copy.request for copy in copies])
-        tokens = [gpt.tokens(copy.text, held) for copy, held in zip(copies, slots, strict=True)]
+        prompts, _ = gpt.prompts([copy.request for copy in copies])
+        tokens = [gpt.tokens(copy.lesson) for copy in copies]
         raw = torch.from_numpy(np.ascontiguousarray(vectors.vectors_of([copy.source_text for copy in copies]), np.float32))
         return CopyData(prompts, tokens, raw, weights, features)
 
@@ -287,10 +307,12 @@ def _train(
     settings = FitSettings(gpt_epochs, params.batch_size, params.learning_rate, work.seed, bf16=True, label="gpt")
     gpt_loss = fit_decoder(gpt, None, train, held_out, settings, checkpoints=checkpoints / "gpt", report=report)
 
-    decoder = CopyDecoder(shape)
+    decoder = CopyDecoder(shape, params.dropout)
     decoder.load_state_dict(gpt.decoder.state_dict())
     torch.manual_seed(work.seed + 1)  # ℓ begins alike whether the fit before ran through or was resumed
-    latent = LatentTextModel(CopyModel(work.vocabulary, book, scale, decoder), Projection(train.raw.mean(0), params.latent_dim))
+    latent = LatentTextModel(
+        CopyModel(work.vocabulary, book, scale, decoder, gpt.repeats), Projection(train.raw.mean(0), params.latent_dim)
+    )
     settings = FitSettings(latent_epochs, params.batch_size, params.learning_rate / 3, work.seed + 1, bf16=True, label="latent")
     latent_loss = fit_decoder(latent.model, latent.projection, train, held_out, settings, checkpoints=checkpoints / "latent", report=report)
     latent.projection.requires_grad_(False).eval()

@@ -15,7 +15,6 @@ from core.errors import SourceError, storage_error
 from core.files import content_hash, read_json, write_json
 from core.vocabulary import Channel, Origin, Scene
 from models.generator.bundle import GeneratorBundle
-from models.generator.choice import best_first
 from tasks.product_lines import Product, read_products
 
 logger = logging.getLogger(__name__)
@@ -149,7 +148,7 @@ def _write(bundle: GeneratorBundle, batch: Sequence[Product], writing: Writing, 
             origin, by_template = str(Origin.TEMPLATE), by_template + 1
             (texts,) = bundle.write([request], writing.candidates, rng, origin)
             reviews = {text: bundle.review(request, text) for text in texts if text}
-        ordered = best_first(texts, request, bundle.reviewer)
+        ordered = bundle.best_first(request, texts)
         accepted = [text for text in ordered if reviews[text].accepted]
         for rank, text in enumerate(accepted[: writing.kept] or ordered[:1]):
             review = reviews[text]

@@ -162,6 +162,23 @@ class EncoderNetwork:
             vectors: np.ndarray = ((states * kept).sum(dim=1) / kept.sum(dim=1)).numpy()  # (n, d)
         return vectors
 
+    def word_vectors(self, texts: Sequence[str]) -> np.ndarray:
+        """Mean of the input vectors of each text's tokens: what the network knows of a word before it reads its neighbours.
+
+        Args:
+            texts: words or short phrases.
+
+        Returns:
+            (n, d) float32.
+        """
+        weight = self._network.get_input_embeddings().weight.detach().float()
+        space = {self._tokenizer.convert_tokens_to_ids("▁")}  # sentencepiece begins each text with it: no part of the word
+        found = np.zeros((len(texts), weight.shape[1]), np.float32)
+        for row, ids in enumerate(self._tokenizer(list(texts), add_special_tokens=False)["input_ids"] if texts else []):
+            own = [index for index in ids if index not in space] or [int(self._tokenizer.unk_token_id or 0)]
+            found[row] = weight[own].mean(0).numpy()
+        return found
+
 
 def padded_length(tokens: int) -> int:
     """The length that a text of so many tokens is padded to: the next multiple of eight.

@@ -161,6 +161,20 @@ class TextEncoder:
             return np.zeros((0, self._loaded().dim if self.mean is None else len(self.mean)), np.float32)
         return np.stack([found[text] for text in texts])
 
+    def word_vectors(self, texts: Sequence[str]) -> np.ndarray:
+        """Input vectors of words, for networks that begin where the encoder stands.
+
+        Args:
+            texts: words or short phrases.
+
+        Returns:
+            (n, d) float32.
+
+        Raises:
+            EncoderError: see `encode`.
+        """
+        return self._loaded().word_vectors(texts)
+
     def centre(self, raw: np.ndarray) -> np.ndarray:
         """Features of raw vectors: minus the corpus mean, unit length.
 

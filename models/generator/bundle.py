@@ -9,6 +9,7 @@ import numpy as np
 
 from core.vocabulary import Origin
 from models.bundle import read_config, writing_bundle
+from models.generator.choice import SIMILAR, best_first
 from models.generator.clause import ClauseGenerator
 from models.generator.compliance import Compliance
 from models.generator.facts import Facts
@@ -17,7 +18,7 @@ from models.generator.gpt import GptGenerator
 from models.generator.interface import CopyGenerator
 from models.generator.latent import LatentTextModel
 from models.generator.ngram import NgramModel, fit_ngram, symbols
-from models.generator.quality import FLUENCY_ORDER, Review, Reviewer
+from models.generator.quality import FLUENCY_ORDER, Review, Reviewer, usual_repeats
 from models.generator.request import CopyRequest
 from models.generator.retrieval import RetrievalGenerator
 from models.generator.slots import slots_of
@@ -38,6 +39,7 @@ def make_reviewer(
     levels: Sequence[float],
     targets: Mapping[tuple[str, str], float],
     max_copied_span: int,
+    repeats: int | None = None,
 ) -> Reviewer:
     """A reviewer over training copies.
 
@@ -48,10 +50,12 @@ def make_reviewer(
         levels: `Reviewer.level` of held-out human copies; empty: to be measured, or no copies.
         targets: facts that human copy states, by scene and channel.
         max_copied_span: a longer span shared with training copy refuses a text.
+        repeats: how often a text may state one attribute value; None: as often as these copies do.
     """
     language = NgramModel(FLUENCY_ORDER, [symbols(copy.pieces, slots_of(copy.request), vocabulary) for copy in copies])
     spans = SpanIndex([*(copy.text for copy in copies), *(copy.source_text for copy in copies)])
-    return Reviewer(facts, Compliance.load(), spans, vocabulary, language, tuple(sorted(levels)), dict(targets), max_copied_span)
+    said = usual_repeats(copies) if repeats is None else repeats
+    return Reviewer(facts, Compliance.load(), spans, vocabulary, language, tuple(sorted(levels)), dict(targets), max_copied_span, said)
 
 
 @dataclass(frozen=True)
@@ -93,6 +97,20 @@ class GeneratorBundle:
         if n < 1:
             raise ValueError(f"n is {n}; at least one candidate is needed")
         return self.generators[name].write(requests, n, rng)
+
+    def best_first(self, request: CopyRequest, texts: Sequence[str]) -> list[str]:
+        """Candidates in the order in which to show them, compared with each other and with human copy of similar products.
+
+        Args:
+            request: what they were written for.
+            texts: the candidates.
+
+        Returns:
+            Each distinct text once, refused ones last (`models.generator.choice`).
+        """
+        retrieval = self.generators.get(Origin.RETRIEVAL)
+        similar = retrieval.write([request], SIMILAR, np.random.default_rng(0))[0] if retrieval is not None else []
+        return best_first(texts, request, self.reviewer, similar)
 
     def review(self, request: CopyRequest, text: str) -> Review:
         """Judge one candidate: length, form, compliance, facts, copying, quality.

@@ -1,59 +1,61 @@
 """Which of several candidates for one order to show: accepted by the reviewer, stating the product's facts, and what the others agree on.
 
-The consensus of a candidate is its mean similarity to the other candidates: minimum Bayes risk decoding (Kumar & Byrne 2004; Eikema & Aziz
-2020) with character n-grams as utility. What a model says in most of its samples is what it knows; what it says once is often a slip.
+The consensus of a candidate is its mean agreement with the other candidates and with what people wrote for similar products: minimum Bayes
+risk decoding (Kumar & Byrne 2004; Eikema & Aziz 2020). What a model says in most of its samples is what it knows; what it says once is
+often a slip. Since what everybody says is agreed on most, stock phrases count against a candidate.
 """
 
-from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+from models.generator.agreement import agreement
 from models.generator.quality import Reviewer
 from models.generator.request import CopyRequest
 
-_LONGEST_GRAM = 4
-_COVERAGE_WEIGHT = 0.25
+_COVERAGE_WEIGHT = 0.2
 """What stating every fact of the product is worth, beside full agreement with the other candidates."""
+_STOCK_WEIGHT = 0.12
+"""What a text of stock phrases alone loses."""
+SIMILAR = 16
+"""Human copies of similar products that candidates are compared with."""
 
 
-def consensus(texts: Sequence[str]) -> NDArray[np.float64]:
-    """Mean similarity of each text to the others.
+def consensus(texts: Sequence[str], reviewer: Reviewer, similar: Sequence[str] = ()) -> NDArray[np.float64]:
+    """Mean agreement of each text with the other texts, and with the similar ones, one half each.
 
     Args:
         texts: candidates for one order.
+        reviewer: cuts texts into words.
+        similar: human copies of similar products, in this product's words.
 
     Returns:
-        (n,) in [0, 1]: mean over the others, and over n-grams of 1 to 4 characters, of the F1 of shared n-grams (as chrF, Popović 2015);
-        0 for a single text.
+        (n,) in [0, 4] (`models.generator.agreement`); 0 for a single text without similar ones.
     """
-    grams = [
-        [Counter(text[at : at + size] for at in range(len(text) - size + 1)) for size in range(1, _LONGEST_GRAM + 1)] for text in texts
-    ]
-    totals = np.array([[max(counter.total(), 1) for counter in counters] for counters in grams], dtype=np.float64)
-    found = np.zeros((len(texts), len(texts)))
-    for a in range(len(texts)):
-        for b in range(a + 1, len(texts)):
-            shared = np.array([(mine & other).total() for mine, other in zip(grams[a], grams[b], strict=True)])
-            found[a, b] = found[b, a] = float((2 * shared / (totals[a] + totals[b])).mean())
-    return np.asarray(found.sum(1) / max(len(texts) - 1, 1))
+    words = [reviewer.vocabulary.words(text) for text in (*texts, *similar)]
+    found = agreement(texts, [*texts, *similar], words[: len(texts)], words)
+    n = len(texts)
+    own = (found[:, :n].sum(1) - np.diagonal(found)) / max(n - 1, 1)
+    return np.asarray((own + found[:, n:].mean(1)) / 2 if similar else own)
 
 
-def best_first(texts: Sequence[str], request: CopyRequest, reviewer: Reviewer) -> list[str]:
+def best_first(texts: Sequence[str], request: CopyRequest, reviewer: Reviewer, similar: Sequence[str] = ()) -> list[str]:
     """Candidates in the order in which to show them; refused ones last, for a caller that must say something.
 
     Args:
         texts: candidates; equal ones count once, and speak for their content twice.
         request: their order.
         reviewer: judges each.
+        similar: human copies of similar products, in this product's words.
     """
     if not texts:
         return []
-    agreed = consensus(texts)
+    agreed = consensus(texts, reviewer, similar)
     score: dict[str, tuple[bool, float]] = {}
     for row, text in enumerate(texts):
         if text not in score:
             review = reviewer.review(text, request)
-            score[text] = (review.accepted, float(agreed[row]) + _COVERAGE_WEIGHT * review.coverage)
+            worth = float(agreed[row]) + _COVERAGE_WEIGHT * review.coverage - _STOCK_WEIGHT * reviewer.spans.stock(text)
+            score[text] = (review.accepted, worth)
     return sorted(score, key=lambda text: (not score[text][0], -score[text][1], text))

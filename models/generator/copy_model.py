@@ -14,7 +14,7 @@ from models.generator.decoder import CopyDecoder, DecoderShape
 from models.generator.prompts import FeatureScale, PhraseBook, Prompts, prompts_of
 from models.generator.request import CopyRequest
 from models.generator.sampling import sample
-from models.generator.slots import Slot, delexicalise, lexicalise
+from models.generator.slots import Piece, Slot, lexicalise
 from models.generator.vocabulary import BOS, EOS, Vocabulary
 
 _ROWS = 512
@@ -52,12 +52,14 @@ class CopyModel:
         book: phrases with numbers of their own.
         scale: of F.
         decoder: the network.
+        repeats: how often a text may state one fact.
     """
 
     vocabulary: Vocabulary
     book: PhraseBook
     scale: FeatureScale
     decoder: CopyDecoder
+    repeats: int = 1
 
     def prompts(self, requests: Sequence[CopyRequest]) -> tuple[Prompts, list[tuple[Slot, ...]]]:
         """Requests as tensors, and their slots.
@@ -70,14 +72,13 @@ class CopyModel:
         """
         return prompts_of(requests, self.vocabulary, self.book, self.scale)
 
-    def tokens(self, text: str, slots: Sequence[Slot]) -> list[int]:
-        """Ids of a text with begin and end, cut to what the decoder can hold.
+    def tokens(self, pieces: Sequence[Piece]) -> list[int]:
+        """Ids of a copy with begin and end, cut to what the decoder can hold.
 
         Args:
-            text: a copy.
-            slots: its product's slots.
+            pieces: a delexicalised copy.
         """
-        ids = self.vocabulary.encode(delexicalise(text, slots))[: self.decoder.shape.max_tokens - 2]
+        ids = self.vocabulary.encode(pieces)[: self.decoder.shape.max_tokens - 2]
         return [BOS, *ids, EOS]
 
     def write(
@@ -106,7 +107,7 @@ class CopyModel:
         if not requests:
             return []
         prompts, slots = self.prompts(requests)
-        drawn = sample(self.decoder.eval(), prompts, n, rng, temperature=temperature, top_p=top_p, latent=latent)
+        drawn = sample(self.decoder.eval(), prompts, n, rng, temperature=temperature, top_p=top_p, repeats=self.repeats, latent=latent)
         return [[lexicalise(self.vocabulary.decode(ids), held) for ids in texts] for texts, held in zip(drawn, slots, strict=True)]
 
     @torch.inference_mode()
@@ -139,6 +140,7 @@ class CopyModel:
             "names": list(self.book.names),
             "values": list(self.book.values),
             "feature_scale": self.scale.scale,
+            "repeats": self.repeats,
         }
         write_json(config, folder / "config.json")
         save_weights(self.decoder, folder / "decoder.safetensors")
@@ -159,4 +161,5 @@ class CopyModel:
         decoder.load_state_dict(load_weights(folder / "decoder.safetensors"))
         mean = load_arrays(folder / "scale.safetensors")["mean"]
         scale = FeatureScale(mean, float(config["feature_scale"]))
-        return cls(Vocabulary(tuple(config["tokens"])), PhraseBook(tuple(config["names"]), tuple(config["values"])), scale, decoder.eval())
+        vocabulary, book = Vocabulary(tuple(config["tokens"])), PhraseBook(tuple(config["names"]), tuple(config["values"]))
+        return cls(vocabulary, book, scale, decoder.eval(), int(config["repeats"]))

@@ -166,6 +166,23 @@ class CopyDecoder(nn.Module):
             if name.endswith(("latent.weight", "memory.weight", "out.weight", "down.weight")):
                 nn.init.zeros_(weight)  # a decoder that learns to read ℓ starts from the plain GPT, a layer from the identity
 
+    @torch.no_grad()
+    def begin_with(self, words: Tensor, values: Tensor) -> None:
+        """Let words and slot values begin at vectors of a pretrained network: few copies then teach much more.
+
+        Args:
+            words: (tokens, d) one a token of the vocabulary.
+            values: (values − 1, d) one a value of the phrase book.
+        """
+        known = torch.cat([words, values])
+        known = known - known.mean(0)
+        width = min(self.shape.d_model, known.shape[1])
+        _, axes = torch.linalg.eigh(known.T @ known)
+        known = known @ axes.flip(1)[:, :width]  # the directions in which words differ most
+        known *= self.words.weight.std() / known.std().clamp_min(1e-12)
+        self.words.weight[:, :width] = known[: len(words)]
+        self.values.weight[1:, :width] = known[len(words) :]
+
     def phrases(self, prompts: Prompts) -> Tensor:
         """Input vectors of the phrases: name + value + its characters.
 

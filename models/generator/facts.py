@@ -4,9 +4,10 @@ The lexicon is the catalogue's own: attribute values (those that human copy uses
 human copy says of any product, is a word and no fact), brands, and the numbers of each product; and what belongs to what (`topics`).
 """
 
+import logging
 import re
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,10 @@ from models.generator.topics import NO_TOPICS, Topics, any_of, calibrate_topics,
 from models.generator.training_copies import DATE, OFFER, Copy
 from models.generator.vocabulary import Vocabulary
 
+logger = logging.getLogger(__name__)
+
+_UNLISTED = 0.1
+"""Share of human copies up to which a value that the product does not list is that copy's slip, and not the catalogue's."""
 _NUMBER = re.compile(r"[0-9]+(?:\.[0-9]+)?")
 _CHINESE_COUNT = re.compile(
     r"[一二三四五六七八九十百千两半]+(?:折|元|块钱|毫升|升|克|千克|公斤|斤|小时|分钟|毫米|厘米|寸|瓦|毫安|年质保|倍|成)"
@@ -45,12 +50,15 @@ class Facts:
         exclusive: keys of which a product has one value at most.
         brands: all brands of the catalogue.
         topics: what belongs to what.
+        listed: the catalogue lists what copy says; when it does not, an attribute value that the product lacks is no fault by itself, and
+            only contradictions are.
     """
 
     values: dict[str, tuple[str, ...]]
     exclusive: frozenset[str]
     brands: tuple[str, ...]
     topics: Topics
+    listed: bool = True
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_values", any_of(self.values))
@@ -73,7 +81,8 @@ class Facts:
         for found in finds(self._values, text):  # type: ignore[attr-defined]
             if found not in own:
                 clash = any(key in keys and key in self.exclusive for key in self.values[found])
-                faults.append(Fault("contradiction" if clash else "attribute", found))
+                if clash or self.listed:
+                    faults.append(Fault("contradiction" if clash else "attribute", found))
         faults += [Fault("brand", found) for found in finds(self._brands, text) if found not in own]  # type: ignore[attr-defined]
         allowed = set(_NUMBER.findall(own)) | ({price_text(request.price_micros)} if request.price_micros is not None else set())
         for match in _NUMBER.finditer(text):
@@ -106,7 +115,14 @@ class Facts:
         """
         values = {value: list(keys) for value, keys in self.values.items()}
         write_json(
-            {"values": values, "exclusive": sorted(self.exclusive), "brands": list(self.brands), "topics": self.topics.as_json()}, path
+            {
+                "values": values,
+                "exclusive": sorted(self.exclusive),
+                "brands": list(self.brands),
+                "topics": self.topics.as_json(),
+                "listed": self.listed,
+            },
+            path,
         )
 
     @classmethod
@@ -118,7 +134,7 @@ class Facts:
         """
         held = read_json(path)
         values = {value: tuple(keys) for value, keys in held["values"].items()}
-        return cls(values, frozenset(held["exclusive"]), tuple(held["brands"]), Topics.from_json(held["topics"]))
+        return cls(values, frozenset(held["exclusive"]), tuple(held["brands"]), Topics.from_json(held["topics"]), bool(held["listed"]))
 
 
 def fit_facts(products: Sequence[CopyRequest], copies: Sequence[Copy], held_out: Sequence[Copy], vocabulary: Vocabulary) -> Facts:
@@ -132,7 +148,8 @@ def fit_facts(products: Sequence[CopyRequest], copies: Sequence[Copy], held_out:
 
     Returns:
         The facts. A value counts when it has two characters or more and at least half of the training copies that say it
-        (one added on either side) belong to products that have it.
+        (one added on either side) belong to products that have it. The catalogue counts as incomplete (``listed``) when more than one
+        copy in ten states a value that its product lacks.
     """
     keys: dict[str, set[str]] = defaultdict(set)
     several: set[str] = set()
@@ -154,4 +171,19 @@ def fit_facts(products: Sequence[CopyRequest], copies: Sequence[Copy], held_out:
     exclusive = frozenset({key for found in keys.values() for key in found} - several)
     brands = tuple(sorted({product.brand for product in products if product.brand and len(product.brand) >= 2}))
     topics = calibrate_topics(products, copies, held_out, vocabulary) if held_out else NO_TOPICS
-    return Facts(kept, exclusive, brands, topics)
+    return Facts(kept, exclusive, brands, topics, _listed(copies, kept))
+
+
+def _listed(copies: Sequence[Copy], values: Mapping[str, tuple[str, ...]]) -> bool:
+    """Whether few copies state a value that their product does not list."""
+    pattern = any_of(values)
+    unlisted = sum(any(found not in own_words(copy.request) for found in finds(pattern, copy.text)) for copy in copies)
+    if unlisted <= _UNLISTED * len(copies):
+        return True
+    logger.warning(
+        "%d of %d copies state attribute values that their product does not list: the lists are taken as incomplete, and generated copy is "
+        "refused for contradictions only",
+        unlisted,
+        len(copies),
+    )
+    return False

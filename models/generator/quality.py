@@ -61,6 +61,7 @@ class Reviewer:
         levels: log-probabilities of the least likely words of held-out human copies, ascending; empty without copies: fluency is then 1.
         targets: (scene, channel) → facts that human copy states on average.
         max_copied_span: a longer span shared with training copy refuses a text.
+        repeats: how often a text may state one attribute value (`usual_repeats`).
     """
 
     facts: Facts
@@ -71,6 +72,7 @@ class Reviewer:
     levels: tuple[float, ...]
     targets: dict[tuple[str, str], float]
     max_copied_span: int
+    repeats: int = 1
 
     def review(self, text: str, request: CopyRequest, *, may_copy: bool = False) -> Review:
         """Judge one candidate.
@@ -95,7 +97,7 @@ class Reviewer:
         limit = request.max_length
         if not MIN_LENGTH <= len(text) <= limit:
             return "length", "too_short" if len(text) < MIN_LENGTH else "too_long", str(len(text))
-        form = _form(text, request)
+        form = _form(text, request, self.repeats)
         if form:
             return "form", *form
         violations = self.compliance.blocks(text, request.category)
@@ -128,7 +130,7 @@ class Reviewer:
         return self.language.weakest(symbols(delexicalise(text, slots), slots, self.vocabulary), WINDOW)
 
 
-def _form(text: str, request: CopyRequest) -> tuple[str, str] | None:
+def _form(text: str, request: CopyRequest, repeats: int) -> tuple[str, str] | None:
     if text[-1] in _OPEN_ENDS:
         return "unfinished", text[-1]
     for left, right in ("（）", "“”", "《》", "【】"):
@@ -144,8 +146,23 @@ def _form(text: str, request: CopyRequest) -> tuple[str, str] | None:
             if span in seen and not any(span in value for value in own):
                 return "repetition", span
             seen.add(span)
-    values = [slot.value for slot in slots_of(request) if slot.name.startswith("@") and text.count(slot.value) > 1]
+    values = [slot.value for slot in slots_of(request) if slot.name.startswith("@") and text.count(slot.value) > repeats]
     return ("repetition", values[0]) if values else None
+
+
+def usual_repeats(copies: Sequence[Copy]) -> int:
+    """How often human copy states one attribute value of its product: the most that at least one copy in twenty does.
+
+    Args:
+        copies: training copies.
+
+    Returns:
+        At least 1.
+    """
+    most = [
+        max((copy.text.count(slot.value) for slot in slots_of(copy.request) if slot.name.startswith("@")), default=0) for copy in copies
+    ]
+    return max(1, int(np.quantile(most, 0.95, method="lower"))) if most else 1
 
 
 def fit_targets(copies: Sequence[Copy], facts: Facts) -> dict[tuple[str, str], float]:

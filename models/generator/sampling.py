@@ -1,4 +1,4 @@
-"""Sampling from the decoder with a key-value cache: temperature, nucleus, and no product word twice."""
+"""Sampling from the decoder with a key-value cache: temperature, nucleus, and no product word more often than human copy says it."""
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ def sample(
     *,
     temperature: float,
     top_p: float,
+    repeats: int = 1,
     latent: Tensor | None = None,
 ) -> list[list[list[int]]]:
     """Draw ``n`` texts a request.
@@ -31,6 +32,7 @@ def sample(
         rng: one number is drawn from it for each batch of rows.
         temperature: above 0; lower is safer and less varied.
         top_p: share of probability that the nucleus holds (Holtzman et al. 2020), in (0, 1].
+        repeats: how often a text may say one product word.
         latent: (batch · n, d_latent), one ℓ a text, None for the plain GPT.
 
     Returns:
@@ -44,14 +46,22 @@ def sample(
         draws = (rows[:, None] * n + torch.arange(n)).flatten()
         generator = torch.Generator().manual_seed(int(rng.integers(2**31)))
         own = None if latent is None else latent[draws]
-        texts = _draw(decoder, prompts.take(rows), n, generator, temperature=temperature, top_p=top_p, latent=own)
+        texts = _draw(decoder, prompts.take(rows), n, generator, temperature=temperature, top_p=top_p, repeats=repeats, latent=own)
         for index, row in enumerate(rows.tolist()):
             placed[row] = texts[index * n : (index + 1) * n]
     return [placed[row] for row in range(len(prompts))]
 
 
 def _draw(
-    decoder: CopyDecoder, prompts: Prompts, n: int, generator: torch.Generator, *, temperature: float, top_p: float, latent: Tensor | None
+    decoder: CopyDecoder,
+    prompts: Prompts,
+    n: int,
+    generator: torch.Generator,
+    *,
+    temperature: float,
+    top_p: float,
+    repeats: int,
+    latent: Tensor | None,
 ) -> list[list[int]]:
     if latent is None:
         state = decoder.start(prompts).repeat(n)
@@ -60,14 +70,14 @@ def _draw(
     texts: list[list[int]] = [[] for _ in range(len(prompts) * n)]
     alive = torch.arange(len(texts))
     tokens = torch.full((len(texts),), BOS)
-    spent = torch.zeros(len(texts), state.slots.shape[1], dtype=torch.bool)
+    spent = torch.zeros(len(texts), state.slots.shape[1], dtype=torch.long)
     size = decoder.shape.tokens
     for place in range(decoder.shape.max_tokens - 1):
         logits, state = decoder.step(state, tokens, place)
         logits[:, never()] = float("-inf")
         if place == 0:
             logits[:, EOS] = float("-inf")
-        logits[:, size:] = logits[:, size:].masked_fill(spent, float("-inf"))
+        logits[:, size:] = logits[:, size:].masked_fill(spent >= repeats, float("-inf"))
         tokens = _nucleus(logits / temperature, top_p, generator)
         going = tokens != EOS
         if not bool(going.all()):
@@ -77,7 +87,7 @@ def _draw(
         for row, token in zip(alive.tolist(), tokens.tolist(), strict=True):
             texts[row].append(token)
         pointed = (tokens >= size).nonzero()[:, 0]
-        spent[pointed, tokens[pointed] - size] = True
+        spent[pointed, tokens[pointed] - size] += 1
     return texts
 
 

@@ -1,10 +1,13 @@
 """Which spans of a text stand in training copy word for word."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 PROBE = 8
 """Spans shorter than this count as nobody's."""
+_STOCK = 4
+"""Characters of a stock phrase."""
 
 
 @dataclass(frozen=True)
@@ -33,10 +36,26 @@ class SpanIndex:
         kept = list(dict.fromkeys(texts))
         self._joined = "\n".join(kept)
         self._whole = set(kept)
+        seen: Counter[str] = Counter()
+        for text in kept:
+            seen.update({text[start : start + _STOCK] for start in range(len(text) - _STOCK + 1)})
+        self._stock = {span for span, count in seen.items() if count > 1}
         self._probes = {text[start : start + PROBE] for text in kept for start in range(len(text) - PROBE + 1)}
 
     def __contains__(self, text: object) -> bool:
         return text in self._whole
+
+    def stock(self, text: str) -> float:
+        """How much of a text is stock phrases: its spans of four characters that two training texts or more have.
+
+        Args:
+            text: any text.
+
+        Returns:
+            A share, in [0, 1]; 0 for a text of fewer characters.
+        """
+        count = len(text) - _STOCK + 1
+        return sum(text[start : start + _STOCK] in self._stock for start in range(count)) / count if count > 0 else 0.0
 
     def overlap(self, text: str) -> Overlap:
         """Compare one text.

@@ -15,12 +15,14 @@ from models.generator.slots import Piece, delexicalise, slots_of
 _SENTENCE = re.compile(r"[^。！？!?；;\n]+[。！？!?；;\n]*")
 _CLAUSE = re.compile(r"[^。！？!?；;，,、\n]+[。！？!?；;，,、\n]*")
 _PLACEHOLDER = re.compile(r"<UNK>|<unk>|BRAND|\ufffd")
+LOST = "\ufffd"
+"""Stands in a copy for a word that the corpus has lost: read as unknown, never written."""
 _MIN_LENGTH = 6
 _MIN_REST = 10
 
 OFFER = re.compile(
-    r"[0-9０-９一二三四五六七八九十两.]+折|半价|满[0-9一二三四五六七八九十百千]+|[立直]减|直降|领券|优惠|折扣|特价|好价|满减|免息|补贴|包邮|买[一二三1-9]送|赠[送品]|返现|红包|秒杀"
-    r"|活动|促销|大促|抢购|省[0-9]+"
+    r"[0-9０-９一二三四五六七八九十两.]+折|半价|(?<!充)满[0-9一二三四五六七八九十百千]+|[立直]减|直降|领券|优惠|折扣|特价|好价|满减|免息|补贴|包邮|买[一二三1-9]送|赠[送品]|返现|红包|秒杀"
+    r"|活动(?:价|期|说明|详情|信息|规则|单品|力度|专享|优惠|：)|(?:优惠|促销|店庆|这次|本次|此次|参与|参加)活动|促销|大促|抢购|省[0-9]+"
 )
 """Promises of a price or a gift; copy that outlives its campaign makes none."""
 DATE = re.compile(
@@ -36,9 +38,10 @@ class Copy:
     Attributes:
         copy_id: its id.
         request: its product, scene and channel.
-        text: the cleaned text.
+        text: the cleaned text, without clauses in which a word is lost.
         pieces: the text with slots.
         source_text: the text as it stands in the copies table, which is the one that was encoded.
+        marked: the text with slots and all its clauses, `LOST` in place of lost words; empty when no word is lost.
     """
 
     copy_id: str
@@ -46,12 +49,18 @@ class Copy:
     text: str
     pieces: tuple[Piece, ...]
     source_text: str
+    marked: tuple[Piece, ...] = ()
+
+    @property
+    def lesson(self) -> tuple[Piece, ...]:
+        """What a decoder learns from: the marked pieces where there are any, since the rest of a clause with a lost word is worth it."""
+        return self.marked or self.pieces
 
 
 def clean_text(text: str, limit: int, own: Sequence[str] = ()) -> str:
-    """Drop clauses that promise a price or a date, sentences with a placeholder of the corpus, and cut to a limit at the end of a sentence.
+    """Drop clauses that promise a price or a date, and cut to a limit at the end of a sentence.
 
-    Offers and dates belong to campaigns, which end; copy that is learned from outlives them.
+    Offers and dates belong to campaigns, which end; copy that is learned from outlives them. Placeholders of the corpus become `LOST`.
 
     Args:
         text: a human copy.
@@ -61,9 +70,25 @@ def clean_text(text: str, limit: int, own: Sequence[str] = ()) -> str:
     Returns:
         The cleaned text; empty when too little remains.
     """
-    sentences = [found for found in _SENTENCE.findall(text.strip()) if not _PLACEHOLDER.search(found)]
-    clauses = [clause for sentence in sentences for clause in _CLAUSE.findall(sentence)]
-    kept = [clause for clause in clauses if not _promises(clause, own)]
+    clauses = _CLAUSE.findall(_PLACEHOLDER.sub(LOST, text.strip()))
+    return _joined(clauses, [clause for clause in clauses if not _promises(clause, own)], limit)
+
+
+def without_lost(text: str) -> str:
+    """Drop clauses in which a word is lost.
+
+    Args:
+        text: what `clean_text` returned.
+
+    Returns:
+        The rest; empty when too little remains.
+    """
+    clauses = _CLAUSE.findall(text)
+    return _joined(clauses, [clause for clause in clauses if LOST not in clause], len(text))
+
+
+def _joined(clauses: Sequence[str], kept: Sequence[str], limit: int) -> str:
+    """What is kept of a text's clauses, within a limit and properly ended."""
     if not kept or (len(kept) < len(clauses) and sum(map(len, kept)) < _MIN_REST):
         return ""
     whole = "".join(kept)
@@ -108,12 +133,15 @@ def copies_of(copies: pd.DataFrame, products: dict[str, CopyRequest], max_length
         if item not in products:
             continue
         request = products[item].placed(scene, channel)
-        text = clean_text(str(raw), min(request.max_length, max_length), [slot.value for slot in slots_of(request)])
+        slots = slots_of(request)
+        whole = clean_text(str(raw), min(request.max_length, max_length), [slot.value for slot in slots])
+        text = without_lost(whole) if LOST in whole else whole
         key = (item, scene, channel, text)
         if not text or key in seen:
             continue
         seen.add(key)
-        found.append(Copy(str(copy_id), request, text, tuple(delexicalise(text, slots_of(request))), str(raw)))
+        marked = tuple(delexicalise(whole, slots)) if LOST in whole else ()
+        found.append(Copy(str(copy_id), request, text, tuple(delexicalise(text, slots)), str(raw), marked))
     return found
 
 
@@ -132,7 +160,7 @@ def mended(copy: Copy, faulty: Callable[[str], bool]) -> Copy | None:
     text = re.sub(r"[，,、；;：:]+$", "。", "".join(kept))
     if len(kept) == len(clauses) or 2 * len(text) < len(copy.text) or len(text) < _MIN_REST:
         return None
-    return replace(copy, text=text, pieces=tuple(delexicalise(text, slots_of(copy.request))))
+    return replace(copy, text=text, pieces=tuple(delexicalise(text, slots_of(copy.request))), marked=())
 
 
 def split_groups(copies: Sequence[Copy]) -> list[str]:
