@@ -156,3 +156,14 @@ def test_the_embedded_encoder_tells_a_product_from_another(tmp_path: Path, monke
     features = encoder.fitted(raw).centre(raw)
     np.testing.assert_array_equal((features[0::2] @ features[1::2].T).argmax(axis=1), [0, 1, 2])
     assert AutoTokenizer.from_pretrained(embedded_folder(tmp_path / "cache" / "encoders")).tokenize("马拉松")
+
+
+def test_word_vectors_are_the_mean_of_the_input_vectors_of_a_word_s_tokens(bert: Path) -> None:
+    encoder = TextEncoder.open(str(bert), prefix="query: ", max_tokens=16, batch_tokens=64, precision="float32")
+    weight = AutoModel.from_pretrained(bert, add_pooling_layer=False).get_input_embeddings().weight.detach().numpy()
+    tokenizer = AutoTokenizer.from_pretrained(bert)
+    ids = [tokenizer.convert_tokens_to_ids(character) for character in "篮球"]
+    found = encoder.word_vectors(["篮球", "罕"])
+    np.testing.assert_allclose(found[0], weight[ids].mean(0), rtol=1e-6)
+    np.testing.assert_allclose(found[1], weight[tokenizer.unk_token_id], rtol=1e-6)
+    assert encoder.word_vectors([]).shape == (0, 24)

@@ -128,6 +128,8 @@ class FakeEncoder:
     def encode(self, texts: list[str]) -> np.ndarray:
         return np.stack([vector(text) for text in texts])
 
+    word_vectors = encode
+
 
 def small_params() -> Params:
     return load_params(Path("params.yaml")).model_copy(update={"train_generator": tiny()})

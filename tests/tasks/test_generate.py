@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 
 import tasks.generate as stage
+import tasks.train_generator as training
 from core.columns import Columns as C
 from core.files import content_hash, read_json, read_table, write_json, write_table
 from core.params import GenerateParams, GeneratorParams, load_params
@@ -35,6 +36,8 @@ class FakeEncoder:
 
     def encode(self, texts: list[str]) -> np.ndarray:
         return np.stack([vector(text) for text in texts])
+
+    word_vectors = encode
 
 
 def tiny(**change: object) -> GeneratorParams:
@@ -94,20 +97,23 @@ def data(folder: Path) -> dict[str, Path]:
     Embeddings(texts, np.stack([vector(text) for text in texts])).save(folder / "embeddings")
     return {
         **{name: folder / f"{name}.parquet" for name in tables},
+        "encoder": folder / "encoder",
         "lineage": folder / "lineage.json",
         "embeddings": folder / "embeddings",
     }
 
 
 def train(paths: dict[str, Path], target: Path, tracker: object = None, **change: object) -> Path:
-    wanted = {name: paths[name] for name in ("items", "copies", "impressions", "lineage", "embeddings", "user_features")}
-    train_generator(tiny(**change), rng=np.random.default_rng(1), tracker=tracker or NullTracker(), generator=target, **wanted)  # type: ignore[arg-type]
+    wanted = {name: paths[name] for name in ("items", "copies", "impressions", "lineage", "embeddings", "encoder", "user_features")}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training, "TextEncoder", FakeEncoder)
+        train_generator(tiny(**change), rng=np.random.default_rng(1), tracker=tracker or NullTracker(), generator=target, **wanted)  # type: ignore[arg-type]
     return target
 
 
 def fill(paths: dict[str, Path], generator: Path, target: Path) -> Path:
     params = GenerateParams(max_slots=60, candidates_per_slot=3, kept_per_slot=2, max_copied_span=20)
-    wanted = {name: path for name, path in paths.items() if name not in ("generator",)}
+    wanted = {name: path for name, path in paths.items() if name not in ("generator", "encoder")}
     stage.generate(
         params,
         rng=np.random.default_rng(2),

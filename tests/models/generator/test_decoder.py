@@ -19,9 +19,9 @@ def some(shop, n):
 def test_sampling_with_a_cache_sees_the_logits_of_the_whole_text(shop):
     model = shop.model()
     copies = [copy for copy in shop.copies if len(copy.text) > 20][:3]
-    prompts, slots = model.prompts([copy.request for copy in copies])
+    prompts, _ = model.prompts([copy.request for copy in copies])
     prompts = prompts.take(torch.arange(3))
-    tokens = [model.tokens(copy.text, held)[:9] for copy, held in zip(copies, slots, strict=True)]
+    tokens = [model.tokens(copy.pieces)[:9] for copy in copies]
     latent = on_sphere(torch.randn(3, 6, generator=torch.Generator().manual_seed(1)))
     with torch.inference_mode():
         whole = model.decoder(prompts, torch.tensor(tokens), latent)
@@ -73,7 +73,7 @@ def test_a_model_writes_the_same_after_a_round_trip_and_for_the_same_seed(shop, 
 
 
 def named_once(copy):
-    """How many product words a copy points at; 0 when it names one twice, which sampling never does."""
+    """How many product words a copy points at; 0 when it names one twice, which sampling does not by default."""
     pointed = [piece for piece in copy.pieces if isinstance(piece, int)]
     return len(pointed) if len(set(pointed)) == len(pointed) else 0
 
@@ -81,8 +81,8 @@ def named_once(copy):
 def test_one_step_of_training_overfits_one_copy_through_its_slots(shop):
     model = shop.model()
     copy = max(shop.copies, key=named_once)
-    prompts, (held,) = model.prompts([copy.request])
-    tokens = torch.tensor([model.tokens(copy.text, held)])
+    prompts, _ = model.prompts([copy.request])
+    tokens = torch.tensor([model.tokens(copy.pieces)])
     optimiser = torch.optim.Adam(model.decoder.parameters(), lr=0.02)
     for _ in range(120):
         loss = torch.nn.functional.cross_entropy(model.decoder(prompts, tokens[:, :-1])[0], tokens[0, 1:])
@@ -118,3 +118,18 @@ def test_conditions_tell_audiences_scenes_and_products_apart(shop):
     rows = conditions(model, model.prompts([places[0].placed("product", "onsite"), *places[1:]])[0])
     assert len(torch.unique(rows, dim=0)) == 5
     assert len(slots_of(first)) > 2
+
+
+def test_words_of_like_meaning_begin_alike_when_an_encoder_says_so(shop):
+    decoder = shop.model().decoder
+    rng = torch.Generator().manual_seed(3)
+    words = torch.randn(decoder.shape.tokens, 40, generator=rng)
+    words[9] = words[8] + 0.01
+    before = float(decoder.words.weight.detach().std())
+    decoder.begin_with(words, torch.randn(decoder.shape.values - 1, 40, generator=rng))
+    begun = torch.nn.functional.normalize(decoder.words.weight.detach(), dim=1)
+    assert float(begun[8] @ begun[9]) > 0.99 > float((begun[8] @ begun[10:30].T).max())
+    assert float(decoder.words.weight.detach().std()) == pytest.approx(before, rel=0.2)
+    narrow = torch.randn(decoder.shape.tokens, 3, generator=rng)
+    decoder.begin_with(narrow, torch.randn(decoder.shape.values - 1, 3, generator=rng))  # an encoder narrower than the decoder
+    assert torch.isfinite(decoder.words.weight).all()

@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 
 from models.generator.request import CopyRequest
 from models.generator.slots import Slot, delexicalise, lexicalise, noun_of, price_text, slots_of
-from models.generator.training_copies import clean_text, mended, split_groups
+from models.generator.training_copies import LOST, clean_text, mended, split_groups, without_lost
 from models.generator.vocabulary import EOS, UNK
 
 SHOE = CopyRequest("p1", "驰野 透气网面运动鞋 云朵白", "运动健身", "驰野", 299_000_000, (("鞋面", "透气网面"), ("颜色", "云朵白")))
@@ -65,8 +65,12 @@ def test_clauses_with_an_offer_or_a_date_are_not_learned_from():
     assert clean_text("三折伞轻巧好收，通勤包里放得下", 60, own=["三折伞"]) == "三折伞轻巧好收，通勤包里放得下"
 
 
-def test_sentences_with_a_placeholder_are_dropped_and_long_copy_ends_with_a_sentence():
-    assert clean_text("上身显瘦的<UNK>款式。面料亲肤透气舒适。", 60) == "面料亲肤透气舒适。"
+def test_clauses_with_a_placeholder_are_marked_or_dropped_and_long_copy_ends_with_a_sentence():
+    marked = clean_text("上身显瘦的<UNK>款式，面料亲肤透气又舒适。", 60)
+    assert marked == f"上身显瘦的{LOST}款式，面料亲肤透气又舒适。"
+    assert without_lost(marked) == "面料亲肤透气又舒适。"
+    assert clean_text("户外活动自如，充满一种青春活力的气息。", 60) == "户外活动自如，充满一种青春活力的气息。"
+    assert clean_text("活动价很好，面料亲肤透气又舒适。", 60) == "面料亲肤透气又舒适。"
     assert clean_text("宽松的裤腿遮肉又显瘦。上身随性自然不拘束，面料亲肤舒适。", 15) == "宽松的裤腿遮肉又显瘦。"
 
 
