@@ -9,6 +9,8 @@ from models.generator.prompts import Prompts
 from models.generator.vocabulary import BOS, EOS
 
 _ROWS = 256
+NUCLEUS = 64
+"""Ids that a nucleus holds at the most: the tail below them is never in one worth sampling."""
 
 
 @torch.inference_mode()
@@ -78,7 +80,7 @@ def _draw(
         if place == 0:
             logits[:, EOS] = float("-inf")
         logits[:, size:] = logits[:, size:].masked_fill(spent >= repeats, float("-inf"))
-        tokens = _nucleus(logits / temperature, top_p, generator)
+        tokens = nucleus(logits / temperature, top_p, generator)
         going = tokens != EOS
         if not bool(going.all()):
             alive, tokens, spent, state = alive[going], tokens[going], spent[going], state.keep(going.nonzero()[:, 0])
@@ -91,8 +93,18 @@ def _draw(
     return texts
 
 
-def _nucleus(logits: Tensor, top_p: float, generator: torch.Generator) -> Tensor:
-    top, ids = logits.topk(min(64, logits.shape[1]))  # (rows, 64), best first: the tail below them is never in a nucleus worth sampling
+def nucleus(logits: Tensor, top_p: float, generator: torch.Generator) -> Tensor:
+    """Draw one id a row from the smallest set of best ids that holds ``top_p`` of the probability.
+
+    Args:
+        logits: (rows, ids), divided by the temperature.
+        top_p: in (0, 1].
+        generator: the stream.
+
+    Returns:
+        (rows,) ids.
+    """
+    top, ids = logits.topk(min(NUCLEUS, logits.shape[1]))  # (rows, 64), best first
     p = top.softmax(-1)
     p = p.masked_fill(p.cumsum(-1) - p >= top_p, 0.0)
     return ids.gather(1, torch.multinomial(p, 1, generator=generator))[:, 0]
