@@ -356,6 +356,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--rounds", type=int, default=5, help="of a-b-b-a")
     parser.add_argument("--loop", type=int, default=8, help="products for generate() one prompt at a time")
     parser.add_argument("--steps", type=int, default=200, help="of training")
+    parser.add_argument("--sizes", default=f"{own.hidden_dim}x{own.layers},256x4", help="networks: width x layers, by commas")
     parser.add_argument("--pairs", type=Path, help="AdvertiseGen-like pairs instead of the market's copies")
     parser.add_argument("--bundle", type=Path, help="a generator bundle: its gpt, and the products of its training copies")
     options = parser.parse_args(arguments)
@@ -368,7 +369,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     else:
         copies = market_copies() if options.pairs is None else split(options.pairs, params.seed)[0]
         catalogue = list({copy.request.item_id: copy.request for copy in copies}.values())
-        for width, layers in ((own.hidden_dim, own.layers), (256, 4)):
+        for size in options.sizes.split(","):
+            width, layers = map(int, size.split("x"))
             made = trained(copies, catalogue, width=width, layers=layers, heads=own.heads, steps=options.steps)
             models.append((f"hidden {width} x {layers}", made, copies))
     temperature = own.temperatures[len(own.temperatures) // 2]

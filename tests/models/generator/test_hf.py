@@ -8,12 +8,16 @@ import pytest
 import torch
 
 from core.errors import BundleError, TrainingError
+from core.vocabulary import Origin
 from models.bundle import load_arrays
+from models.generator.bundle import GeneratorBundle, make_reviewer
+from models.generator.facts import fit_facts
 from models.generator.gpt import Sampling
 from models.generator.hf import HfGenerator, base
 from models.generator.hf.training import TuneSettings, tune
 from models.generator.hf.wording import filled, marked, order_of
 from models.generator.request import CopyRequest
+from models.generator.template import TemplateGenerator
 
 SHOE = CopyRequest("S1", "风行 网布跑鞋", "运动鞋", "风行", 299_000_000, (("鞋面", "网布"), ("适用", "跑步")))
 
@@ -161,3 +165,22 @@ def test_a_loss_that_is_not_finite_stops_and_names_the_rate(shop, tmp_path):
     settings = TuneSettings("x", 4, 8.0, 1, 1, 0.1, 40, seed=1)
     with pytest.raises(TrainingError, match="at least one of each is needed"):
         tune([], [], settings, features=np.zeros((0, 1)), weights=np.zeros((0, 0)), report=print)
+
+
+@needs_extra
+def test_a_bundle_needs_the_base_only_when_it_chose_hf(shop, tmp_path):
+    folder = tiny(tmp_path / "base", shop.copies, "llama")
+    generator, _, _ = tuned(shop, folder, steps=1)
+    copies = shop.copies[:40]
+    facts = fit_facts(list(shop.products.values()), copies, [], shop.vocabulary)
+    reviewer = make_reviewer(facts, copies, shop.vocabulary, levels=[0.5], targets={}, max_copied_span=20)
+    for chosen in (Origin.HF, Origin.TEMPLATE):
+        generators = {Origin.TEMPLATE: TemplateGenerator(), Origin.HF: generator}
+        GeneratorBundle(generators, chosen, reviewer, tuple(copies), {}).save(tmp_path / chosen)
+    requests = [copies[0].request]
+    wanted = generator.write(requests, 2, np.random.default_rng(1))
+    assert GeneratorBundle.load(tmp_path / Origin.HF).write(requests, 2, np.random.default_rng(1)) == wanted
+    folder.rename(tmp_path / "elsewhere")
+    with pytest.raises(BundleError, match="the base model of generator hf is absent"):
+        GeneratorBundle.load(tmp_path / Origin.HF)
+    assert GeneratorBundle.load(tmp_path / Origin.TEMPLATE).write(requests, 1, np.random.default_rng(1))[0][0]
