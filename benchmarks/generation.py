@@ -273,11 +273,11 @@ def trained(copies: Sequence[Copy], requests: Sequence[CopyRequest], *, width: i
     phrases = [word for request in requests for word in (request.category, *[slot.value for slot in slots_of(request)])]
     vocabulary = build_vocabulary([copy.pieces for copy in copies], phrases, 6000)
     book, scale = build_phrase_book(requests), fit_feature_scale(np.zeros((0, 1), np.float32))
-    longest = 2 + max(len(vocabulary.encode(copy.pieces)) for copy in copies)
+    longest = 2 + max(len(vocabulary.encode(copy.lesson)) for copy in copies)
     shape = DecoderShape(len(vocabulary), len(book.names) + 1, len(book.values) + 1, 1, 64, width, layers, heads, longest)
     model = CopyModel(vocabulary, book, scale, CopyDecoder(shape))
-    prompts, slots = model.prompts([copy.request for copy in copies])
-    tokens = [model.tokens(copy.text, held) for copy, held in zip(copies, slots, strict=True)]
+    prompts, _ = model.prompts([copy.request for copy in copies])
+    tokens = [model.tokens(copy.lesson) for copy in copies]
     data = CopyData(prompts, tokens, torch.zeros(len(copies), 1), np.zeros((len(copies), 0)), torch.zeros(0, 1))
     optimiser = torch.optim.AdamW(model.decoder.parameters(), lr=0.002)
     rng, done = np.random.default_rng(1), 0
