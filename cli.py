@@ -173,11 +173,15 @@ def train_copy(
     valid: Annotated[Path | None, typer.Option(help="pairs to choose by; a share of --train is held out when left out")] = None,
     limit: Annotated[int | None, typer.Option(help="longest text in characters; the channels' own when left out", min=8)] = None,
     seed: Annotated[int | None, typer.Option(help="params.yaml's when left out")] = None,
+    language_model: Annotated[
+        str | None,
+        typer.Option("--hf", help="tune this language model too: hub id, folder, .gguf file (docs/hf.md); params.yaml's when left out"),
+    ] = None,
 ) -> None:
     """Train every copy generator on your own pairs, outside the loop, with params.yaml's sizes."""
     from flows.copywriting import train as train_bundle
 
-    raise typer.Exit(train_bundle(console, train, out, valid=valid, limit=limit, seed=seed))
+    raise typer.Exit(train_bundle(console, train, out, valid=valid, limit=limit, seed=seed, language_model=language_model))
 
 
 @main.command()

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import benchmarks
 
-NEEDS_NO_DATA = ("seeds",)
+NEEDS_NO_DATA = ("seeds", "generation")
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -31,6 +31,7 @@ from core.vocabulary import Channel
 from evaluation import text as metrics
 from evaluation.intervals import bootstrap_mean
 from models.generator import GeneratorBundle
+from models.generator.hf.base import WHEEL
 from models.generator.request import CopyRequest
 from models.generator.spans import SpanIndex
 from models.generator.training_copies import Copy, split_groups
@@ -76,6 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--test", type=Path, required=True, help="pairs to judge by; read once")
     parser.add_argument("--out", type=Path, help="JSON lines of what each generator wrote")
     parser.add_argument("--candidates", type=int, default=32, help="texts written for a row, of which one is chosen")
+    parser.add_argument("--with", dest="language_model", metavar="hf[=MODEL]", help="tune a language model too (docs/hf.md)")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="turn a key of train_generator")
     options = parser.parse_args(arguments)
     params = load_params(project_root() / "params.yaml")
@@ -84,6 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     settings = GeneratorParams.model_validate(
         {**params.train_generator.model_dump(), **SIZES, **{k: json.loads(v) for k, v in turned.items()}}
     )
+    settings = settings.with_hf(_language_model(parser, options.language_model, settings))
     requests, references = read_pairs(options.test)
     with TemporaryDirectory() as folder:
         learnt, held = split(options.train, Path(folder), np.random.default_rng(params.seed))
@@ -130,6 +133,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     flat = {name: {metric: round(value["value"], 4) for metric, value in row.items()} for name, row in table.items()}
     print(json.dumps({"best": best_of(chosen), "generators": flat}))
     return 0
+
+
+def _language_model(parser: argparse.ArgumentParser, asked: str | None, settings: GeneratorParams) -> str | None:
+    if asked is None:
+        return None
+    kind, _, model = asked.partition("=")
+    if kind != "hf":
+        parser.error(f"--with {asked}: hf is the one optional generator; `--with hf` or `--with hf=MODEL`")
+    return model or settings.hf.model or WHEEL
 
 
 def best_of(table: Mapping[str, Mapping[str, Mapping[str, float]]]) -> str:

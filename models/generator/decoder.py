@@ -19,6 +19,8 @@ HEAD = 3
 _ROW_STEP = 128
 """Rows of logits are padded to a multiple of it: every new shape costs a new kernel, in time and in memory that is kept."""
 _NO_TARGET = -100
+_ROOM = 32
+"""Positions that a cache grows by."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,55 @@ class DecoderShape:
         return asdict(self)
 
 
+class KeyValues:
+    """Keys and values of one layer in buffers with room: a new position is written, and nothing before it is copied.
+
+    Args:
+        keys: (batch, heads, positions, d_head) to begin with.
+        values: the same of the values.
+    """
+
+    def __init__(self, keys: Tensor, values: Tensor) -> None:
+        self._keys, self._values, self._used = keys, values, keys.shape[2]
+
+    @property
+    def held(self) -> tuple[Tensor, Tensor]:
+        """Keys and values, each (batch, heads, positions, d_head)."""
+        return self._keys[:, :, : self._used], self._values[:, :, : self._used]
+
+    def add(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Write new positions behind the old.
+
+        Args:
+            keys: (batch, heads, new, d_head).
+            values: (batch, heads, new, d_head).
+
+        Returns:
+            All of them; see `held`.
+        """
+        end = self._used + keys.shape[2]
+        if end > self._keys.shape[2]:
+            self._keys, self._values = (_with_room(old, end + _ROOM) for old in (self._keys, self._values))
+        self._keys[:, :, self._used : end], self._values[:, :, self._used : end] = keys, values
+        self._used = end
+        return self.held
+
+    def take(self, rows: Tensor) -> "KeyValues":
+        """Only these rows, a row once or more often.
+
+        Args:
+            rows: (n,) int64.
+        """
+        keys, values = self.held
+        return KeyValues(keys[rows], values[rows])
+
+
+def _with_room(old: Tensor, positions: int) -> Tensor:
+    new = old.new_empty(*old.shape[:2], positions, old.shape[3])
+    new[:, :, : old.shape[2]] = old
+    return new
+
+
 class Layer(nn.Module):
     """Pre-norm attention and feed-forward, with a key-value cache for sampling."""
 
@@ -64,13 +115,13 @@ class Layer(nn.Module):
         self.up, self.down = nn.Linear(d_model, 4 * d_model), nn.Linear(4 * d_model, d_model)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, x: Tensor, mask: Tensor, cache: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+    def forward(self, x: Tensor, mask: Tensor, cache: KeyValues | None = None) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """One layer.
 
         Args:
             x: (batch, new, d_model).
             mask: (batch or 1, 1, new, old + new) bool, True where attention is allowed.
-            cache: keys and values of earlier positions, each (batch, heads, old, d_head).
+            cache: keys and values of earlier positions; the new ones are added to it.
 
         Returns:
             (batch, new, d_model), and keys and values with the new positions.
@@ -80,14 +131,11 @@ class Layer(nn.Module):
             self.qkv(self.norm_attention(x)).view(batch, new, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
         )  # (batch, heads, new, d_head)
         if cache is not None:
-            k, v = torch.cat([cache[0], k], 2), torch.cat([cache[1], v], 2)
+            k, v = cache.add(k, v)
         scores = (q @ k.transpose(2, 3) * q.shape[-1] ** -0.5).masked_fill(~mask, float("-inf"))  # (batch, heads, new, old + new)
         mixed = scores.softmax(-1) @ v  # plain products: on a processor, fused attention is slower backwards at these sizes
         x = x + self.dropout(self.out(mixed.transpose(1, 2).reshape(batch, new, width)))
         return x + self.dropout(self.down(fn.gelu(self.up(self.norm_forward(x))))), (k, v)
-
-
-Cache = list[tuple[Tensor, Tensor]]
 
 
 @dataclass
@@ -103,7 +151,7 @@ class State:
         latent: (batch, 1, d_model) what ℓ adds to each text position.
     """
 
-    cache: Cache
+    cache: list[KeyValues]
     seen: Tensor
     phrases: Tensor
     keys: Tensor
@@ -116,18 +164,16 @@ class State:
         Args:
             times: at least 1.
         """
-        each = [(k.repeat_interleave(times, 0), v.repeat_interleave(times, 0)) for k, v in self.cache]
-        rest = [x.repeat_interleave(times, 0) for x in (self.seen, self.phrases, self.keys, self.slots, self.latent)]
-        return State(each, *rest)
+        return self.keep(torch.arange(len(self.seen)).repeat_interleave(times))
 
     def keep(self, rows: Tensor) -> "State":
-        """Only these rows.
+        """These rows.
 
         Args:
-            rows: (n,) int64.
+            rows: (n,) int64, a row once or more often.
         """
         return State(
-            [(k[rows], v[rows]) for k, v in self.cache],
+            [kept.take(rows) for kept in self.cache],
             self.seen[rows],
             self.phrases[rows],
             self.keys[rows],
@@ -275,17 +321,17 @@ class CopyDecoder(nn.Module):
         """
         x, phrases, seen, remembered = self._prompt(prompts, latent)
         mask = seen[:, None, None, :].expand(-1, 1, x.shape[1], -1)
-        cache: Cache = []
+        cache: list[KeyValues] = []
         for block in self.blocks:
             x, kept = block(x, mask)
-            cache.append(kept)
+            cache.append(KeyValues(*kept))
         return State(cache, seen, phrases, self.key(self.norm(x)[:, HEAD + 1 :]), prompts.mask[:, 1:], remembered)
 
     def step(self, state: State, tokens: Tensor, place: int) -> tuple[Tensor, State]:
         """One more token of every row.
 
         Args:
-            state: from `start` or the step before.
+            state: from `start` or the step before; its caches grow, so that it serves once.
             tokens: (batch,) the last ids.
             place: their position in the text, 0 for begin.
 
@@ -294,12 +340,9 @@ class CopyDecoder(nn.Module):
         """
         x = self._text(tokens.unsqueeze(1), state.phrases, state.latent, place)
         mask = torch.cat([state.seen, state.seen.new_ones(len(tokens), place + 1)], 1)[:, None, None, :]
-        cache: Cache = []
         for block, kept in zip(self.blocks, state.cache, strict=True):
-            x, now = block(x, mask, kept)
-            cache.append(now)
-        logits = self._logits(self.norm(x), state.keys, state.slots)[:, 0]
-        return logits, State(cache, state.seen, state.phrases, state.keys, state.slots, state.latent)
+            x, _ = block(x, mask, kept)
+        return self._logits(self.norm(x), state.keys, state.slots)[:, 0], state
 
     def _text(self, tokens: Tensor, phrases: Tensor, remembered: Tensor, place: int) -> Tensor:
         slot = (tokens - self.shape.tokens + 1).clamp_min(0)  # phrase 0 is the category: a word's place holder

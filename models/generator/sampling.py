@@ -9,6 +9,10 @@ from models.generator.prompts import Prompts
 from models.generator.vocabulary import BOS, EOS
 
 _ROWS = 256
+_KEPT = 0.9
+"""Ended texts leave the batch when no more than this share goes on: to leave costs a copy of what is cached."""
+NUCLEUS = 64
+"""Ids that a nucleus holds at the most: the tail below them is never in one worth sampling."""
 
 
 @torch.inference_mode()
@@ -67,32 +71,45 @@ def _draw(
         state = decoder.start(prompts).repeat(n)
     else:  # each text has its own ℓ: the prompt is read once a text
         state = decoder.start(prompts.take(torch.arange(len(prompts)).repeat_interleave(n)), latent)
-    texts: list[list[int]] = [[] for _ in range(len(prompts) * n)]
-    alive = torch.arange(len(texts))
-    tokens = torch.full((len(texts),), BOS)
-    spent = torch.zeros(len(texts), state.slots.shape[1], dtype=torch.long)
-    size = decoder.shape.tokens
-    for place in range(decoder.shape.max_tokens - 1):
+    size, length = decoder.shape.tokens, decoder.shape.max_tokens - 1
+    written = torch.full((len(prompts) * n, length), EOS)
+    rows = torch.arange(len(written))
+    tokens = torch.full((len(rows),), BOS)
+    spent = torch.zeros(len(rows), state.slots.shape[1], dtype=torch.long)
+    going = torch.ones(len(rows), dtype=torch.bool)
+    banned = torch.tensor(never())
+    for place in range(length):
         logits, state = decoder.step(state, tokens, place)
-        logits[:, never()] = float("-inf")
+        logits.index_fill_(1, banned, float("-inf"))
         if place == 0:
             logits[:, EOS] = float("-inf")
-        logits[:, size:] = logits[:, size:].masked_fill(spent >= repeats, float("-inf"))
-        tokens = _nucleus(logits / temperature, top_p, generator)
-        going = tokens != EOS
-        if not bool(going.all()):
-            alive, tokens, spent, state = alive[going], tokens[going], spent[going], state.keep(going.nonzero()[:, 0])
-        if not len(alive):
+        logits[:, size:].masked_fill_(spent >= repeats, float("-inf"))
+        tokens = nucleus(logits.div_(temperature), top_p, generator).masked_fill_(~going, EOS)
+        written[rows, place] = tokens
+        going &= tokens != EOS
+        left = int(going.sum())
+        if not left:
             break
-        for row, token in zip(alive.tolist(), tokens.tolist(), strict=True):
-            texts[row].append(token)
+        if left <= _KEPT * len(rows):
+            alive = going.nonzero()[:, 0]
+            rows, tokens, spent, state, going = rows[alive], tokens[alive], spent[alive], state.keep(alive), going[alive]
         pointed = (tokens >= size).nonzero()[:, 0]
         spent[pointed, tokens[pointed] - size] += 1
-    return texts
+    return [ids[: ids.index(EOS)] if EOS in ids else ids for ids in written.tolist()]
 
 
-def _nucleus(logits: Tensor, top_p: float, generator: torch.Generator) -> Tensor:
-    top, ids = logits.topk(min(64, logits.shape[1]))  # (rows, 64), best first: the tail below them is never in a nucleus worth sampling
+def nucleus(logits: Tensor, top_p: float, generator: torch.Generator) -> Tensor:
+    """Draw one id a row from the smallest set of best ids that holds ``top_p`` of the probability.
+
+    Args:
+        logits: (rows, ids), divided by the temperature.
+        top_p: in (0, 1].
+        generator: the stream.
+
+    Returns:
+        (rows,) ids.
+    """
+    top, ids = logits.topk(min(NUCLEUS, logits.shape[1]))  # (rows, 64), best first
     p = top.softmax(-1)
     p = p.masked_fill(p.cumsum(-1) - p >= top_p, 0.0)
     return ids.gather(1, torch.multinomial(p, 1, generator=generator))[:, 0]

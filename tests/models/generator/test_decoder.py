@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from models.generator import sampling
 from models.generator.copy_model import CopyModel
+from models.generator.decoder import KeyValues
 from models.generator.gpt import GptGenerator, Sampling
 from models.generator.latent import LatentTextModel, Projection, conditions, on_sphere
 from models.generator.sampling import sample
@@ -47,6 +49,28 @@ def test_a_slot_that_a_product_lacks_has_probability_zero(shop):
     for row, held in enumerate(slots):
         assert torch.isfinite(logits[row, len(shop.vocabulary) : len(shop.vocabulary) + len(held)]).all()
         assert torch.isinf(logits[row, len(shop.vocabulary) + len(held) :]).all()
+
+
+def test_a_cache_that_grows_or_loses_rows_holds_what_was_put_in():
+    keys, values = torch.randn(3, 2, 100, 4), torch.randn(3, 2, 100, 4)
+    cache = KeyValues(keys[:, :, :5], values[:, :, :5])
+    for place in range(5, 60):
+        cache.add(keys[:, :, place : place + 1], values[:, :, place : place + 1])
+    rows = torch.tensor([2, 0, 2])
+    cache = cache.take(rows)
+    held = cache.add(keys[rows, :, 60:100], values[rows, :, 60:100])
+    torch.testing.assert_close(held[0], keys[rows], rtol=0, atol=0)
+    torch.testing.assert_close(cache.held[1], values[rows], rtol=0, atol=0)
+
+
+def test_a_text_does_not_depend_on_rows_that_ended(shop, monkeypatch):
+    model = shop.model()
+    prompts, _ = model.prompts(some(shop, 6))
+    texts = []
+    for kept in (0.0, 0.9, 1.0):
+        monkeypatch.setattr(sampling, "_KEPT", kept)
+        texts.append(sample(model.decoder, prompts, 2, np.random.default_rng(0), temperature=1e-4, top_p=0.9))
+    assert texts[0] == texts[1] == texts[2]
 
 
 def test_no_product_word_is_written_twice(shop):

@@ -1,0 +1,5 @@
+"""Copy from any causal language model of transformers, tuned by LoRA: the optional generator ``hf`` (`pip install "adloom[hf]"`)."""
+
+from models.generator.hf.generator import HfGenerator
+
+__all__ = ["HfGenerator"]
