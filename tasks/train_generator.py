@@ -29,6 +29,7 @@ from models.generator.decoder import CopyDecoder, DecoderShape
 from models.generator.facts import fit_facts
 from models.generator.gan import GanGenerator
 from models.generator.gpt import GptGenerator, Sampling
+from models.generator.held_out import HeldOutTexts
 from models.generator.interface import CopyGenerator
 from models.generator.latent import LatentTextModel, Projection, conditions
 from models.generator.latent_training import CollapseDetector, GanSettings, LatentData, train_gan, train_vae
@@ -370,7 +371,7 @@ def _judged(params: GeneratorParams, work: _Work, trained: _Trained, tracker: Tr
     def texts_of(generator: CopyGenerator) -> list[str]:
         return [(texts or [""])[0] for texts in generator.write(requests, 1, np.random.default_rng([work.seed, 9]))]
 
-    generators, table, sweeps = dict(trained.generators), {}, {}
+    generators, table, sweeps, written = dict(trained.generators), {}, {}, {}
     for name, generator in trained.generators.items():
         texts = texts_of(generator)
         if isinstance(generator, GptGenerator | VaeGenerator | GanGenerator):
@@ -382,6 +383,7 @@ def _judged(params: GeneratorParams, work: _Work, trained: _Trained, tracker: Tr
             best = max(drawn, key=lambda temperature: drawn[temperature][0])
             _, texts, generators[name] = drawn[best]
             sweeps[name] = {str(temperature): score for temperature, (score, _, _) in drawn.items()}
+        written[name] = tuple(texts)
         table[name] = measure(texts, requests, references, work.groups, reviewer=work.reviewer, rng=np.random.default_rng([work.seed, 10]))
         tracker.log_metrics({f"{name}_{metric}": value["value"] for metric, value in table[name].items()})
     table["human"] = measure(
@@ -390,4 +392,5 @@ def _judged(params: GeneratorParams, work: _Work, trained: _Trained, tracker: Tr
     chosen = max(trained.generators, key=lambda name: table[name][MAIN]["value"])
     config = {"trained": True, "reason": "", "main": MAIN, "models": table, "temperatures": sweeps, "copies": work.counts, **trained.notes}
     tracker.set_tags({"generator": chosen})
-    return GeneratorBundle(generators, chosen, work.reviewer, tuple(work.train), config)
+    held_out = HeldOutTexts(tuple(work.held_out), tuple(map(str, work.groups)), written)
+    return GeneratorBundle(generators, chosen, work.reviewer, tuple(work.train), config, held_out)

@@ -1,7 +1,7 @@
 """The generator bundle: every generator, the one that was chosen, and the reviewer, in one folder."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from models.generator.compliance import Compliance
 from models.generator.facts import Facts
 from models.generator.gan import GanGenerator
 from models.generator.gpt import GptGenerator
+from models.generator.held_out import HeldOutTexts
 from models.generator.interface import CopyGenerator
 from models.generator.latent import LatentTextModel
 from models.generator.ngram import NgramModel, fit_ngram, symbols
@@ -68,6 +69,7 @@ class GeneratorBundle:
         reviewer: judges candidates.
         copies: training copies.
         config: what config.json holds: scores, counts, reasons.
+        held_out: what each generator wrote for held-out products.
     """
 
     generators: dict[str, CopyGenerator]
@@ -75,6 +77,7 @@ class GeneratorBundle:
     reviewer: Reviewer
     copies: tuple[Copy, ...]
     config: dict[str, Any]
+    held_out: HeldOutTexts = field(default_factory=HeldOutTexts.none)
 
     def write(self, requests: Sequence[CopyRequest], n: int, rng: np.random.Generator, kind: str | None = None) -> list[list[str]]:
         """Write n candidates a request; they are not reviewed yet (see `review`).
@@ -147,6 +150,7 @@ class GeneratorBundle:
         }
         with writing_bundle(path, KIND, config) as draft:
             save_copies(self.copies, draft / "copies.parquet")
+            self.held_out.save(draft / "held_out.parquet")
             reviewer.facts.save(draft / "facts.json")
             for name, generator in self.generators.items():
                 generator.save(draft / name)
@@ -190,4 +194,4 @@ class GeneratorBundle:
                 generators[name] = GptGenerator.load(path / name)
             elif latent is not None:
                 generators[name] = (VaeGenerator if name == Origin.VAE else GanGenerator).load(path / name, latent)
-        return cls(generators, str(config["chosen"]), reviewer, copies, config)
+        return cls(generators, str(config["chosen"]), reviewer, copies, config, HeldOutTexts.load(path / "held_out.parquet"))
