@@ -22,6 +22,7 @@ from tasks.judge.copies import contradicting, held_out_perplexity, measure
 from tasks.judge.sentences import labelled_detections
 from tasks.judge.writing import WritingEvidence, judge_writing
 from tasks.report.copy_page import build_copy_page
+from tasks.report.latent_chapter import latent_chapter
 from tasks.report.page import interval_cell, marked, render_copy
 
 COLOURS = ("云朵白", "曜石黑", "薄荷绿", "雾海蓝")
@@ -187,3 +188,19 @@ def test_spans_and_intervals_are_marked_up_and_escaped() -> None:
     assert marked("a<b>c", 0, 0) == "a<b>c"  # a plain string, which the page escapes
     assert interval_cell(1.0, 0.5, 1.5) == '1.00<span class="ci">0.50–1.50</span>'
     assert interval_cell(1.0, 1.0, 1.0) == "1.00"
+
+
+def test_what_training_tells_of_the_latent_is_shown_whatever_shape_it_has() -> None:
+    told = {
+        "gan": {"kept_step": 150, "stopped": "", "frechet": 0.5, "beside": {"mean": {"value": 0.3, "low": 0.2, "high": 0.4}}},
+        "walk": ["甲<", "乙"],
+        "verdicts": {"gan": "the GAN is not working"},
+    }
+    (chapter,) = latent_chapter(told)
+    cells = {row[0]: row[1] for found in chapter.tables for row in found.rows}
+    assert cells["kept step"] == "150"
+    assert cells["stopped"] == "–"
+    assert cells["beside · mean"].startswith("0.300")
+    assert cells["0"] == "甲<"
+    assert cells["gan"] == "the GAN is not working"
+    assert latent_chapter({}) == ()
