@@ -9,6 +9,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from core.errors import ParamsError
+from core.vocabulary import CHANNELS
 
 
 class Section(BaseModel):
@@ -100,6 +101,18 @@ class RecommenderParams(Section):
     weight_decay: float = Field(ge=0)
     negatives: int = Field(ge=1)
     audiences: int = Field(ge=2, description="clusters of the user feature F that copy is written for")
+
+
+class ChannelParams(Section):
+    """Longest copy, in characters, that a slot of each channel shows."""
+
+    onsite: int = Field(ge=8)
+    social: int = Field(ge=8)
+    search: int = Field(ge=8)
+
+    def limits(self) -> dict[str, int]:
+        """By channel."""
+        return {channel: int(getattr(self, channel)) for channel in CHANNELS}
 
 
 class GeneratorParams(Section):
@@ -195,6 +208,7 @@ class Params(Section):
     market: MarketParams
     prepare: PrepareParams
     encode: EncodeParams
+    channels: ChannelParams
     train_recommender: RecommenderParams
     train_generator: GeneratorParams
     generate: GenerateParams

@@ -136,7 +136,7 @@ def evaluate(
             writer,
             bundles[2],
             refused,
-            requests_of(tables["items"]),
+            requests_of(tables["items"], writer.limits),
             encode=TextEncoder.load(encoder).features,
             rng=rng,
             replications=params.bootstrap,

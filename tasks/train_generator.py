@@ -15,7 +15,7 @@ import torch
 
 import models.generator
 from core.files import content_hash, read_json, read_table
-from core.params import GeneratorParams
+from core.params import ChannelParams, GeneratorParams
 from core.tracking import Tracker
 from core.vocabulary import Origin
 from models.cache import cache_folder
@@ -76,6 +76,7 @@ class Audiences:
 
 def train_generator(
     params: GeneratorParams,
+    channels: ChannelParams,
     *,
     rng: np.random.Generator,
     tracker: Tracker,
@@ -94,6 +95,7 @@ def train_generator(
 
     Args:
         params: sizes, epochs and rates.
+        channels: how long copy may be.
         rng: the stage's stream.
         tracker: receives losses and scores.
         items: the catalogue.
@@ -108,12 +110,12 @@ def train_generator(
     Raises:
         TrainingError: training diverged.
     """
-    products = requests_of(read_table(items))
+    products = requests_of(read_table(items), channels.limits())
     usable = copies_of(read_table(copies), products, params.max_length)
     if len(usable) < MIN_COPIES:
         reason = f"{len(usable)} usable copies in the source; {MIN_COPIES} are needed to train. The template writes."
         logger.warning(reason)
-        _template_only(list(products.values()), params, reason).save(generator)
+        _template_only(list(products.values()), params, channels.limits(), reason).save(generator)
         return
     users, end = read_table(user_features), datetime.fromisoformat(read_json(lineage)["train_end"])
     features = np.stack([*audience_features(users).values()] or [np.zeros((0,), np.float32)])
@@ -170,6 +172,7 @@ def train_bundle(
     checkpoints = cache_folder("checkpoints") / f"generator-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
     trained = _train(params, work, audiences(work.train), vectors, word_vectors, checkpoints=checkpoints, tracker=tracker)
     bundle = _judged(params, work, trained, tracker)
+    bundle = replace(bundle, config={**bundle.config, "limits": dict(products[0].limits)})
     shutil.rmtree(checkpoints, ignore_errors=True)
     return bundle
 
@@ -193,12 +196,16 @@ class _Trained:
     notes: dict[str, Any]
 
 
-def _template_only(products: Sequence[CopyRequest], params: GeneratorParams, reason: str) -> GeneratorBundle:
+def _template_only(products: Sequence[CopyRequest], params: GeneratorParams, limits: dict[str, int], reason: str) -> GeneratorBundle:
     vocabulary = Vocabulary(SPECIALS)
     facts = fit_facts(products, [], [], vocabulary)
     reviewer = make_reviewer(facts, [], vocabulary, levels=[], targets={}, max_copied_span=params.max_copied_span)
     return GeneratorBundle(
-        {Origin.TEMPLATE: TemplateGenerator()}, Origin.TEMPLATE, reviewer, (), {"trained": False, "reason": reason, "models": {}}
+        {Origin.TEMPLATE: TemplateGenerator()},
+        Origin.TEMPLATE,
+        reviewer,
+        (),
+        {"trained": False, "reason": reason, "models": {}, "limits": limits},
     )
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from core.vocabulary import Origin
+from core.vocabulary import LENGTH_LIMITS, Origin
 from models.bundle import read_config, writing_bundle
 from models.generator.choice import SIMILAR, best_first
 from models.generator.clause import ClauseGenerator
@@ -78,6 +78,11 @@ class GeneratorBundle:
     copies: tuple[Copy, ...]
     config: dict[str, Any]
     held_out: HeldOutTexts = field(default_factory=HeldOutTexts.none)
+
+    @property
+    def limits(self) -> dict[str, int]:
+        """Longest text of each channel that the generators were trained for."""
+        return {**LENGTH_LIMITS, **self.config.get("limits", {})}
 
     def write(self, requests: Sequence[CopyRequest], n: int, rng: np.random.Generator, kind: str | None = None) -> list[list[str]]:
         """Write n candidates a request; they are not reviewed yet (see `review`).
@@ -194,4 +199,6 @@ class GeneratorBundle:
                 generators[name] = GptGenerator.load(path / name)
             elif latent is not None:
                 generators[name] = (VaeGenerator if name == Origin.VAE else GanGenerator).load(path / name, latent)
-        return cls(generators, str(config["chosen"]), reviewer, copies, config, HeldOutTexts.load(path / "held_out.parquet"))
+        limits = {**LENGTH_LIMITS, **config.get("limits", {})}
+        held_out = HeldOutTexts.load(path / "held_out.parquet", limits)
+        return cls(generators, str(config["chosen"]), reviewer, copies, config, held_out)

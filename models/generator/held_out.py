@@ -1,5 +1,6 @@
 """What each generator wrote for held-out products, beside the human copy: kept in the bundle, so that it can be read and judged again."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -64,16 +65,18 @@ class HeldOutTexts:
         write_table(table.assign(**{f"{_TEXT}{name}": list(texts) for name, texts in self.texts.items()}), path)
 
     @classmethod
-    def load(cls, path: Path) -> "HeldOutTexts":
+    def load(cls, path: Path, limits: Mapping[str, int]) -> "HeldOutTexts":
         """Read what `save` wrote.
 
         Args:
             path: the Parquet file.
+            limits: longest text of each channel.
         """
         table = read_table(path)
-        limits = [None if pd.isna(limit) else int(limit) for limit in table[_LIMIT]]
+        own = [None if pd.isna(limit) else int(limit) for limit in table[_LIMIT]]
         copies = tuple(
-            replace(copy, request=replace(copy.request, limit=limit)) for copy, limit in zip(load_copies(path), limits, strict=True)
+            replace(copy, request=replace(copy.request, limit=limit, limits=limits))
+            for copy, limit in zip(load_copies(path), own, strict=True)
         )
         texts = {str(name).removeprefix(_TEXT): tuple(table[name].astype(str)) for name in table.columns if str(name).startswith(_TEXT)}
         return cls(copies, tuple(table[_GROUP].astype(str)), texts)

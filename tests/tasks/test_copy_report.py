@@ -158,9 +158,10 @@ def test_held_out_texts_come_back_from_their_file(tmp_path: Path) -> None:
     limited = replace(held, copies=tuple(replace(copy, request=replace(copy.request, limit=320)) for copy in held.copies))
     for kept in (held, limited, HeldOutTexts.none()):
         kept.save(tmp_path / "held_out.parquet")
-        back = HeldOutTexts.load(tmp_path / "held_out.parquet")
+        back = HeldOutTexts.load(tmp_path / "held_out.parquet", {"onsite": 40})
         assert back.texts == kept.texts
         assert back.groups == kept.groups
+        assert {copy.request.max_length for copy in back.copies} <= {40, 320}
         assert [copy.request for copy in back.copies] == [copy.request for copy in kept.copies]
     assert len(held.at_most(3).copies) == len(held.at_most(3).texts["gpt"]) == 3
 

@@ -176,6 +176,13 @@ def test_a_value_that_human_copy_says_against_the_products_own_is_no_contradicti
     assert not fit_facts([DRESS, RED], copies, [], shop.vocabulary).contradictions("红色抢眼", DRESS)
 
 
+def test_a_channels_limit_is_what_the_request_says_it_is():
+    assert DRESS.max_length == LENGTH_LIMITS["onsite"]
+    assert replace(DRESS, limits={"onsite": 12}).max_length == 12
+    assert replace(DRESS, limits={"onsite": 12}, limit=9).max_length == 9
+    assert replace(DRESS, limits={"onsite": 12, "search": 7}).placed("brand", "search").max_length == 7
+
+
 def test_facts_come_back_from_their_file(shop, tmp_path):
     facts = fit_facts([DRESS, PLAIN, RED], [], [], shop.vocabulary)
     facts.save(tmp_path / "facts.json")
