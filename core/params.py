@@ -140,6 +140,9 @@ class GeneratorParams(Section):
     )
     temperatures: list[float] = Field(min_length=1, description="tried for GPT, VAE and GAN; each keeps its best in validation")
     top_p: float = Field(gt=0, le=1)
+    guidance: float = Field(
+        ge=0, description="how far copy for an audience leans to it: 1 as trained, more: further; costs each token twice"
+    )
     max_copied_span: int = Field(ge=2, description="a copy that shares a longer span of characters with a training text counts as copied")
 
 

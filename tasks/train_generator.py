@@ -346,7 +346,7 @@ def _train(
         params.noise_dim, 2 * params.hidden_dim, params.gan_steps, 2 * params.batch_size, params.r1_weight, params.ema_decay
     )
     gan, detector = train_gan(known, unseen, gan_settings, seed=work.seed + 3, report=report)
-    start = Sampling(params.temperatures[0], params.top_p)
+    start = Sampling(params.temperatures[0], params.top_p, params.guidance)
     generators: dict[str, CopyGenerator] = {
         Origin.TEMPLATE: TemplateGenerator(),
         Origin.CLAUSE: ClauseGenerator(tuple(work.train)),
@@ -384,7 +384,7 @@ def _judged(params: GeneratorParams, work: _Work, trained: _Trained, tracker: Tr
         if isinstance(generator, GptGenerator | VaeGenerator | GanGenerator):
             drawn = {}
             for temperature in params.temperatures:
-                warm = replace(generator, sampling=Sampling(temperature, params.top_p))
+                warm = replace(generator, sampling=replace(generator.sampling, temperature=temperature))
                 found = texts_of(warm)
                 drawn[temperature] = (float(judge(found, requests, references, work.reviewer).score.mean()), found, warm)
             best = max(drawn, key=lambda temperature: drawn[temperature][0])
