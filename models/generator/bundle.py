@@ -13,13 +13,14 @@ from models.generator.choice import SIMILAR, best_first
 from models.generator.clause import ClauseGenerator
 from models.generator.compliance import Compliance
 from models.generator.facts import Facts
+from models.generator.fluency import FluencyJudge
 from models.generator.gan import GanGenerator
 from models.generator.gpt import GptGenerator
 from models.generator.held_out import HeldOutTexts
 from models.generator.interface import CopyGenerator
 from models.generator.latent import LatentTextModel
-from models.generator.ngram import NgramModel, fit_ngram, symbols
-from models.generator.quality import FLUENCY_ORDER, Review, Reviewer, usual_repeats
+from models.generator.ngram import fit_ngram, symbols
+from models.generator.quality import Review, Reviewer, usual_repeats
 from models.generator.request import CopyRequest
 from models.generator.retrieval import RetrievalGenerator
 from models.generator.slots import slots_of
@@ -41,6 +42,7 @@ def make_reviewer(
     targets: Mapping[tuple[str, str], float],
     max_copied_span: int,
     repeats: int | None = None,
+    fluency: Sequence[float] | None = None,
 ) -> Reviewer:
     """A reviewer over training copies.
 
@@ -52,8 +54,9 @@ def make_reviewer(
         targets: facts that human copy states, by scene and channel.
         max_copied_span: a longer span shared with training copy refuses a text.
         repeats: how often a text may state one attribute value; None: as often as these copies do.
+        fluency: what signs of fluency weigh (`FluencyJudge.weights`); None: to be fitted.
     """
-    language = NgramModel(FLUENCY_ORDER, [symbols(copy.pieces, slots_of(copy.request), vocabulary) for copy in copies])
+    language = FluencyJudge.of([symbols(copy.pieces, slots_of(copy.request), vocabulary) for copy in copies], fluency)
     spans = SpanIndex([*(copy.text for copy in copies), *(copy.source_text for copy in copies)])
     said = usual_repeats(copies) if repeats is None else repeats
     return Reviewer(facts, Compliance.load(), spans, vocabulary, language, tuple(sorted(levels)), dict(targets), max_copied_span, said)
@@ -150,6 +153,7 @@ class GeneratorBundle:
             "generators": list(self.generators),
             "tokens": list(reviewer.vocabulary.tokens),
             "levels": list(reviewer.levels),
+            "fluency": list(reviewer.language.weights),
             "targets": [[scene, channel, goal] for (scene, channel), goal in sorted(reviewer.targets.items())],
             "max_copied_span": reviewer.max_copied_span,
         }
@@ -183,6 +187,7 @@ class GeneratorBundle:
             levels=config["levels"],
             targets=targets,
             max_copied_span=int(config["max_copied_span"]),
+            fluency=config["fluency"],
         )
         latent = LatentTextModel.load(path / "latent") if (path / "latent").exists() else None
         generators: dict[str, CopyGenerator] = {}
