@@ -9,6 +9,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from core.errors import ParamsError
+from core.vocabulary import CHANNELS
 
 
 class Section(BaseModel):
@@ -102,6 +103,18 @@ class RecommenderParams(Section):
     audiences: int = Field(ge=2, description="clusters of the user feature F that copy is written for")
 
 
+class ChannelParams(Section):
+    """Longest copy, in characters, that a slot of each channel shows."""
+
+    onsite: int = Field(ge=8)
+    social: int = Field(ge=8)
+    search: int = Field(ge=8)
+
+    def limits(self) -> dict[str, int]:
+        """By channel."""
+        return {channel: int(getattr(self, channel)) for channel in CHANNELS}
+
+
 class HfParams(Section):
     """The optional generator `hf`: a causal language model of transformers, tuned by LoRA (docs/hf.md)."""
 
@@ -139,6 +152,9 @@ class GeneratorParams(Section):
     )
     temperatures: list[float] = Field(min_length=1, description="tried for GPT, VAE and GAN; each keeps its best in validation")
     top_p: float = Field(gt=0, le=1)
+    guidance: float = Field(
+        ge=0, description="how far copy for an audience leans to it: 1 as trained, more: further; costs each token twice"
+    )
     max_copied_span: int = Field(ge=2, description="a copy that shares a longer span of characters with a training text counts as copied")
     hf: HfParams
 
@@ -216,6 +232,7 @@ class Params(Section):
     market: MarketParams
     prepare: PrepareParams
     encode: EncodeParams
+    channels: ChannelParams
     train_recommender: RecommenderParams
     train_generator: GeneratorParams
     generate: GenerateParams

@@ -66,7 +66,7 @@ TONES: tuple[str, ...] = tuple(Tone)
 ORIGINS: tuple[str, ...] = tuple(Origin)
 
 LENGTH_LIMITS: dict[str, int] = {Channel.ONSITE: 60, Channel.SOCIAL: 120, Channel.SEARCH: 30}
-"""Longest copy, in characters, that a slot of each channel shows."""
+"""Longest copy, in characters, that a slot of each channel shows, unless params.yaml says otherwise (`channels`)."""
 
 MICROS = 1_000_000
 """Micros in one unit of currency."""

@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,22 @@ from scipy import linalg
 
 _LIBRARIES = ("jieba", "rouge-chinese", "nltk", "sacrebleu")
 SIGNATURE = "chatglm-advertisegen|bleu4:char,nltk-method3|rouge:jieba,f1|" + "|".join(f"{name}:{version(name)}" for name in _LIBRARIES)
-"""What the numbers rest on; printed beside them."""
+"""What the numbers rest on; printed beside them (`signature` adds how many texts they are of)."""
+
+COPIED_SPAN = 20
+"""A text that shares a span of so many characters with a training text counts as copied."""
+SELF_BLEU_TEXTS = 1000
+"""Texts that Self-BLEU compares with each other, at the most."""
+
+
+def signature(texts: int) -> str:
+    """What numbers over so many texts, one a row of the test set, rest on.
+
+    Args:
+        texts: how many.
+    """
+    measures = f"n:{texts}|self-bleu4:char,nltk-method3,n:{min(texts, SELF_BLEU_TEXTS)}|copied:{COPIED_SPAN}+|spans:8+"
+    return f"{SIGNATURE}|numpy:{version('numpy')}|scipy:{version('scipy')}|{measures}"
 
 
 @cache
@@ -119,7 +133,7 @@ def distinct(texts: Sequence[str], n: int) -> float:
     return len(grams) / total if total else 0.0
 
 
-def self_bleu_4(texts: Sequence[str], *, sample: int = 200) -> float:
+def self_bleu_4(texts: Sequence[str], *, sample: int = SELF_BLEU_TEXTS) -> float:
     """Mean BLEU-4 of each text against all others (Zhu et al. 2018), on characters, as NLTK computes it: high means all alike.
 
     Args:
@@ -176,7 +190,7 @@ class Copying:
     longest: int
 
 
-def copying(longest: Sequence[int], covered: Sequence[int], lengths: Sequence[int], *, copied_span: int = 20) -> Copying:
+def copying(longest: Sequence[int], covered: Sequence[int], lengths: Sequence[int], *, copied_span: int = COPIED_SPAN) -> Copying:
     """Copy rate, span share and longest span, from each text's overlap with training texts (`models.generator.spans`).
 
     Args:
@@ -250,14 +264,3 @@ def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
     root = linalg.sqrtm((first + ridge) @ (second + ridge))
     gap = np.mean(a, axis=0) - np.mean(b, axis=0)
     return max(float(gap @ gap + np.trace(first + second) - 2 * np.trace(np.real(root))), 0.0)
-
-
-def repeats(text: str, size: int = 6) -> bool:
-    """Whether a span of ``size`` characters stands twice in a text.
-
-    Args:
-        text: a copy.
-        size: characters.
-    """
-    spans = [text[start : start + size] for start in range(len(text) - size + 1)]
-    return len(set(spans)) < len(spans) or any(a == b for a, b in pairwise(text.split("，")) if a)

@@ -103,13 +103,14 @@ def load_models(bundles: Mapping[str, Found], path: Callable[[Found], Path], *, 
         bundles={kind: bundles[kind].bundle_hash for kind in sorted(bundles)},
         registered={kind: bundles[kind].version for kind in sorted(bundles)},
     )
+    generator = GeneratorBundle.load(folders["generator"])
     return ModelSet(
         recommender=recommender,
         ranker=ranker,
         pool=pool,
-        generator=GeneratorBundle.load(folders["generator"]),
+        generator=generator,
         decider=Decider(recommender, ranker, pool),
-        products=requests_of(pool.items),
+        products=requests_of(pool.items, generator.limits),
         versions=versions,
         world=world,
     )

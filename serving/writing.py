@@ -85,6 +85,7 @@ class Writing:
                 brand=None if given.brand is None else plain(given.brand),
                 price_micros=given.price_micros,
                 attributes=tuple((plain(key), plain(value)) for key, value in given.attributes),
+                limits=models.generator.limits,
             )
         if asked.item_id not in models.products:
             raise invalid(Fault(field="item_id", problem=f"no item {asked.item_id!r} in the catalogue; describe it as `product`"))

@@ -14,7 +14,9 @@ from core.lineage import Lineage
 from core.params import EvaluateParams
 from core.tracking import Tracker
 from models.decision import Decider
+from models.encoder import TextEncoder
 from models.generator import GeneratorBundle
+from models.generator.request import requests_of
 from models.pool import Pool
 from models.ranker import RankerBundle
 from models.recommender import RecommenderBundle
@@ -22,9 +24,12 @@ from tasks.judge.measures import Measure, copy_measures, policy_measures, ranker
 from tasks.judge.policies import TrueClick, log_requests
 from tasks.judge.rankers import judge_ranker, window
 from tasks.judge.recommenders import judge_recommenders
+from tasks.judge.sentences import labelled_detections
 from tasks.judge.truths import true_click_of, true_clicks_of_copy
+from tasks.judge.writing import judge_writing
 from tasks.report.build import build_page
-from tasks.report.page import render
+from tasks.report.copy_page import build_copy_page
+from tasks.report.page import render, render_copy
 from tasks.report.shoppers import shopper_views
 from tasks.sources.market.truth import Truth
 
@@ -54,6 +59,7 @@ def evaluate(
     quarantine: Path,
     lineage: Path,
     data_report: Path,
+    encoder: Path,
     recommender: Path,
     generator: Path,
     ranker: Path,
@@ -62,6 +68,7 @@ def evaluate(
     truth: Path,
     report: Path,
     index: Path,
+    copy: Path,
     metrics: Path,
     calibration: Path,
     ranking: Path,
@@ -81,6 +88,7 @@ def evaluate(
         quarantine: refused rows.
         lineage: what the source has, and the split times.
         data_report: counts of prepare.
+        encoder: encodes what the generators wrote.
         recommender: recommender bundle.
         generator: generator bundle.
         ranker: ranker bundle.
@@ -89,6 +97,7 @@ def evaluate(
         truth: the market's truth; an empty folder for real sources.
         report: folder for per-user and per-request scores and the shoppers' cases.
         index: the page.
+        copy: the copy report.
         metrics: all numbers.
         calibration: reliability of p_click.
         ranking: recommenders by metric.
@@ -122,7 +131,18 @@ def evaluate(
             author = true_clicks_of_copy(
                 known, tables["impressions"], tables["copies"], bundles[2], start=span.start, replications=params.bootstrap, rng=rng
             )
-        measured["generator"] = copy_measures(writer.config, bundles[2], read_table(rejected), author)
+        refused = read_table(rejected)
+        evidence = judge_writing(
+            writer,
+            bundles[2],
+            refused,
+            requests_of(tables["items"], writer.limits),
+            encode=TextEncoder.load(encoder).features,
+            rng=rng,
+            replications=params.bootstrap,
+        )
+        detections = labelled_detections(writer.reviewer.compliance)
+        measured["generator"] = copy_measures(evidence, detections, bundles[2], refused, author)
         views, cases = shopper_views(Decider(*bundles), writer, tables["events"], moment=span.end, start=span.start)
         write_json(cases, draft / "shoppers.json")
     everything = {name: measure.as_dict() for name, measure in measured.items()}
@@ -143,13 +163,17 @@ def evaluate(
         views,
         bundles[2],
         quarantine=read_table(quarantine),
-        rejected=read_table(rejected),
+        rejected=refused,
         campaigns=len(read_table(campaigns)),
     )
     with write_beside(index) as draft:
         draft.write_text(render(page), encoding="utf-8")
+    subtitle = f"Source {facts['source']}, data {facts['data_version'][:12]}."
+    with write_beside(copy) as draft:
+        told = build_copy_page(evidence, refused, detections, subtitle=subtitle)
+        draft.write_text(render_copy(*told, evidence.signature), encoding="utf-8")
     tracker.log_metrics({f"{name}.{key}": value for name, measure in measured.items() for key, value in measure.headline().items()})
-    for path in (index, metrics, calibration, ranking, policy_value):
+    for path in (index, copy, metrics, calibration, ranking, policy_value):
         tracker.log_artifact(path)
 
 

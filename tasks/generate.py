@@ -14,9 +14,9 @@ from tqdm import tqdm
 
 from core.columns import Columns as C
 from core.files import content_hash, read_json, read_table, write_table
-from core.params import GenerateParams
+from core.params import ChannelParams, GenerateParams
 from core.tracking import Tracker
-from core.vocabulary import CHANNELS, LENGTH_LIMITS, SCENES, Channel, Origin, Scene
+from core.vocabulary import CHANNELS, SCENES, Channel, Origin, Scene
 from models.bundle import save_arrays, writing_bundle
 from models.embeddings import Embeddings
 from models.encoder.text_encoder import TextEncoder
@@ -36,6 +36,7 @@ _REJECTED = [C.ITEM, C.SCENE, C.CHANNEL, C.AUDIENCE, C.TEXT, C.ORIGIN, C.REASON,
 
 def generate(
     params: GenerateParams,
+    channels: ChannelParams,
     *,
     rng: np.random.Generator,
     tracker: Tracker,
@@ -61,6 +62,7 @@ def generate(
 
     Args:
         params: slots, candidates, limits.
+        channels: how long copy may be.
         rng: the stage's stream.
         tracker: receives the counts.
         items: the catalogue; items with stock 0 get no new creative.
@@ -78,7 +80,7 @@ def generate(
     """
     bundle = GeneratorBundle.load(generator).limited_to(params.max_copied_span)
     catalogue, human = read_table(items), read_table(copies)
-    products = requests_of(catalogue)
+    products = requests_of(catalogue, channels.limits())
     stocked = [item for item, stock in zip(products, catalogue[C.STOCK], strict=True) if pd.isna(stock) or stock > 0]
     users = read_table(user_features)
     demand = _demand(read_table(impressions), read_table(events), users, read_json(lineage), set(stocked))
@@ -105,6 +107,7 @@ def generate(
         },
         "filled": shelf.filled,
         "copy_in_source": bool(len(human)),
+        "limits": channels.limits(),
         "note": bundle.config.get("reason", ""),
     }
     with writing_bundle(pool, "pool", config) as draft:
@@ -255,7 +258,7 @@ def _add_human(human: pd.DataFrame, products: Mapping[str, CopyRequest], shelf: 
         violations = reviewer.compliance.blocks(text, request.category)
         if violations:
             shelf.refuse(request, text, Origin.HUMAN, reason="compliance", rule=violations[0].rule, found=violations[0].found)
-        elif len(text) > LENGTH_LIMITS[channel]:
+        elif len(text) > request.max_length:
             shelf.refuse(request, text, Origin.HUMAN, reason="length", rule="too_long", found=str(len(text)))
         else:  # the merchant's own statement: offers and dates in it are the merchant's, but it is not moved to another place then
             review = reviewer.review(text, request, may_copy=True)
@@ -271,7 +274,7 @@ def _fill(stocked: Sequence[str], products: Mapping[str, CopyRequest], rng: np.r
                 if (item, scene, channel) in shelf.open:
                     continue
                 request = products[item].placed(scene, channel)
-                fitting = [entry for entry in texts if len(entry[3]) <= LENGTH_LIMITS[channel] and (entry[1] in (scene, Scene.PRODUCT))]
+                fitting = [entry for entry in texts if len(entry[3]) <= request.max_length and (entry[1] in (scene, Scene.PRODUCT))]
                 if fitting:
                     quality, _, _, text, origin = max(
                         fitting, key=lambda entry: (entry[1] == scene, entry[2] == channel, entry[0], entry[3])

@@ -1,15 +1,15 @@
 """JSON lines of products, with or without a human copy: read line by line, checked, so that files of any size can be written for."""
 
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from core.errors import SourceError
-from core.vocabulary import MICROS, Channel, Scene
+from core.vocabulary import LENGTH_LIMITS, MICROS, Channel, Scene
 from models.generator.request import CopyRequest
 from models.text import attributes_of
 from tasks.sources import advertisegen
@@ -64,7 +64,13 @@ class Product:
 
 
 def read_products(
-    path: Path, *, scene: str = Scene.PRODUCT, channel: str = Channel.ONSITE, limit: int | None = None, skip: int = 0
+    path: Path,
+    *,
+    scene: str = Scene.PRODUCT,
+    channel: str = Channel.ONSITE,
+    limit: int | None = None,
+    limits: Mapping[str, int] = LENGTH_LIMITS,
+    skip: int = 0,
 ) -> Iterator[Product]:
     """Products of a file, one after the other.
 
@@ -73,6 +79,7 @@ def read_products(
         scene: of lines that name none.
         channel: of lines that name none.
         limit: of lines that name none.
+        limits: longest text of each channel, where no limit is named.
         skip: products at the beginning to pass over.
 
     Yields:
@@ -89,7 +96,8 @@ def read_products(
                     continue
                 count += 1
                 if count > skip:
-                    yield _product(line, number, path, (scene, channel, limit))
+                    product = _product(line, number, path, (scene, channel, limit))
+                    yield replace(product, request=replace(product.request, limits=limits))
     except OSError as error:
         raise SourceError(f"{path}: cannot be read ({error.strerror}). Name a file of JSON lines, one product a line.") from None
     except UnicodeDecodeError as error:

@@ -42,8 +42,9 @@ def train_copy(
         SourceError: a file cannot be read, or holds too few copies.
         TrainingError: training diverged.
     """
-    products = list(read_products(train, limit=limit))
-    judges = list(read_products(valid, limit=limit)) if valid is not None else []
+    limits = params.channels.limits()
+    products = list(read_products(train, limit=limit, limits=limits))
+    judges = list(read_products(valid, limit=limit, limits=limits)) if valid is not None else []
     length = max(params.train_generator.max_length, limit or 0)
     copies, held_out = _copies(products, length, "t"), _copies(judges, length, "v")
     if len(copies) < MIN_COPIES:

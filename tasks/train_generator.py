@@ -15,7 +15,7 @@ import torch
 
 import models.generator
 from core.files import content_hash, read_json, read_table
-from core.params import GeneratorParams
+from core.params import ChannelParams, GeneratorParams
 from core.tracking import Tracker
 from core.vocabulary import Origin
 from models.cache import cache_folder
@@ -29,6 +29,7 @@ from models.generator.decoder import CopyDecoder, DecoderShape
 from models.generator.facts import fit_facts
 from models.generator.gan import GanGenerator
 from models.generator.gpt import GptGenerator, Sampling
+from models.generator.held_out import HeldOutTexts
 from models.generator.hf import HfGenerator
 from models.generator.hf.training import TuneSettings, tune
 from models.generator.interface import CopyGenerator
@@ -77,6 +78,7 @@ class Audiences:
 
 def train_generator(
     params: GeneratorParams,
+    channels: ChannelParams,
     *,
     rng: np.random.Generator,
     tracker: Tracker,
@@ -95,6 +97,7 @@ def train_generator(
 
     Args:
         params: sizes, epochs and rates.
+        channels: how long copy may be.
         rng: the stage's stream.
         tracker: receives losses and scores.
         items: the catalogue.
@@ -109,12 +112,12 @@ def train_generator(
     Raises:
         TrainingError: training diverged.
     """
-    products = requests_of(read_table(items))
+    products = requests_of(read_table(items), channels.limits())
     usable = copies_of(read_table(copies), products, params.max_length)
     if len(usable) < MIN_COPIES:
         reason = f"{len(usable)} usable copies in the source; {MIN_COPIES} are needed to train. The template writes."
         logger.warning(reason)
-        _template_only(list(products.values()), params, reason).save(generator)
+        _template_only(list(products.values()), params, channels.limits(), reason).save(generator)
         return
     users, end = read_table(user_features), datetime.fromisoformat(read_json(lineage)["train_end"])
     features = np.stack([*audience_features(users).values()] or [np.zeros((0,), np.float32)])
@@ -171,6 +174,7 @@ def train_bundle(
     checkpoints = cache_folder("checkpoints") / f"generator-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
     trained = _train(params, work, audiences(work.train), vectors, word_vectors, checkpoints=checkpoints, tracker=tracker)
     bundle = _judged(params, work, trained, tracker)
+    bundle = replace(bundle, config={**bundle.config, "limits": dict(products[0].limits)})
     shutil.rmtree(checkpoints, ignore_errors=True)
     return bundle
 
@@ -194,12 +198,16 @@ class _Trained:
     notes: dict[str, Any]
 
 
-def _template_only(products: Sequence[CopyRequest], params: GeneratorParams, reason: str) -> GeneratorBundle:
+def _template_only(products: Sequence[CopyRequest], params: GeneratorParams, limits: dict[str, int], reason: str) -> GeneratorBundle:
     vocabulary = Vocabulary(SPECIALS)
     facts = fit_facts(products, [], [], vocabulary)
     reviewer = make_reviewer(facts, [], vocabulary, levels=[], targets={}, max_copied_span=params.max_copied_span)
     return GeneratorBundle(
-        {Origin.TEMPLATE: TemplateGenerator()}, Origin.TEMPLATE, reviewer, (), {"trained": False, "reason": reason, "models": {}}
+        {Origin.TEMPLATE: TemplateGenerator()},
+        Origin.TEMPLATE,
+        reviewer,
+        (),
+        {"trained": False, "reason": reason, "models": {}, "limits": limits},
     )
 
 
@@ -340,7 +348,7 @@ def _train(
         params.noise_dim, 2 * params.hidden_dim, params.gan_steps, 2 * params.batch_size, params.r1_weight, params.ema_decay
     )
     gan, detector = train_gan(known, unseen, gan_settings, seed=work.seed + 3, report=report)
-    start = Sampling(params.temperatures[0], params.top_p)
+    start = Sampling(params.temperatures[0], params.top_p, params.guidance)
     generators: dict[str, CopyGenerator] = {
         Origin.TEMPLATE: TemplateGenerator(),
         Origin.CLAUSE: ClauseGenerator(tuple(work.train)),
@@ -381,18 +389,19 @@ def _judged(params: GeneratorParams, work: _Work, trained: _Trained, tracker: Tr
     def texts_of(generator: CopyGenerator) -> list[str]:
         return [(texts or [""])[0] for texts in generator.write(requests, 1, np.random.default_rng([work.seed, 9]))]
 
-    generators, table, sweeps = dict(trained.generators), {}, {}
+    generators, table, sweeps, written = dict(trained.generators), {}, {}, {}
     for name, generator in trained.generators.items():
         texts = texts_of(generator)
         if isinstance(generator, GptGenerator | VaeGenerator | GanGenerator | HfGenerator):
             drawn = {}
             for temperature in params.temperatures:
-                warm = replace(generator, sampling=Sampling(temperature, params.top_p))
+                warm = replace(generator, sampling=replace(generator.sampling, temperature=temperature))
                 found = texts_of(warm)
                 drawn[temperature] = (float(judge(found, requests, references, work.reviewer).score.mean()), found, warm)
             best = max(drawn, key=lambda temperature: drawn[temperature][0])
             _, texts, generators[name] = drawn[best]
             sweeps[name] = {str(temperature): score for temperature, (score, _, _) in drawn.items()}
+        written[name] = tuple(texts)
         table[name] = measure(texts, requests, references, work.groups, reviewer=work.reviewer, rng=np.random.default_rng([work.seed, 10]))
         tracker.log_metrics({f"{name}_{metric}": value["value"] for metric, value in table[name].items()})
     table["human"] = measure(
@@ -401,4 +410,5 @@ def _judged(params: GeneratorParams, work: _Work, trained: _Trained, tracker: Tr
     chosen = max(trained.generators, key=lambda name: table[name][MAIN]["value"])
     config = {"trained": True, "reason": "", "main": MAIN, "models": table, "temperatures": sweeps, "copies": work.counts, **trained.notes}
     tracker.set_tags({"generator": chosen})
-    return GeneratorBundle(generators, chosen, work.reviewer, tuple(work.train), config)
+    held_out = HeldOutTexts(tuple(work.held_out), tuple(map(str, work.groups)), written)
+    return GeneratorBundle(generators, chosen, work.reviewer, tuple(work.train), config, held_out)

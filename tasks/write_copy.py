@@ -3,7 +3,7 @@
 import json
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -94,7 +94,7 @@ def write_copy(products: Path, out: Path, *, bundle: Path, writing: Writing) -> 
         with part.open("r+b" if resumed else "wb") as stream, tqdm(total=total, initial=resumed, desc="write", unit="product") as bar:
             stream.truncate(progress.size)
             stream.seek(progress.size)
-            for batch in batched(_read(products, writing, resumed), BATCH):
+            for batch in batched(_read(products, writing, resumed, held.limits), BATCH):
                 lines, by_template = _write(held, batch, writing, np.random.default_rng([writing.seed, progress.products]))
                 stream.write("".join(lines).encode())
                 stream.flush()
@@ -132,8 +132,8 @@ class _Progress:
         return cls(int(held["products"]), int(held["size"]), int(held["by_template"]))
 
 
-def _read(products: Path, writing: Writing, skip: int) -> Iterator[Product]:
-    return read_products(products, scene=writing.scene, channel=writing.channel, limit=writing.limit, skip=skip)
+def _read(products: Path, writing: Writing, skip: int, limits: Mapping[str, int]) -> Iterator[Product]:
+    return read_products(products, scene=writing.scene, channel=writing.channel, limit=writing.limit, limits=limits, skip=skip)
 
 
 def _write(bundle: GeneratorBundle, batch: Sequence[Product], writing: Writing, rng: np.random.Generator) -> tuple[list[str], int]:

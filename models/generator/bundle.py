@@ -1,25 +1,27 @@
 """The generator bundle: every generator, the one that was chosen, and the reviewer, in one folder."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from core.vocabulary import Origin
+from core.vocabulary import LENGTH_LIMITS, Origin
 from models.bundle import read_config, writing_bundle
 from models.generator.choice import SIMILAR, best_first
 from models.generator.clause import ClauseGenerator
 from models.generator.compliance import Compliance
 from models.generator.facts import Facts
+from models.generator.fluency import FluencyJudge
 from models.generator.gan import GanGenerator
 from models.generator.gpt import GptGenerator
+from models.generator.held_out import HeldOutTexts
 from models.generator.hf import HfGenerator
 from models.generator.interface import CopyGenerator
 from models.generator.latent import LatentTextModel
-from models.generator.ngram import NgramModel, fit_ngram, symbols
-from models.generator.quality import FLUENCY_ORDER, Review, Reviewer, usual_repeats
+from models.generator.ngram import fit_ngram, symbols
+from models.generator.quality import Review, Reviewer, usual_repeats
 from models.generator.request import CopyRequest
 from models.generator.retrieval import RetrievalGenerator
 from models.generator.slots import slots_of
@@ -41,6 +43,7 @@ def make_reviewer(
     targets: Mapping[tuple[str, str], float],
     max_copied_span: int,
     repeats: int | None = None,
+    fluency: Sequence[float] | None = None,
 ) -> Reviewer:
     """A reviewer over training copies.
 
@@ -52,8 +55,9 @@ def make_reviewer(
         targets: facts that human copy states, by scene and channel.
         max_copied_span: a longer span shared with training copy refuses a text.
         repeats: how often a text may state one attribute value; None: as often as these copies do.
+        fluency: what signs of fluency weigh (`FluencyJudge.weights`); None: to be fitted.
     """
-    language = NgramModel(FLUENCY_ORDER, [symbols(copy.pieces, slots_of(copy.request), vocabulary) for copy in copies])
+    language = FluencyJudge.of([symbols(copy.pieces, slots_of(copy.request), vocabulary) for copy in copies], fluency)
     spans = SpanIndex([*(copy.text for copy in copies), *(copy.source_text for copy in copies)])
     said = usual_repeats(copies) if repeats is None else repeats
     return Reviewer(facts, Compliance.load(), spans, vocabulary, language, tuple(sorted(levels)), dict(targets), max_copied_span, said)
@@ -69,6 +73,7 @@ class GeneratorBundle:
         reviewer: judges candidates.
         copies: training copies.
         config: what config.json holds: scores, counts, reasons.
+        held_out: what each generator wrote for held-out products.
     """
 
     generators: dict[str, CopyGenerator]
@@ -76,6 +81,12 @@ class GeneratorBundle:
     reviewer: Reviewer
     copies: tuple[Copy, ...]
     config: dict[str, Any]
+    held_out: HeldOutTexts = field(default_factory=HeldOutTexts.none)
+
+    @property
+    def limits(self) -> dict[str, int]:
+        """Longest text of each channel that the generators were trained for."""
+        return {**LENGTH_LIMITS, **self.config.get("limits", {})}
 
     def write(self, requests: Sequence[CopyRequest], n: int, rng: np.random.Generator, kind: str | None = None) -> list[list[str]]:
         """Write n candidates a request; they are not reviewed yet (see `review`).
@@ -143,11 +154,13 @@ class GeneratorBundle:
             "generators": list(self.generators),
             "tokens": list(reviewer.vocabulary.tokens),
             "levels": list(reviewer.levels),
+            "fluency": list(reviewer.language.weights),
             "targets": [[scene, channel, goal] for (scene, channel), goal in sorted(reviewer.targets.items())],
             "max_copied_span": reviewer.max_copied_span,
         }
         with writing_bundle(path, KIND, config) as draft:
             save_copies(self.copies, draft / "copies.parquet")
+            self.held_out.save(draft / "held_out.parquet")
             reviewer.facts.save(draft / "facts.json")
             for name, generator in self.generators.items():
                 generator.save(draft / name)
@@ -175,6 +188,7 @@ class GeneratorBundle:
             levels=config["levels"],
             targets=targets,
             max_copied_span=int(config["max_copied_span"]),
+            fluency=config["fluency"],
         )
         latent = LatentTextModel.load(path / "latent") if (path / "latent").exists() else None
         generators: dict[str, CopyGenerator] = {}
@@ -195,4 +209,6 @@ class GeneratorBundle:
                     tuned.model.ready()  # a base that is absent is told now, not at the first order
             elif latent is not None:
                 generators[name] = (VaeGenerator if name == Origin.VAE else GanGenerator).load(path / name, latent)
-        return cls(generators, str(config["chosen"]), reviewer, copies, config)
+        limits = {**LENGTH_LIMITS, **config.get("limits", {})}
+        held_out = HeldOutTexts.load(path / "held_out.parquet", limits)
+        return cls(generators, str(config["chosen"]), reviewer, copies, config, held_out)

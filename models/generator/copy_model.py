@@ -90,6 +90,7 @@ class CopyModel:
         temperature: float,
         top_p: float,
         latent: Tensor | None = None,
+        guidance: float = 1.0,
     ) -> list[list[str]]:
         """Sample texts.
 
@@ -100,6 +101,7 @@ class CopyModel:
             temperature: above 0.
             top_p: share of probability the nucleus holds.
             latent: (requests · n, d_latent), None for the plain GPT.
+            guidance: how far towards the audience (`sample`).
 
         Returns:
             n texts a request, in order.
@@ -107,7 +109,8 @@ class CopyModel:
         if not requests:
             return []
         prompts, slots = self.prompts(requests)
-        drawn = sample(self.decoder.eval(), prompts, n, rng, temperature=temperature, top_p=top_p, repeats=self.repeats, latent=latent)
+        how = {"temperature": temperature, "top_p": top_p, "guidance": guidance}
+        drawn = sample(self.decoder.eval(), prompts, n, rng, repeats=self.repeats, latent=latent, **how)
         return [[lexicalise(self.vocabulary.decode(ids), held) for ids in texts] for texts, held in zip(drawn, slots, strict=True)]
 
     @torch.inference_mode()

@@ -2,6 +2,7 @@
 
 The lexicon is the catalogue's own: attribute values (those that human copy uses for products that have them; a value such as 时尚, which
 human copy says of any product, is a word and no fact), brands, and the numbers of each product; and what belongs to what (`topics`).
+Of which keys a product has one value, so that another contradicts it, is listed in exclusive.yaml.
 """
 
 import logging
@@ -9,7 +10,10 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+
+from ruamel.yaml import YAML
 
 from core.files import read_json, write_json
 from models.generator.request import CopyRequest
@@ -26,6 +30,13 @@ _NUMBER = re.compile(r"[0-9]+(?:\.[0-9]+)?")
 _CHINESE_COUNT = re.compile(
     r"[一二三四五六七八九十百千两半]+(?:折|元|块钱|毫升|升|克|千克|公斤|斤|小时|分钟|毫米|厘米|寸|瓦|毫安|年质保|倍|成)"
 )
+
+
+@cache
+def exclusive_list() -> tuple[re.Pattern[str], frozenset[str]]:
+    """exclusive.yaml: a pattern of the attribute keys, and the rules of what is no attribute."""
+    held = YAML(typ="safe", pure=True).load(Path(__file__).with_name("exclusive.yaml").read_text(encoding="utf-8"))
+    return re.compile("|".join(f"(?:{key})" for key in held["attributes"])), frozenset(held["statements"])
 
 
 @dataclass(frozen=True)
@@ -47,9 +58,10 @@ class Facts:
 
     Attributes:
         values: attribute value → keys it stands under.
-        exclusive: keys of which a product has one value at most.
+        exclusive: the catalogue's keys that exclusive.yaml lists.
         brands: all brands of the catalogue.
         topics: what belongs to what.
+        clashing: value → exclusive keys; it contradicts a product that states one of them and has not the value.
         listed: the catalogue lists what copy says; when it does not, an attribute value that the product lacks is no fault by itself, and
             only contradictions are.
     """
@@ -58,10 +70,11 @@ class Facts:
     exclusive: frozenset[str]
     brands: tuple[str, ...]
     topics: Topics
+    clashing: dict[str, tuple[str, ...]]
     listed: bool = True
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "_values", any_of(self.values))
+        object.__setattr__(self, "_values", any_of([*self.values, *(value for value in self.clashing if value not in self.values)]))
         object.__setattr__(self, "_brands", any_of(self.brands))
 
     def check(self, text: str, request: CopyRequest, vocabulary: Vocabulary) -> list[Fault]:
@@ -75,14 +88,28 @@ class Facts:
         Returns:
             Faults; empty when there is none.
         """
+        return self._statements(text, request) + [Fault(rule, word) for rule, word in self.topics.foreign(text, request, vocabulary)]
+
+    def contradictions(self, text: str, request: CopyRequest) -> list[Fault]:
+        """Statements of which the product has another: values of exclusive keys, brand, price, number (exclusive.yaml).
+
+        Args:
+            text: a copy.
+            request: its product.
+        """
+        counted = exclusive_list()[1] | {"contradiction"}
+        return [fault for fault in self._statements(text, request) if fault.rule in counted]
+
+    def _statements(self, text: str, request: CopyRequest) -> list[Fault]:
         own = own_words(request)
         keys = {key for key, _ in request.attributes}
         faults: list[Fault] = []
         for found in finds(self._values, text):  # type: ignore[attr-defined]
             if found not in own:
-                clash = any(key in keys and key in self.exclusive for key in self.values[found])
-                if clash or self.listed:
-                    faults.append(Fault("contradiction" if clash else "attribute", found))
+                if any(key in keys for key in self.clashing.get(found, ())):
+                    faults.append(Fault("contradiction", found))
+                elif found in self.values and self.listed:
+                    faults.append(Fault("attribute", found))
         faults += [Fault("brand", found) for found in finds(self._brands, text) if found not in own]  # type: ignore[attr-defined]
         allowed = set(_NUMBER.findall(own)) | ({price_text(request.price_micros)} if request.price_micros is not None else set())
         for match in _NUMBER.finditer(text):
@@ -95,8 +122,7 @@ class Facts:
                 )
         faults += [Fault("number", match.group()) for match in _CHINESE_COUNT.finditer(text) if match.group() not in own]
         faults += [Fault("offer", match.group()) for match in OFFER.finditer(text) if match.group() not in own]
-        faults += [Fault("date", match.group()) for match in DATE.finditer(text) if match.group() not in own]
-        return faults + [Fault(rule, word) for rule, word in self.topics.foreign(text, request, vocabulary)]
+        return faults + [Fault("date", match.group()) for match in DATE.finditer(text) if match.group() not in own]
 
     def coverage(self, text: str, request: CopyRequest) -> int:
         """How many of the product's own facts a text states: attribute values and the brand.
@@ -113,17 +139,15 @@ class Facts:
         Args:
             path: the file.
         """
-        values = {value: list(keys) for value, keys in self.values.items()}
-        write_json(
-            {
-                "values": values,
-                "exclusive": sorted(self.exclusive),
-                "brands": list(self.brands),
-                "topics": self.topics.as_json(),
-                "listed": self.listed,
-            },
-            path,
-        )
+        held = {
+            "values": self.values,
+            "exclusive": sorted(self.exclusive),
+            "brands": self.brands,
+            "topics": self.topics.as_json(),
+            "clashing": self.clashing,
+            "listed": self.listed,
+        }
+        write_json(held, path)
 
     @classmethod
     def load(cls, path: Path) -> "Facts":
@@ -133,8 +157,9 @@ class Facts:
             path: the file.
         """
         held = read_json(path)
-        values = {value: tuple(keys) for value, keys in held["values"].items()}
-        return cls(values, frozenset(held["exclusive"]), tuple(held["brands"]), Topics.from_json(held["topics"]), bool(held["listed"]))
+        values, clashing = ({value: tuple(keys) for value, keys in held[name].items()} for name in ("values", "clashing"))
+        topics, listed = Topics.from_json(held["topics"]), bool(held["listed"])
+        return cls(values, frozenset(held["exclusive"]), tuple(held["brands"]), topics, clashing, listed)
 
 
 def fit_facts(products: Sequence[CopyRequest], copies: Sequence[Copy], held_out: Sequence[Copy], vocabulary: Vocabulary) -> Facts:
@@ -148,30 +173,32 @@ def fit_facts(products: Sequence[CopyRequest], copies: Sequence[Copy], held_out:
 
     Returns:
         The facts. A value counts when it has two characters or more and at least half of the training copies that say it
-        (one added on either side) belong to products that have it. The catalogue counts as incomplete (``listed``) when more than one
-        copy in ten states a value that its product lacks.
+        (one added on either side) belong to products that have it; a value of an exclusive key clashes by the same rule over the
+        copies of products that state the key. The catalogue counts as incomplete (``listed``) when more than one copy in ten states a
+        value that its product lacks.
     """
     keys: dict[str, set[str]] = defaultdict(set)
-    several: set[str] = set()
     for product in products:
-        count = Counter(key for key, _ in product.attributes)
-        several |= {key for key, n in count.items() if n > 1}
         for key, value in product.attributes:
             if len(value) >= 2:
                 keys[value].add(key)
+    exclusive = frozenset(key for found in keys.values() for key in found if exclusive_list()[0].fullmatch(key))
+    single = {value: tuple(sorted(found & exclusive)) for value, found in sorted(keys.items()) if found & exclusive}
     said: Counter[str] = Counter()
     meant: Counter[str] = Counter()
+    clashed: Counter[str] = Counter()
     pattern = any_of(keys)
     for copy in copies:
-        own = own_words(copy.request)
+        own, stated = own_words(copy.request), {key for key, _ in copy.request.attributes}
         for value in sorted(set(finds(pattern, copy.text))):
             said[value] += 1
             meant[value] += value in own
+            clashed[value] += value not in own and any(key in stated for key in single.get(value, ()))
     kept = {value: tuple(sorted(found)) for value, found in sorted(keys.items()) if 2 * (meant[value] + 1) >= said[value] + 2}
-    exclusive = frozenset({key for found in keys.values() for key in found} - several)
+    clashing = {value: found for value, found in single.items() if meant[value] >= clashed[value]}
     brands = tuple(sorted({product.brand for product in products if product.brand and len(product.brand) >= 2}))
     topics = calibrate_topics(products, copies, held_out, vocabulary) if held_out else NO_TOPICS
-    return Facts(kept, exclusive, brands, topics, _listed(copies, kept))
+    return Facts(kept, exclusive, brands, topics, clashing, _listed(copies, kept))
 
 
 def _listed(copies: Sequence[Copy], values: Mapping[str, tuple[str, ...]]) -> bool:

@@ -133,7 +133,8 @@ class GanGenerator:
         if not requests:
             return []
         latent = self.draw(requests, n, rng)
-        return self.latent.model.write(requests, n, rng, temperature=self.sampling.temperature, top_p=self.sampling.top_p, latent=latent)
+        s = self.sampling
+        return self.latent.model.write(requests, n, rng, temperature=s.temperature, top_p=s.top_p, latent=latent, guidance=s.guidance)
 
     def save(self, folder: Path) -> None:
         """Write G's weights and its sampling; the bundle writes the latent text model.

@@ -19,10 +19,12 @@ class Sampling:
     Attributes:
         temperature: above 0.
         top_p: share of probability the nucleus holds, in (0, 1].
+        guidance: how far towards the audience, 1: as trained (`sample`).
     """
 
     temperature: float
     top_p: float
+    guidance: float = 1.0
 
     def save(self, folder: Path) -> None:
         """Write sampling.json.
@@ -63,7 +65,8 @@ class GptGenerator:
             n: texts a request.
             rng: the stream.
         """
-        return self.model.write(requests, n, rng, temperature=self.sampling.temperature, top_p=self.sampling.top_p)
+        s = self.sampling
+        return self.model.write(requests, n, rng, temperature=s.temperature, top_p=s.top_p, guidance=s.guidance)
 
     def save(self, folder: Path) -> None:
         """Write the model and its sampling.

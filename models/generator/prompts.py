@@ -117,6 +117,10 @@ class Prompts:
             mask[:, :width],
         )
 
+    def for_everyone(self) -> "Prompts":
+        """The same requests without an audience."""
+        return self.with_feature(torch.zeros_like(self.feature), torch.zeros_like(self.personal))
+
     def with_feature(self, feature: Tensor, personal: Tensor) -> "Prompts":
         """The same requests for other audiences.
 

@@ -8,16 +8,14 @@ import numpy as np
 
 from models.generator.compliance import Compliance
 from models.generator.facts import Facts
-from models.generator.ngram import NgramModel, symbols
+from models.generator.fluency import FluencyJudge
+from models.generator.ngram import symbols
 from models.generator.request import CopyRequest
 from models.generator.slots import delexicalise, slots_of
 from models.generator.spans import SpanIndex
 from models.generator.training_copies import Copy
 from models.generator.vocabulary import Vocabulary
 
-FLUENCY_ORDER = 5
-WINDOW = 4
-"""A text is as fluent as its least fluent stretch of so many words: one broken clause spoils a copy."""
 MIN_LENGTH = 5
 _FLOOR = 0.05
 _OPEN_ENDS = "，,、；;：:的和与及"
@@ -34,7 +32,7 @@ class Review:
         found: the words that decided.
         quality: geometric mean of the three below, in [0, 1].
         coverage: facts of the product stated, against what human copy of the same scene and channel states, at most 1.
-        fluency: twice the share of held-out human copies whose least likely words a 5-gram model finds less likely, at most 1.
+        fluency: twice the share of held-out human copies that hang together less (`FluencyJudge`), at most 1.
         novelty: 1 − (longest span shared with training copy / longest allowed)², at least 0.
     """
 
@@ -57,8 +55,8 @@ class Reviewer:
         compliance: the list.
         spans: training texts.
         vocabulary: cuts texts into words.
-        language: 5-gram model of training copy.
-        levels: log-probabilities of the least likely words of held-out human copies, ascending; empty without copies: fluency is then 1.
+        language: tells human copy from damaged copy.
+        levels: levels of held-out human copies, ascending; empty without copies: fluency is then 1.
         targets: (scene, channel) → facts that human copy states on average.
         max_copied_span: a longer span shared with training copy refuses a text.
         repeats: how often a text may state one attribute value (`usual_repeats`).
@@ -68,7 +66,7 @@ class Reviewer:
     compliance: Compliance
     spans: SpanIndex
     vocabulary: Vocabulary
-    language: NgramModel
+    language: FluencyJudge
     levels: tuple[float, ...]
     targets: dict[tuple[str, str], float]
     max_copied_span: int
@@ -109,7 +107,7 @@ class Reviewer:
         return "", "", ""
 
     def fluency(self, text: str, request: CopyRequest) -> float:
-        """How likely a text is beside held-out human copy.
+        """How well a text hangs together beside held-out human copy: 1 from their median on.
 
         Args:
             text: the text.
@@ -120,14 +118,14 @@ class Reviewer:
         return min(1.0, 2.0 * float(np.searchsorted(self.levels, self.level(text, request), side="right")) / len(self.levels))
 
     def level(self, text: str, request: CopyRequest) -> float:
-        """Log-probability a word of the least likely `WINDOW` words of a text under the 5-gram model, in nats.
+        """How much more a text is like human copy than like damaged copy, in log-odds (`FluencyJudge`).
 
         Args:
             text: the text.
             request: its product.
         """
         slots = slots_of(request)
-        return self.language.weakest(symbols(delexicalise(text, slots), slots, self.vocabulary), WINDOW)
+        return self.language.level(symbols(delexicalise(text, slots), slots, self.vocabulary))
 
 
 def _form(text: str, request: CopyRequest, repeats: int) -> tuple[str, str] | None:

@@ -1,5 +1,6 @@
 """What a generator is asked for: one product, one audience, one scene, one channel."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -29,7 +30,8 @@ class CopyRequest:
         campaign: the campaign's name, shown on the card beside the copy, never inside it.
         start: first moment of the campaign, UTC.
         end: last moment of the campaign, UTC.
-        limit: longest text in characters; None: what the channel shows (`LENGTH_LIMITS`).
+        limit: longest text in characters; None: what the channel shows.
+        limits: what each channel shows.
     """
 
     item_id: str
@@ -46,11 +48,12 @@ class CopyRequest:
     start: datetime | None = None
     end: datetime | None = None
     limit: int | None = None
+    limits: Mapping[str, int] = field(default_factory=lambda: LENGTH_LIMITS, compare=False, repr=False)
 
     @property
     def max_length(self) -> int:
         """Longest text in characters."""
-        return LENGTH_LIMITS[self.channel] if self.limit is None else self.limit
+        return self.limits[self.channel] if self.limit is None else self.limit
 
     def placed(self, scene: str, channel: str, audience_id: str | None = None, feature: np.ndarray | None = None) -> "CopyRequest":
         """The same product for another place and audience.
@@ -64,11 +67,12 @@ class CopyRequest:
         return replace(self, scene=scene, channel=channel, audience_id=audience_id, feature=feature)
 
 
-def requests_of(items: pd.DataFrame) -> dict[str, CopyRequest]:
+def requests_of(items: pd.DataFrame, limits: Mapping[str, int] = LENGTH_LIMITS) -> dict[str, CopyRequest]:
     """One request a product, for scene product and channel onsite; place it with `CopyRequest.placed`.
 
     Args:
         items: the items table of the data contract.
+        limits: longest text of each channel in characters.
 
     Returns:
         Item id → request, in the table's order.
@@ -82,6 +86,7 @@ def requests_of(items: pd.DataFrame) -> dict[str, CopyRequest]:
             brand=None if pd.isna(brand) else str(brand),
             price_micros=None if pd.isna(price) else int(price),
             attributes=tuple(attributes_of(attributes)),
+            limits=limits,
         )
         for item, title, category, brand, price, attributes in columns
     }

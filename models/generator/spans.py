@@ -25,6 +25,23 @@ class Overlap:
     length: int
 
 
+@dataclass(frozen=True)
+class SharedSpan:
+    """The longest span that a text shares with a training text.
+
+    Attributes:
+        start: where it begins in the text.
+        length: its characters.
+        source: the training text.
+        source_start: where it begins there.
+    """
+
+    start: int
+    length: int
+    source: str
+    source_start: int
+
+
 class SpanIndex:
     """Training texts, ready to be compared with.
 
@@ -63,20 +80,45 @@ class SpanIndex:
         Args:
             text: any text without line breaks.
         """
-        longest, covered_to, covered = 0, 0, 0
+        covered_to, covered = 0, 0
         for start in range(len(text) - PROBE + 1):
             if text[start : start + PROBE] not in self._probes:
                 continue
             covered += start + PROBE - max(covered_to, start)
             covered_to = start + PROBE
+        return Overlap(self._longest(text)[1], covered, len(text))
+
+    def shared(self, text: str) -> SharedSpan | None:
+        """The longest shared span and where it comes from.
+
+        Args:
+            text: any text without line breaks.
+
+        Returns:
+            None when no span of `PROBE` characters is shared.
+        """
+        start, length = self._longest(text)
+        if not length:
+            return None
+        place = self._joined.index(text[start : start + length])
+        first = self._joined.rfind("\n", 0, place) + 1
+        end = self._joined.find("\n", place)
+        return SharedSpan(start, length, self._joined[first : end if end >= 0 else None], place - first)
+
+    def _longest(self, text: str) -> tuple[int, int]:
+        """Start and length of the longest shared span; (0, 0) when there is none."""
+        at, longest = 0, 0
+        for start in range(len(text) - PROBE + 1):
+            if text[start : start + PROBE] not in self._probes:
+                continue
             size = max(longest + 1, PROBE)
             while (
                 start + size <= len(text)
                 and text[start + size - PROBE : start + size] in self._probes
                 and text[start : start + size] in self._joined
             ):
-                longest, size = size, size + 1
-        return Overlap(longest, covered, len(text))
+                at, longest, size = start, size, size + 1
+        return at, longest
 
     def overlaps(self, texts: Sequence[str]) -> list[Overlap]:
         """Compare many.

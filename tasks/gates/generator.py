@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from core.vocabulary import LENGTH_LIMITS, Origin
+from core.vocabulary import Origin
 from evaluation.intervals import bootstrap_paired_difference
 from models.generator import CopyRequest, GeneratorBundle
 from models.generator.request import requests_of
@@ -67,7 +67,7 @@ def _first(bundle: GeneratorBundle) -> Gate:
 
 def _held_out_copies(bundle: GeneratorBundle, other: GeneratorBundle, held_out: HeldOut) -> tuple[list[CopyRequest], Sequence[str]]:
     learned = {copy.text for each in (bundle, other) for copy in each.copies}
-    usable = copies_of(held_out.copies, requests_of(held_out.items), max(LENGTH_LIMITS.values()))
+    usable = copies_of(held_out.copies, requests_of(held_out.items, bundle.limits), max(bundle.limits.values()))
     unseen = [copy for copy in usable if copy.text not in learned]
     if len(unseen) > AT_MOST:
         unseen = [unseen[row] for row in np.sort(held_out.rng.choice(len(unseen), AT_MOST, replace=False))]

@@ -11,10 +11,12 @@ from numpy.typing import NDArray
 from core.columns import Columns
 from core.params import EvaluateParams
 from evaluation.calibration import auc, calibration, log_losses, reliability
+from evaluation.detection import Detection
 from evaluation.intervals import Interval, bootstrap_mean, bootstrap_paired_difference, bootstrap_ratio
 from evaluation.off_policy import ESTIMATORS, Refusal, logged_choices, policy_value
 from models.pool import Pool
 from tasks.judge.policies import LoggedRequests
+from tasks.judge.writing import WritingEvidence
 
 Floats = NDArray[np.float64]
 Frame = pd.DataFrame
@@ -190,19 +192,18 @@ def policy_measures(logged: LoggedRequests, params: EvaluateParams, rng: np.rand
     return Measure(main, "ranker", models, facts)
 
 
-def copy_measures(config: Mapping[str, Any], pool: Pool, rejected: Frame, author: Mapping[str, Interval] | None) -> Measure:
-    """The generators' validation scores, and what the pool holds.
+def copy_measures(
+    evidence: WritingEvidence, detections: Mapping[str, Detection], pool: Pool, rejected: Frame, author: Mapping[str, Interval] | None
+) -> Measure:
+    """The generators on held-out products, and what the pool holds.
 
     Args:
-        config: of the generator bundle: ``chosen`` and ``models``: generator → metric → {value, low, high}.
+        evidence: of the generator bundle.
+        detections: how the compliance list does on labelled sentences.
         pool: the creative pool.
         rejected: texts that generate refused, with their reasons.
         author: true click-through by who wrote the copy, where the truth is known.
     """
-    models = {
-        name: {metric: Interval(**value) for metric, value in found.items() if isinstance(value, dict)}
-        for name, found in config.get("models", {}).items()
-    }
     verdicts = pool.creatives[Columns.VERDICT].astype(str)
     facts: dict[str, Any] = {
         "creatives": len(pool), "compliance_violations": int((~(verdicts.eq("pass") | verdicts.str.startswith("warn"))).sum()),
@@ -212,9 +213,18 @@ def copy_measures(config: Mapping[str, Any], pool: Pool, rejected: Frame, author
     }  # fmt: skip
     if author:
         facts["true_ctr_by_author"] = {name: value.as_dict() for name, value in author.items()}
-    if "reason" in config:
-        facts["reason"] = config["reason"]
-    return Measure("score", str(config.get("chosen", "")), models, facts)
+    facts["signature"] = evidence.signature
+    facts["gate"] = {
+        row.what: {"before": row.before.as_dict(), "after": row.after.as_dict() if row.after else None} for row in evidence.gate
+    }
+    facts["compliance_list"] = {
+        name: {"recall": found.recall.as_dict(), "precision": found.precision.as_dict()}
+        for name, found in detections.items()
+        if found.passed + found.wronged and found.found
+    }
+    if "reason" in evidence.config:
+        facts["reason"] = evidence.config["reason"]
+    return Measure("score", evidence.chosen, evidence.models, facts)
 
 
 def _off_policy(logged: LoggedRequests, challenger: Floats, params: EvaluateParams, rng: np.random.Generator) -> dict[str, Any]:

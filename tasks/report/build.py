@@ -15,6 +15,8 @@ from tasks.report.page import Chapter, Page, ShopperView, Table, interval_words,
 
 SAMPLES = 20
 _SHOWN_REJECTS = 12
+_COPY_METRICS = ("score", "bleu_4", "rouge_l", "self_bleu_4", "attribute_coverage", "copy_rate", "contradiction_rate", "accepted")
+"""Of the many; the copy report has them all."""
 
 
 def build_page(
@@ -87,8 +89,9 @@ def _headlines(measured: Mapping[str, Measure], pool: Pool) -> tuple[tuple[str, 
     return tuple(heads)
 
 
-def _models_table(measure: Measure, *, percent: frozenset[str] = frozenset(), note: str = "") -> Table:
-    metrics = list(dict.fromkeys(metric for found in measure.models.values() for metric in found))
+def _models_table(measure: Measure, *, percent: frozenset[str] = frozenset(), note: str = "", only: tuple[str, ...] = ()) -> Table:
+    known = dict.fromkeys(metric for found in measure.models.values() for metric in found)
+    metrics = [metric for metric in only or known if metric in known]
 
     def cell(found: Mapping[str, Interval], metric: str) -> str:
         value = found.get(metric)
@@ -181,7 +184,11 @@ def _copies(measure: Measure, pool: Pool, rejected: pd.DataFrame) -> Chapter:
     tables = []
     if measure.models:
         tables.append(
-            _models_table(measure, note="Validation copies, split by group of product attributes and text; 95 % bootstrap intervals.")
+            _models_table(
+                measure,
+                note="Held-out copies, split by group of product attributes and text; 95 % bootstrap intervals. All of it: copy.html.",
+                only=_COPY_METRICS,
+            )
         )
     if "true_ctr_by_author" in f:
         rows = [(name, interval_words(v["value"], v["low"], v["high"], percent=True)) for name, v in f["true_ctr_by_author"].items()]

@@ -1,7 +1,7 @@
 """Charts as inline SVG whose text stays text: the reader's browser brings the fonts, equal numbers give equal bytes."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 INK, MUTED, ACCENT, BASELINE = "#1d2733", "#6b7785", "#0b6e99", "#9aa5b1"
+_LINES = ("#0b6e99", "#c4621a", "#4f8a3c", "#8a4f9e", "#a33b3b")
 _STYLE: Any = {"svg.fonttype": "none", "svg.hashsalt": "adloom", "font.size": 10, "font.family": "sans-serif", "axes.edgecolor": "#c6ccd4",
           "axes.spines.top": False, "axes.spines.right": False, "xtick.color": MUTED,
           "ytick.color": INK, "axes.labelcolor": MUTED}  # fmt: skip
@@ -88,6 +89,55 @@ def calibration_chart(predicted: Sequence[float], observed: Sequence[float], low
         axes.set_ylabel("observed CTR")
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_major_formatter(PercentFormatter(1.0, decimals=1))
+        return _svg(figure)
+
+
+@dataclass(frozen=True)
+class PlanePoint:
+    """A generator in the quality–diversity plane.
+
+    Attributes:
+        label: its name.
+        self_bleu: Self-BLEU-4 of its texts, per cent.
+        bleu: BLEU-4 to the human copy, per cent.
+        accent: True for the generator that the pool takes from.
+    """
+
+    label: str
+    self_bleu: float
+    bleu: float
+    accent: bool = False
+
+
+def plane_chart(points: Sequence[PlanePoint], curves: Mapping[str, Sequence[tuple[float, float]]], human: float) -> str:
+    """Self-BLEU-4 (across) by BLEU-4 (up): a point a generator, a line through each generator's temperatures.
+
+    Args:
+        points: the generators.
+        curves: generator → (Self-BLEU-4, BLEU-4) by temperature.
+        human: Self-BLEU-4 of human copy.
+
+    Returns:
+        An ``<svg>`` element.
+    """
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(7.2, 4.6))
+        axes = figure.add_subplot()
+        axes.axvline(human, color=BASELINE, linewidth=1, linestyle="--")
+        axes.annotate("human", (human, 1.0), xycoords=("data", "axes fraction"), xytext=(3, -10), textcoords="offset points", color=MUTED)
+        for number, (name, curve) in enumerate(sorted(curves.items())):
+            colour = _LINES[number % len(_LINES)]
+            axes.plot([x for x, _ in curve], [y for _, y in curve], color=colour, linewidth=1.6, marker="o", markersize=3.5, label=name)
+        for point in points:
+            axes.plot(point.self_bleu, point.bleu, "o", color=ACCENT if point.accent else BASELINE, markersize=9)
+            axes.annotate(point.label, (point.self_bleu, point.bleu), xytext=(7, 5), textcoords="offset points", color=INK)
+        if curves:
+            axes.legend(frameon=False, loc="lower right")
+        axes.margins(0.12)
+        axes.grid(color="#e6e9ed")
+        axes.set_axisbelow(True)
+        axes.set_xlabel("Self-BLEU-4 (more alike to the right)")
+        axes.set_ylabel("BLEU-4")
         return _svg(figure)
 
 

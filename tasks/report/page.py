@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
+from markupsafe import Markup
 
 
 @dataclass(frozen=True)
@@ -14,14 +15,20 @@ class Table:
     Attributes:
         head: column names.
         rows: cells, already in words.
-        accent: the first cell of the row that the page is about.
+        accent: the first cell of the row, or the head of the column, that the page is about.
         note: one line under the table: protocol and units.
+        text: True for a table of texts: on a narrow screen each row becomes a paragraph.
+        title: what stands above it.
+        folded: True to open it by a click on its title.
     """
 
     head: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     accent: str | None = None
     note: str = ""
+    text: bool = False
+    title: str = ""
+    folded: bool = False
 
 
 @dataclass(frozen=True)
@@ -75,8 +82,19 @@ class Page:
     cautions: tuple[str, ...] = field(default=())
 
 
+@dataclass(frozen=True)
+class SampleView:
+    """What each generator wrote for one product: (name, text, why it is refused), the human copy first."""
+
+    title: str
+    place: str
+    attributes: str
+    texts: tuple[tuple[str, str, str], ...]
+    accent: str
+
+
 def render(page: Page) -> str:
-    """Render the page; everything but the drawn SVG is escaped.
+    """Render the loop's page; everything but the drawn SVG is escaped.
 
     Args:
         page: what it shows.
@@ -84,11 +102,51 @@ def render(page: Page) -> str:
     Returns:
         HTML without any link to the outside.
     """
+    return _rendered("page.html.j2", page=page)
+
+
+def render_copy(page: Page, samples: Sequence[SampleView], signature: str) -> str:
+    """Render the copy report.
+
+    Args:
+        page: head and chapters.
+        samples: what the generators wrote.
+        signature: what the numbers rest on.
+
+    Returns:
+        HTML without any link to the outside.
+    """
+    return _rendered("copy.html.j2", page=page, samples=samples, signature=signature)
+
+
+def marked(text: str, start: int, length: int) -> str:
+    """A text with one span highlighted, escaped.
+
+    Args:
+        text: any text.
+        start: where the span begins.
+        length: its characters.
+    """
+    if not length:
+        return text
+    before, span, after = text[:start], text[start : start + length], text[start + length :]
+    return Markup("{}<mark>{}</mark>{}").format(before, span, after)
+
+
+def interval_cell(value: float, low: float, high: float, *, digits: int = 2, unit: str = "") -> str:
+    """A number with its interval under it, for narrow columns; alone where it has none."""
+    words = f"{value:.{digits}f}{unit}"
+    if low == high:
+        return words
+    return Markup('{}<span class="ci">{}–{}</span>').format(words, f"{low:.{digits}f}", f"{high:.{digits}f}")
+
+
+def _rendered(template: str, **values: object) -> str:
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=select_autoescape(default=True), undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    return environment.get_template("page.html.j2").render(page=page)
+    return environment.get_template(template).render(**values)
 
 
 def interval_words(value: float, low: float, high: float, *, percent: bool = False) -> str:
@@ -98,6 +156,15 @@ def interval_words(value: float, low: float, high: float, *, percent: bool = Fal
     return f"{value:.4f} [{low:.4f}, {high:.4f}]"
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[str]], *, accent: str | None = None, note: str = "") -> Table:
+def table(
+    head: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    accent: str | None = None,
+    note: str = "",
+    text: bool = False,
+    title: str = "",
+    folded: bool = False,
+) -> Table:
     """A table from any sequences."""
-    return Table(head=tuple(head), rows=tuple(tuple(row) for row in rows), accent=accent, note=note)
+    return Table(tuple(head), tuple(tuple(row) for row in rows), accent, note, text, title, folded)

@@ -52,7 +52,7 @@ class _Writer:
     def __init__(self, decider: Decider, generator: GeneratorBundle, moment: datetime) -> None:
         self.decider = decider
         self.generator = generator
-        self.orders = requests_of(decider.pool.items)
+        self.orders = requests_of(decider.pool.items, generator.limits)
         self.moment = moment
         self.now = int(micros(moment)[0])
         items = decider.pool.items

@@ -20,6 +20,7 @@ from evaluation.text import (
     rouge,
     sacrebleu_zh,
     self_bleu_4,
+    signature,
 )  # fmt: skip
 
 HUMAN = "宽松的阔腿裤这两年真的吸粉不少，谁都能穿出腿长两米的效果。"
@@ -78,6 +79,24 @@ def test_self_bleu_is_what_nltk_computes_one_by_one(texts):
 def test_equal_texts_have_the_highest_self_bleu_and_one_text_has_none():
     assert self_bleu_4([HUMAN, HUMAN, HUMAN]) == pytest.approx(100.0)
     assert self_bleu_4([HUMAN]) == 0.0
+
+
+def test_self_bleu_of_three_texts_by_hand():
+    # each text beside the two others; 甲乙丙丁 has 3/4, 2/3, 1/2 of the 1- to 3-grams with 甲乙丙戊 and no 4-gram: 1/(2·1); lengths equal
+    one = 100 * (3 / 4 * 2 / 3 * 1 / 2 * 1 / 2) ** 0.25
+    assert self_bleu_4(["甲乙丙丁", "甲乙丙戊", "子丑寅卯"]) == pytest.approx((one + one + 0) / 3)
+
+
+def test_self_bleu_reads_a_thousand_texts_and_the_signature_says_so():
+    varied = [f"{chr(0x4E00 + 7 * row)}{chr(0x5E00 + 5 * row)}" for row in range(1000)]
+    assert self_bleu_4([*varied, *["甲乙丙丁"] * 50]) == self_bleu_4(varied)
+    assert "self-bleu4:char,nltk-method3,n:1000" in signature(1050)
+    assert "n:437|self-bleu4:char,nltk-method3,n:437" in signature(437)
+
+
+def test_the_signature_names_the_versions_of_all_that_the_numbers_rest_on():
+    for name in ("jieba", "rouge-chinese", "nltk", "sacrebleu", "numpy", "scipy"):
+        assert f"{name}:" in signature(10)
 
 
 def test_distinct_counts_different_n_grams_over_all():

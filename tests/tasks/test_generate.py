@@ -9,7 +9,7 @@ import tasks.generate as stage
 import tasks.train_generator as training
 from core.columns import Columns as C
 from core.files import content_hash, read_json, read_table, write_json, write_table
-from core.params import GenerateParams, GeneratorParams, load_params
+from core.params import ChannelParams, GenerateParams, GeneratorParams, load_params
 from core.tracking import NullTracker
 from core.vocabulary import CHANNELS, LENGTH_LIMITS, SCENES, Origin
 from models.bundle import load_arrays
@@ -23,6 +23,7 @@ from tasks.sources.market.copywriting import write_copies
 from tasks.train_generator import train_generator
 
 D_BERT = 24
+CHANNEL_LIMITS = ChannelParams(onsite=60, social=120, search=30)
 
 
 def vector(text: str) -> np.ndarray:
@@ -107,7 +108,8 @@ def train(paths: dict[str, Path], target: Path, tracker: object = None, **change
     wanted = {name: paths[name] for name in ("items", "copies", "impressions", "lineage", "embeddings", "encoder", "user_features")}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(training, "TextEncoder", FakeEncoder)
-        train_generator(tiny(**change), rng=np.random.default_rng(1), tracker=tracker or NullTracker(), generator=target, **wanted)  # type: ignore[arg-type]
+        wanted |= {"generator": target}
+        train_generator(tiny(**change), CHANNEL_LIMITS, rng=np.random.default_rng(1), tracker=tracker or NullTracker(), **wanted)  # type: ignore[arg-type]
     return target
 
 
@@ -116,6 +118,7 @@ def fill(paths: dict[str, Path], generator: Path, target: Path) -> Path:
     wanted = {name: path for name, path in paths.items() if name not in ("generator", "encoder")}
     stage.generate(
         params,
+        CHANNEL_LIMITS,
         rng=np.random.default_rng(2),
         tracker=NullTracker(),
         encoder=target / "encoder",

@@ -6,7 +6,6 @@ import pickle
 import re
 from collections import Counter, defaultdict
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -19,9 +18,7 @@ from models.generator.compliance.reading import reader
 from models.generator.compliance.search import PatternIndex, heads, prepare
 
 COMPLIANCE = Compliance.load()
-SENTENCES = [
-    json.loads(line) for line in Path(__file__).with_name("compliance_sentences.jsonl").read_text(encoding="utf-8").splitlines() if line
-]
+SENTENCES = [json.loads(line) for line in RULES.with_name("sentences.jsonl").read_text(encoding="utf-8").splitlines() if line]
 EVASIONS = ("spaced", "inserted", "homophone", "traditional", "fullwidth", "emoji", "pinyin")
 
 

@@ -1,4 +1,5 @@
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -139,6 +140,63 @@ BAG = CopyRequest(
 def test_what_the_product_does_not_bear_out_is_found(shop, text, rule):
     facts = fit_facts([SHOE, BAG], [], [], shop.vocabulary)
     assert facts.check(text, SHOE, shop.vocabulary)[0].rule == rule
+
+
+DRESS = CopyRequest(
+    "d1", "裙", "裙", attributes=(("类型", "半身裙"), ("颜色", "黑色"), ("颜色", "白色"), ("裙长", "短裙"), ("风格", "简约"))
+)
+PLAIN = CopyRequest("d2", "裙", "裙", attributes=(("类型", "连衣裙"), ("裙长", "长裙"), ("风格", "复古"), ("图案", "粉色")))
+RED = CopyRequest("d3", "裙", "裙", attributes=(("类型", "连衣裙"), ("颜色", "酒红色"), ("颜色", "红色"), ("衣长", "短款")))
+
+
+@pytest.mark.parametrize(
+    ("text", "request_", "found"),
+    [
+        ("黑色白色都好搭", DRESS, []),  # a key may have several values
+        ("红色抢眼", DRESS, ["红色"]),
+        ("红色抢眼", PLAIN, []),  # nobody wrote its colour down
+        ("红色抢眼", RED, []),
+        ("酒红色的连衣裙", DRESS, ["酒红色", "连衣裙"]),
+        ("长裙飘逸", DRESS, ["长裙"]),
+        ("短款利落", DRESS, []),  # another length: of what, its product does not say
+        ("复古又简约", DRESS, []),  # a style is no exclusive key
+        ("粉色温柔", DRESS, []),  # 粉色 stands under 图案 only
+        ("两件只要99元", DRESS, ["99"]),
+    ],
+)
+def test_contradictions_are_of_exclusive_keys_that_the_product_states(shop, text, request_, found):
+    facts = fit_facts([DRESS, PLAIN, RED], [], [], shop.vocabulary)
+    assert facts.exclusive == {"类型", "颜色", "裙长", "衣长"}
+    assert [fault.found for fault in facts.contradictions(text, request_)] == found
+
+
+def test_a_value_that_human_copy_says_against_the_products_own_is_no_contradiction(shop):
+    copies = [replace(shop.copies[0], request=DRESS, text=text) for text in ("红色吊牌，红色内衬", "红色缝线")]
+    assert fit_facts([DRESS, RED], [], [], shop.vocabulary).contradictions("红色抢眼", DRESS)
+    assert not fit_facts([DRESS, RED], copies, [], shop.vocabulary).contradictions("红色抢眼", DRESS)
+
+
+def test_a_channels_limit_is_what_the_request_says_it_is():
+    assert DRESS.max_length == LENGTH_LIMITS["onsite"]
+    assert replace(DRESS, limits={"onsite": 12}).max_length == 12
+    assert replace(DRESS, limits={"onsite": 12}, limit=9).max_length == 9
+    assert replace(DRESS, limits={"onsite": 12, "search": 7}).placed("brand", "search").max_length == 7
+
+
+def test_facts_come_back_from_their_file(shop, tmp_path):
+    facts = fit_facts([DRESS, PLAIN, RED], [], [], shop.vocabulary)
+    facts.save(tmp_path / "facts.json")
+    assert Facts.load(tmp_path / "facts.json") == facts
+
+
+def test_the_source_of_the_longest_shared_span_is_found():
+    spans = SpanIndex(["清晨五公里，缓震发泡底落地软一点。", "鞋面透气，缓震发泡底落地很软"])
+    found = spans.shared("新款：缓震发泡底落地软一些")
+    assert found is not None
+    assert (found.start, found.length, found.source_start) == (3, 9, 6)
+    assert found.source == "清晨五公里，缓震发泡底落地软一点。"
+    assert spans.overlap("新款：缓震发泡底落地软一些").longest == 9
+    assert spans.shared("别的话") is None
 
 
 def test_what_the_product_bears_out_passes(shop):

@@ -1,0 +1,207 @@
+"""The copy report: judged again, counted on both sides of the gate, self-contained and escaped."""
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from evaluation.detection import Detection
+from models.generator.bundle import GeneratorBundle, make_reviewer
+from models.generator.facts import fit_facts
+from models.generator.held_out import HeldOutTexts
+from models.generator.quality import fit_targets
+from models.generator.request import CopyRequest
+from models.generator.template import TemplateGenerator
+from models.generator.training_copies import Copy, split_groups
+from models.generator.vocabulary import Vocabulary
+from models.pool import Pool
+from tasks.judge.copies import contradicting, held_out_perplexity, measure
+from tasks.judge.sentences import labelled_detections
+from tasks.judge.writing import WritingEvidence, judge_writing
+from tasks.report.copy_page import build_copy_page
+from tasks.report.latent_chapter import latent_chapter
+from tasks.report.page import interval_cell, marked, render_copy
+
+COLOURS = ("云朵白", "曜石黑", "薄荷绿", "雾海蓝")
+LEARNED = "这双跑鞋鞋底软弹缓震，清晨五公里也不累脚，下班路上顺手就跑。"
+
+
+def shop() -> list[Copy]:
+    found = []
+    for row in range(24):
+        colour, scene = COLOURS[row % 4], ("product", "brand")[row % 2]
+        request = CopyRequest(
+            f"p{row}", f"驰野跑鞋 {colour} {row}", "运动鞋", "驰野", 299_000_000, (("颜色", colour), ("编号", f"第{row}款")), scene
+        )
+        text = f"{colour}的鞋面，第{row}款<更>轻。" if row % 3 else LEARNED
+        found.append(Copy(f"c{row}", request, text, (text,), text))
+    return found
+
+
+def bundle() -> GeneratorBundle:
+    copies = shop()
+    train, held = copies[:16], copies[16:]
+    vocabulary = Vocabulary(())
+    facts = fit_facts([copy.request for copy in copies], train, [], vocabulary)
+    reviewer = make_reviewer(facts, train, vocabulary, levels=[], targets=fit_targets(train, facts), max_copied_span=20)
+    texts = {
+        "template": tuple(f"{copy.request.title}，值得一试。" for copy in held),
+        "gpt": (LEARNED, "国家级的跑鞋，雾海蓝。", *("曜石黑的<b>跑鞋</b>，轻。" for _ in held[2:])),
+    }
+    held_out = HeldOutTexts(tuple(held), tuple(split_groups(held)), texts)
+    rng = np.random.default_rng(0)
+    table = {
+        name: measure(written, held_out.requests, held_out.references, held_out.group_array(), reviewer=reviewer, rng=rng)
+        for name, written in {**texts, "human": tuple(held_out.references)}.items()
+    }
+    config = {
+        "models": table,
+        "generators": ["template", "gpt"],
+        "curves": {"gpt": [{"temperature": 0.8, "bleu_4": 5.0, "self_bleu_4": 40.0}]},
+    }
+    return GeneratorBundle({"template": TemplateGenerator()}, "gpt", reviewer, tuple(train), config, held_out)
+
+
+REJECTED = pd.DataFrame(
+    [("p1", "国家级的跑鞋<i>", "gpt", "compliance", "national_level", "国家级"), ("p2", "短", "gpt", "length", "too_short", "1")],
+    columns=["item_id", "text", "origin", "reason", "rule", "found"],
+)
+
+
+def evidence() -> WritingEvidence:
+    held = bundle()
+    creatives = pd.DataFrame(
+        {"creative_id": ["a", "b"], "item_id": ["p1", "p2"], "text": ["曜石黑的跑鞋，轻。", "薄荷绿的跑鞋，轻。"], "ai_label": [True, True]}
+    )
+    pool = Pool.__new__(Pool)
+    pool.creatives, pool.config = creatives, {"generated": {"candidates": 10}}
+    return judge_writing(
+        held,
+        pool,
+        REJECTED,
+        {copy.request.item_id: copy.request for copy in shop()},
+        encode=lambda texts: np.array([[len(text), text.count("鞋")] for text in texts], np.float32),
+        rng=np.random.default_rng(0),
+        replications=100,
+    )
+
+
+EVIDENCE = evidence()
+HTML = render_copy(*build_copy_page(EVIDENCE, REJECTED, {"held out": Detection(9, 1, 0, 10)}, subtitle="Source test."), EVIDENCE.signature)
+
+
+def test_the_report_asks_nothing_of_the_network_and_escapes_what_was_written() -> None:
+    assert [url for url in re.findall(r"(?:src|href)=[\"']([^\"']+)", HTML) if not url.startswith("#")] == []
+    assert "@import" not in HTML
+    assert "<b>跑鞋</b>" not in HTML
+    assert "曜石黑的&lt;b&gt;跑鞋&lt;/b&gt;" in HTML
+    assert "<mark>国家级</mark>的跑鞋&lt;i&gt;" in HTML
+
+
+def test_a_near_copy_stands_beside_its_source_with_the_shared_span_marked() -> None:
+    near = EVIDENCE.near_copies[0] if EVIDENCE.near_copies[0].origin == "gpt" else EVIDENCE.near_copies[-1]
+    closest = max(EVIDENCE.near_copies, key=lambda found: found.span.length)
+    assert near.origin in ("gpt", "template")
+    assert (closest.origin, closest.span.length, closest.span.source) == ("gpt", len(LEARNED), LEARNED)
+    assert HTML.count(f"<mark>{LEARNED}</mark>") == 2
+
+
+def test_faults_are_counted_anew_before_and_after_the_gate() -> None:
+    rows = {row.what.split(" ")[0]: row for row in EVIDENCE.gate}
+    assert rows["gpt"].before.texts == 8
+    assert rows["gpt"].before.violations.value == pytest.approx(10_000 / 8)  # 国家级
+    assert rows["gpt"].after is not None
+    assert rows["gpt"].after.violations.value == 0
+    assert rows["human"].after is None
+    assert rows["candidates"].before.violations.value == pytest.approx(10_000 / 10)
+    after = rows["candidates"].after
+    assert after is not None
+    assert after.texts == 2
+    assert after.contradictions.value == 0.0  # p1 is 曜石黑, p2 薄荷绿
+
+
+def test_every_generator_and_the_human_copy_have_their_metrics_samples_and_places() -> None:
+    assert list(EVIDENCE.models) == ["template", "gpt", "human"]
+    assert {place.scene for place in EVIDENCE.places} == set()  # four texts a scene: too few for a number
+    assert "frechet" in EVIDENCE.models["gpt"]
+    assert "perplexity" in EVIDENCE.models["human"]
+    assert "bleu_4" not in EVIDENCE.models["human"]  # it is its own reference
+    assert len(EVIDENCE.samples) == 8
+    assert EVIDENCE.samples[0].texts["gpt"][1].startswith("copied")
+    assert EVIDENCE.samples[0].texts["template"][1] == ""
+
+
+def test_contradicting_texts_are_those_that_say_another_colour() -> None:
+    held = bundle()
+    requests = [copy.request for copy in shop()[:2]]
+    assert contradicting(["曜石黑的鞋", "曜石黑的鞋"], requests, held.reviewer.facts).tolist() == [True, False]
+
+
+def test_perplexity_is_by_the_other_half_and_by_hand() -> None:
+    groups = np.array(["a", "b"], dtype=object)
+    found = held_out_perplexity(["甲", "甲"], ["甲", "甲"], groups, np.random.default_rng(0))
+    assert found is not None
+    # a model of one text 甲: P(甲) = (1 + T·P′)/(1 + T) three times over from 1/3 with T = 1, of the empty history T = 2; P(end) alike
+    base = (1 + 2 * (1 / 3)) / (2 + 2)
+    p = base
+    for _ in range(2):
+        p = (1 + p) / 2
+    assert found.value == pytest.approx(1 / p)
+    assert held_out_perplexity(["甲"], ["甲"], groups[:1], np.random.default_rng(0)) is None
+
+
+def test_held_out_texts_come_back_from_their_file(tmp_path: Path) -> None:
+    held = bundle().held_out
+    limited = replace(held, copies=tuple(replace(copy, request=replace(copy.request, limit=320)) for copy in held.copies))
+    for kept in (held, limited, HeldOutTexts.none()):
+        kept.save(tmp_path / "held_out.parquet")
+        back = HeldOutTexts.load(tmp_path / "held_out.parquet", {"onsite": 40})
+        assert back.texts == kept.texts
+        assert back.groups == kept.groups
+        assert {copy.request.max_length for copy in back.copies} <= {40, 320}
+        assert [copy.request for copy in back.copies] == [copy.request for copy in kept.copies]
+    assert len(held.at_most(3).copies) == len(held.at_most(3).texts["gpt"]) == 3
+
+
+def test_the_labelled_sentences_have_numbers_by_half_and_by_disguise() -> None:
+    found = labelled_detections(bundle().reviewer.compliance)
+    assert any(name.endswith("held out half") for name in found)
+    assert "violations, homophone" in found
+    assert all(counts.recall.value > 0.5 for counts in found.values())
+
+
+def test_a_bundle_that_trained_nothing_has_a_report_too() -> None:
+    held = bundle()
+    empty = replace(held, chosen="template", copies=(), config={"reason": "3 usable copies"}, held_out=HeldOutTexts.none())
+    pool = Pool.__new__(Pool)
+    pool.creatives, pool.config = pd.DataFrame({"ai_label": [], "item_id": [], "text": []}), {}
+    found = judge_writing(empty, pool, REJECTED.head(0), {}, encode=lambda texts: np.zeros((len(texts), 2), np.float32),
+                          rng=np.random.default_rng(0), replications=100)  # fmt: skip
+    html = render_copy(*build_copy_page(found, REJECTED.head(0), {}, subtitle="s"), found.signature)
+    assert "3 usable copies" in html
+
+
+def test_spans_and_intervals_are_marked_up_and_escaped() -> None:
+    assert marked("a<b>c", 1, 3) == "a<mark>&lt;b&gt;</mark>c"
+    assert marked("a<b>c", 0, 0) == "a<b>c"  # a plain string, which the page escapes
+    assert interval_cell(1.0, 0.5, 1.5) == '1.00<span class="ci">0.50–1.50</span>'
+    assert interval_cell(1.0, 1.0, 1.0) == "1.00"
+
+
+def test_what_training_tells_of_the_latent_is_shown_whatever_shape_it_has() -> None:
+    told = {
+        "gan": {"kept_step": 150, "stopped": "", "frechet": 0.5, "beside": {"mean": {"value": 0.3, "low": 0.2, "high": 0.4}}},
+        "walk": ["甲<", "乙"],
+        "verdicts": {"gan": "the GAN is not working"},
+    }
+    (chapter,) = latent_chapter(told)
+    cells = {row[0]: row[1] for found in chapter.tables for row in found.rows}
+    assert cells["kept step"] == "150"
+    assert cells["stopped"] == "–"
+    assert cells["beside · mean"].startswith("0.300")
+    assert cells["0"] == "甲<"
+    assert cells["gan"] == "the GAN is not working"
+    assert latent_chapter({}) == ()
