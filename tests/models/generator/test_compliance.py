@@ -26,7 +26,7 @@ EVASIONS = ("spaced", "inserted", "homophone", "traditional", "fullwidth", "emoj
 
 
 def measured(half: str, kind: str | None = None) -> Detection:
-    rows = [row for row in SENTENCES if row["half"] == half and kind in (None, row["kind"])]
+    rows = [row for row in SENTENCES if row["round"] == 1 and row["half"] == half and kind in (None, row["kind"])]
     return detection([row["label"] == "violation" for row in rows], [bool(COMPLIANCE.blocks(row["text"], row["category"])) for row in rows])
 
 
@@ -44,9 +44,12 @@ def test_the_labelled_set_is_as_large_and_as_hard_as_it_says():
 def test_the_halves_follow_from_the_texts_alone():
     groups = defaultdict(list)
     for row in SENTENCES:
-        groups[row["label"], row["family"], row["hard"]].append(row)
-    before = 0
-    for rows in groups.values():
+        if row["round"] <= 2:  # later rounds are held out as a whole
+            groups[row["round"], row["label"], row["family"], row["hard"]].append(row)
+    before = last = 0
+    for (number, *_), rows in groups.items():
+        before *= number == last
+        last = number
         rows.sort(key=lambda row: (row["kind"], hashlib.sha256(row["text"].encode()).hexdigest()))
         assert [row["half"] for row in rows] == [("development", "held_out")[(place + before) % 2] for place in range(len(rows))]
         before += len(rows)
