@@ -13,6 +13,7 @@ from core.identity import check_fingerprint
 from models.bundle import load_arrays, read_config
 from models.decision import Decider
 from models.generator import CopyRequest, GeneratorBundle
+from models.generator.compliance import Compliance
 from models.generator.request import requests_of
 from models.pool import Pool
 from models.ranker import RankerBundle
@@ -107,7 +108,7 @@ def load_models(bundles: Mapping[str, Found], path: Callable[[Found], Path], *, 
         recommender=recommender,
         ranker=ranker,
         pool=pool,
-        generator=GeneratorBundle.load(folders["generator"]),
+        generator=GeneratorBundle.load(folders["generator"]).under(Compliance.of_bundle(folders["pool"])),
         decider=Decider(recommender, ranker, pool),
         products=requests_of(pool.items),
         versions=versions,

@@ -3,12 +3,18 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from models.generator.compliance.disguise import reader
 from models.generator.compliance.reading import Reading
 from models.generator.compliance.rules import BLOCK, RULES, Rule, read_rules
 from models.generator.compliance.search import PatternIndex, prepare, words_of
+
+OWN_RULES = "compliance.yaml"
+"""Under this name a pool bundle carries the user's own rules."""
+SENTENCES = Path(__file__).with_name("sentences.jsonl")
+"""Labelled sentences that the list is measured on (`tasks.judge.compliance`)."""
 
 
 @dataclass(frozen=True)
@@ -53,10 +59,24 @@ class Compliance:
         Raises:
             ParamsError: a file is missing, no YAML list, or a rule is ill-formed; with file and line.
         """
-        rules = {rule.id: rule for rule in read_rules(path)}
-        if extra is not None:
-            rules.update((rule.id, rule) for rule in read_rules(extra))
+        if extra is None:
+            return _loaded(path)
+        rules = {rule.id: rule for rule in _loaded(path).rules}
+        rules.update((rule.id, rule) for rule in read_rules(extra))
         return cls(tuple(rules.values()))
+
+    @classmethod
+    def of_bundle(cls, folder: Path) -> "Compliance":
+        """The list that a pool was filled under: ours, with the own rules that the bundle carries.
+
+        Args:
+            folder: the bundle.
+
+        Raises:
+            ParamsError: see `load`.
+        """
+        own = folder / OWN_RULES
+        return cls.load(extra=own if own.exists() else None)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_patterns", tuple(prepare(rule.patterns) for rule in self.rules))
@@ -117,6 +137,11 @@ class Compliance:
             category: the product's category.
         """
         return [violation for violation in self.check(text, category) if violation.severity == BLOCK]
+
+
+@cache
+def _loaded(path: Path) -> Compliance:
+    return Compliance(tuple(read_rules(path)))
 
 
 def compliance_rate(texts: Sequence[str], categories: Sequence[str], compliance: Compliance) -> float:

@@ -6,7 +6,6 @@ import pickle
 import re
 from collections import Counter, defaultdict
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -15,14 +14,13 @@ from hypothesis import strategies as st
 from core.errors import ParamsError
 from evaluation.detection import Detection, detection
 from models.generator.compliance import RULES, Compliance
+from models.generator.compliance import SENTENCES as LABELLED
 from models.generator.compliance.disguise import reader
 from models.generator.compliance.rules import read_rules
-from models.generator.compliance.search import PatternIndex, needles, prepare, words_of
+from models.generator.compliance.search import PatternIndex, needles, prepare
 
 COMPLIANCE = Compliance.load()
-SENTENCES = [
-    json.loads(line) for line in Path(__file__).with_name("compliance_sentences.jsonl").read_text(encoding="utf-8").splitlines() if line
-]
+SENTENCES = [json.loads(line) for line in LABELLED.read_text(encoding="utf-8").splitlines() if line]
 EVASIONS = ("spaced", "inserted", "homophone", "traditional", "fullwidth", "emoji", "pinyin")
 
 
@@ -172,6 +170,46 @@ def test_the_list_survives_pickling_and_answers_from_many_threads():
     alone = [COMPLIANCE.check(*row) for row in rows]
     with ThreadPoolExecutor(8) as pool:
         assert list(pool.map(lambda row: copy.check(*row), rows)) == alone
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (
+            "- id: a\n  clause: c\n  severity: block\n  patterns: [x]\n  suggestion: s\n- id: b\n  clause: c\n",
+            r"own\.yaml, line 6: rule b: .*severity",
+        ),
+        (
+            "- {id: a, clause: c, severity: block, patterns: ['(x'], suggestion: s}\n",
+            r"own\.yaml, line 1: rule a: patterns: '\(x' is no regular",
+        ),
+        (
+            "\n- {id: a, clause: c, severity: block, patterns: ['最{none}'], suggestion: s}\n",
+            r"own\.yaml, line 2: rule a: no class \{none\}",
+        ),
+        ("id: a\n", r"own\.yaml, line 1: a list of rules"),
+    ],
+)
+def test_a_broken_file_of_rules_is_told_with_its_line(tmp_path, text, told):
+    own = tmp_path / "own.yaml"
+    own.write_text(text, encoding="utf-8")
+    with pytest.raises(ParamsError, match=told):
+        Compliance.load(extra=own)
+
+
+def test_a_rule_that_stands_in_two_files_of_a_folder_is_refused(tmp_path):
+    for name in ("a.yaml", "b.yaml"):
+        (tmp_path / name).write_text("- {id: a, clause: c, severity: block, patterns: [x], suggestion: s}\n", encoding="utf-8")
+    with pytest.raises(ParamsError, match=r"b\.yaml, line 1: the rule id a stands twice"):
+        read_rules(tmp_path)
+
+
+def test_the_words_of_a_rule_are_read_through_its_disguises(tmp_path):
+    own = tmp_path / "own.yaml"
+    own.write_text("- {id: house, clause: c, severity: block, patterns: ['闭眼(?:入|冲)'], suggestion: s}\n", encoding="utf-8")
+    laid = Compliance.load(extra=own)
+    assert [violation.rule for violation in laid.blocks("这条裙子闭yan入")] == ["house"]
+    assert [violation.rule for violation in laid.blocks("这条裙子bi眼冲")] == ["house"]
 
 
 def test_every_family_of_the_set_has_a_rule():
