@@ -197,12 +197,13 @@ def write(
     channel: Annotated[Channel, typer.Option(help="of lines that name none")] = Channel.ONSITE,
     limit: Annotated[int | None, typer.Option(help="longest text in characters; the channel's when left out", min=8)] = None,
     seed: Annotated[int, typer.Option(help="of sampling")] = 7,
+    rules: Annotated[Path | None, typer.Option(help="your own compliance rules, laid over the list (docs/copy.md)")] = None,
 ) -> None:
     """Write copy for a file of products: every text reviewed, with all its scores."""
     from flows.copywriting import write as write_file
     from tasks.write_copy import Writing
 
-    writing = Writing(candidates, kept, generator, scene, channel, limit, seed)
+    writing = Writing(candidates, kept, generator, scene, channel, limit, seed, rules)
     raise typer.Exit(write_file(console, products, out, bundle=bundle, writing=writing))
 
 

@@ -174,6 +174,9 @@ class GenerateParams(Section):
     candidates_per_slot: int = Field(ge=1)
     kept_per_slot: int = Field(ge=1, description="accepted candidates that a slot keeps, the best first")
     max_copied_span: int = Field(ge=2, description="a copy that shares a longer span of characters with a training text is dropped")
+    compliance_rules: str | None = Field(
+        default=None, description="a YAML file of own rules in data/own, laid over the compliance list (docs/copy.md); null: the list alone"
+    )
 
 
 class RankerParams(Section):

@@ -13,6 +13,7 @@ from core.identity import check_fingerprint
 from models.bundle import load_arrays, read_config
 from models.decision import Decider
 from models.generator import CopyRequest, GeneratorBundle
+from models.generator.compliance import Compliance
 from models.generator.request import requests_of
 from models.pool import Pool
 from models.ranker import RankerBundle
@@ -103,7 +104,7 @@ def load_models(bundles: Mapping[str, Found], path: Callable[[Found], Path], *, 
         bundles={kind: bundles[kind].bundle_hash for kind in sorted(bundles)},
         registered={kind: bundles[kind].version for kind in sorted(bundles)},
     )
-    generator = GeneratorBundle.load(folders["generator"])
+    generator = GeneratorBundle.load(folders["generator"]).under(Compliance.of_bundle(folders["pool"]))
     return ModelSet(
         recommender=recommender,
         ranker=ranker,

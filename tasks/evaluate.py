@@ -20,11 +20,11 @@ from models.generator.request import requests_of
 from models.pool import Pool
 from models.ranker import RankerBundle
 from models.recommender import RecommenderBundle
+from tasks.judge.compliance import compliance_quality
 from tasks.judge.measures import Measure, copy_measures, policy_measures, ranker_measures, recommender_measures
 from tasks.judge.policies import TrueClick, log_requests
 from tasks.judge.rankers import judge_ranker, window
 from tasks.judge.recommenders import judge_recommenders
-from tasks.judge.sentences import labelled_detections
 from tasks.judge.truths import true_click_of, true_clicks_of_copy
 from tasks.judge.writing import judge_writing
 from tasks.report.build import build_page
@@ -141,7 +141,7 @@ def evaluate(
             rng=rng,
             replications=params.bootstrap,
         )
-        detections = labelled_detections(writer.reviewer.compliance)
+        detections = {part.part: part.counts for part in compliance_quality(writer.reviewer.compliance)}
         measured["generator"] = copy_measures(evidence, detections, bundles[2], refused, author)
         views, cases = shopper_views(Decider(*bundles), writer, tables["events"], moment=span.end, start=span.start)
         write_json(cases, draft / "shoppers.json")

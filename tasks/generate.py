@@ -22,6 +22,7 @@ from models.embeddings import Embeddings
 from models.encoder.text_encoder import TextEncoder
 from models.generator.audiences import audience_features
 from models.generator.bundle import GeneratorBundle
+from models.generator.compliance import OWN_RULES, Compliance
 from models.generator.request import CopyRequest, requests_of
 
 logger = logging.getLogger(__name__)
@@ -50,6 +51,7 @@ def generate(
     user_features: Path,
     encoder: Path,
     generator: Path,
+    own: Path,
     pool: Path,
     rejected: Path,
 ) -> None:
@@ -75,10 +77,12 @@ def generate(
         user_features: F and audience of each shopper.
         encoder: encodes what was accepted.
         generator: the generator bundle.
+        own: folder of the user's own data; own compliance rules are read from there, and the pool carries them.
         pool: the bundle to write.
         rejected: the table of refused texts to write, each with its reason.
     """
-    bundle = GeneratorBundle.load(generator).limited_to(params.max_copied_span)
+    rules = None if params.compliance_rules is None else own / params.compliance_rules
+    bundle = GeneratorBundle.load(generator).limited_to(params.max_copied_span).under(Compliance.load(extra=rules))
     catalogue, human = read_table(items), read_table(copies)
     products = requests_of(catalogue, channels.limits())
     stocked = [item for item, stock in zip(products, catalogue[C.STOCK], strict=True) if pd.isna(stock) or stock > 0]
@@ -113,6 +117,8 @@ def generate(
     with writing_bundle(pool, "pool", config) as draft:
         write_table(table, draft / "creatives.parquet")
         write_table(catalogue, draft / "items.parquet")
+        if rules is not None:
+            (draft / OWN_RULES).write_bytes(rules.read_bytes())
         write_table(read_table(campaigns), draft / "campaigns.parquet")
         save_arrays({"vectors": _vectors(table[C.TEXT].tolist(), known, encoder)}, draft / "vectors.safetensors")
     tracker.log_metrics(

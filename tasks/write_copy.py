@@ -15,6 +15,7 @@ from core.errors import SourceError, storage_error
 from core.files import content_hash, read_json, write_json
 from core.vocabulary import Channel, Origin, Scene
 from models.generator.bundle import GeneratorBundle
+from models.generator.compliance import Compliance
 from tasks.product_lines import Product, read_products
 
 logger = logging.getLogger(__name__)
@@ -37,6 +38,7 @@ class Writing:
         channel: of lines that name none.
         limit: longest text of lines that name none; None for the channel's.
         seed: of sampling.
+        rules: own compliance rules, laid over the list; None for the list alone.
     """
 
     candidates: int = 4
@@ -46,6 +48,7 @@ class Writing:
     channel: str = Channel.ONSITE
     limit: int | None = None
     seed: int = 7
+    rules: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -77,13 +80,17 @@ def write_copy(products: Path, out: Path, *, bundle: Path, writing: Writing) -> 
     Raises:
         SourceError: a line is no product, or ``out`` exists already.
         BundleError: the bundle is incomplete.
+        ParamsError: the own rules are ill-formed; with file and line.
         StorageError: the disk is full; what is written so far stays, and the same command goes on.
         ValueError: no such generator in the bundle, or fewer than one candidate.
     """
     if out.exists():
         raise SourceError(f"{out} exists already. Remove it, or name another file with --out.")
     held = GeneratorBundle.load(bundle)
-    key = [content_hash(bundle), content_hash(products), *map(str, vars(writing).values())]
+    own = []
+    if writing.rules is not None:
+        held, own = held.under(Compliance.load(extra=writing.rules)), [content_hash(writing.rules)]
+    key = [content_hash(bundle), content_hash(products), *map(str, vars(writing).values()), *own]
     part, state = out.with_name(f".{out.name}.part"), out.with_name(f".{out.name}.progress")
     progress = _Progress.read(state, key) if part.exists() else _Progress()
     resumed = progress.products
@@ -144,6 +151,11 @@ def _write(bundle: GeneratorBundle, batch: Sequence[Product], writing: Writing, 
     for product, drawn in zip(batch, bundle.write(requests, writing.candidates, rng, name), strict=True):
         origin, request, texts = name, product.request, drawn
         reviews = {text: bundle.review(request, text) for text in texts if text}
+        stopped = [
+            {"text": text, "reason": found.reason, "rule": found.rule, "found": found.found}
+            for text, found in reviews.items()
+            if not found.accepted
+        ]
         if not any(review.accepted for review in reviews.values()):
             origin, by_template = str(Origin.TEMPLATE), by_template + 1
             (texts,) = bundle.write([request], writing.candidates, rng, origin)
@@ -167,6 +179,7 @@ def _write(bundle: GeneratorBundle, batch: Sequence[Product], writing: Writing, 
                 "scores": {name: round(getattr(review, name), 4) for name in ("quality", "coverage", "fluency", "novelty")},
                 "candidates": len(texts),
                 "refused": sum(not found.accepted for found in reviews.values()),
+                "stopped": stopped if rank == 0 else [],
             }
             lines.append(json.dumps(line, ensure_ascii=False) + "\n")
     return lines, by_template

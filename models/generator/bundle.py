@@ -133,6 +133,14 @@ class GeneratorBundle:
         """
         return self.reviewer.review(text, request)
 
+    def under(self, compliance: Compliance) -> "GeneratorBundle":
+        """The same bundle under another compliance list.
+
+        Args:
+            compliance: the list.
+        """
+        return replace(self, reviewer=replace(self.reviewer, compliance=compliance))
+
     def limited_to(self, max_copied_span: int) -> "GeneratorBundle":
         """The same bundle with another limit on spans shared with training copy.
 

@@ -23,14 +23,13 @@ def pool_gates(challenger: Path, champion: Path | None, held_out: HeldOut, *, re
     """
     pool = Pool.load(challenger)
     return (
-        _compliance(pool),
+        _compliance(pool, Compliance.of_bundle(challenger)),
         _coverage(pool, Pool.load(champion) if champion is not None else None, held_out),
         _audiences(recommender_is_champion),
     )
 
 
-def _compliance(pool: Pool) -> Gate:
-    rules = Compliance.load()
+def _compliance(pool: Pool, rules: Compliance) -> Gate:
     category = dict(zip(pool.items[Columns.ITEM].astype(str), pool.items[Columns.CATEGORY].astype(str), strict=True))
     broken = [
         (creative, found[0])

@@ -161,3 +161,13 @@ def test_pairs_train_every_generator_of_the_stage(bundle: Path, tmp_path: Path, 
 def test_too_few_pairs_are_refused_with_the_number_needed(rows: list[object], words: str, tmp_path: Path) -> None:
     with pytest.raises(SourceError, match=words):
         train_copy(small_params(), rng=np.random.default_rng(1), tracker=NullTracker(), train=lines(tmp_path / "p.jsonl", *rows))
+
+
+def test_own_rules_stop_a_text_and_the_line_says_which_rule_did(bundle: Path, tmp_path: Path) -> None:
+    rules = tmp_path / "house.yaml"
+    rules.write_text('- {id: house, clause: c, severity: block, patterns: ["[\\u4e00-\\u9fff]"], suggestion: s}\n', encoding="utf-8")
+    write_copy(lines(tmp_path / "p.jsonl", PAIR), tmp_path / "out.jsonl", bundle=bundle, writing=Writing(candidates=2, rules=rules))
+    (line,) = (json.loads(row) for row in (tmp_path / "out.jsonl").read_text(encoding="utf-8").splitlines())
+    assert not line["accepted"]
+    assert line["rule"] in {"house", "too_short", "too_long"} or line["reason"] == "form"
+    assert any(found["reason"] == "compliance" and found["rule"] == "house" and found["found"] for found in line["stopped"])

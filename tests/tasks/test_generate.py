@@ -123,6 +123,7 @@ def fill(paths: dict[str, Path], generator: Path, target: Path) -> Path:
         tracker=NullTracker(),
         encoder=target / "encoder",
         generator=generator,
+        own=target,
         pool=target / "pool",
         rejected=target / "rejected.parquet",
         **wanted,

@@ -3,66 +3,18 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
+from models.generator.compliance.disguise import reader
+from models.generator.compliance.reading import Reading
+from models.generator.compliance.rules import BLOCK, RULES, Rule, read_rules
+from models.generator.compliance.search import PatternIndex, prepare, words_of
 
-from core.errors import ParamsError
-from models.generator.compliance.reading import Reading, reader
-from models.generator.compliance.search import PatternIndex, prepare
-
-RULES = Path(__file__).with_name("rules.yaml")
-BLOCK, WARN = "block", "warn"
-
-
-class Rule(BaseModel):
-    """One rule of the list.
-
-    Attributes:
-        id: its name.
-        family: what kind of breach it is, for reports; its id when none is given.
-        clause: the clause that a text breaks which matches.
-        severity: block or warn.
-        patterns: regular expressions, any of which matches the text as it reads (`reading.Reading`): simplified, half width, small letters.
-        exceptions: regular expressions; a match that one of them overlaps does not count.
-        categories: regular expression of the categories it holds for; None: all.
-        not_categories: regular expression of the categories it does not hold for; None: none.
-        suggestion: what to write instead.
-    """
-
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
-
-    id: str
-    family: str = ""
-    clause: str
-    severity: str = Field(pattern=f"^({BLOCK}|{WARN})$")
-    patterns: list[str] = Field(min_length=1)
-    exceptions: list[str] = []
-    categories: str | None = None
-    not_categories: str | None = None
-    suggestion: str
-
-    @field_validator("patterns", "exceptions")
-    @classmethod
-    def _compiles(cls, value: list[str]) -> list[str]:
-        for pattern in value:
-            try:
-                re.compile(pattern)
-            except re.error as error:
-                raise ValueError(f"{pattern!r} is no regular expression: {error}") from None
-        return value
-
-    def holds_for(self, category: str) -> bool:
-        """Whether the rule covers a category.
-
-        Args:
-            category: the product's category, simplified.
-        """
-        if self.not_categories and re.search(self.not_categories, category):
-            return False
-        return self.categories is None or re.search(self.categories, category) is not None
+OWN_RULES = "compliance.yaml"
+"""Under this name a pool bundle carries the user's own rules."""
+SENTENCES = Path(__file__).with_name("sentences.jsonl")
+"""Labelled sentences that the list is measured on (`tasks.judge.compliance`)."""
 
 
 @dataclass(frozen=True)
@@ -101,26 +53,42 @@ class Compliance:
         """Read a rules file.
 
         Args:
-            path: YAML, a list of rules; the list of this package unless another is given.
+            path: YAML, a list of rules, or a folder of such files; the list of this package unless another is given.
             extra: a list of your own laid over it: a rule of the same id takes its place, others are added at the end.
 
         Raises:
-            ParamsError: a file is missing, no YAML list, or a rule is ill-formed.
+            ParamsError: a file is missing, no YAML list, or a rule is ill-formed; with file and line.
         """
-        rules = {rule.id: rule for rule in _read(path)}
-        if extra is not None:
-            rules.update((rule.id, rule) for rule in _read(extra))
+        if extra is None:
+            return _loaded(path)
+        rules = {rule.id: rule for rule in _loaded(path).rules}
+        rules.update((rule.id, rule) for rule in read_rules(extra))
         return cls(tuple(rules.values()))
+
+    @classmethod
+    def of_bundle(cls, folder: Path) -> "Compliance":
+        """The list that a pool was filled under: ours, with the own rules that the bundle carries.
+
+        Args:
+            folder: the bundle.
+
+        Raises:
+            ParamsError: see `load`.
+        """
+        own = folder / OWN_RULES
+        return cls.load(extra=own if own.exists() else None)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_patterns", tuple(prepare(rule.patterns) for rule in self.rules))
         object.__setattr__(self, "_exceptions", {rule.id: tuple(map(re.compile, rule.exceptions)) for rule in self.rules})
         object.__setattr__(self, "_by_category", {})
+        hidden = {word for rule in self.rules if rule.severity == BLOCK for expression in rule.patterns for word in words_of(expression)}
+        object.__setattr__(self, "_words", " ".join(sorted(hidden)))  # a string knows its hash
 
     def _index(self, category: str) -> PatternIndex:
         known: dict[str, PatternIndex] = self._by_category  # type: ignore[attr-defined]
         if category not in known:
-            plain, patterns = reader().plain(category).text, self._patterns  # type: ignore[attr-defined]
+            plain, patterns = reader(self._words).plain(category).text, self._patterns  # type: ignore[attr-defined]
             known[category] = PatternIndex({number: patterns[number] for number, rule in enumerate(self.rules) if rule.holds_for(plain)})
         return known[category]
 
@@ -134,7 +102,7 @@ class Compliance:
         Returns:
             Violations in the order of the rules, then of the text; empty when there is none.
         """
-        index, reads = self._index(category), reader()
+        index, reads = self._index(category), reader(self._words)  # type: ignore[attr-defined]
         plain = reads.plain(text)
         places = self._places(index, plain)
         through = reads.through(plain)
@@ -171,23 +139,9 @@ class Compliance:
         return [violation for violation in self.check(text, category) if violation.severity == BLOCK]
 
 
-def _read(path: Path) -> list[Rule]:
-    if not path.is_file():
-        raise ParamsError(f"{path}: no such file; restore the list with `git checkout {path.name}`.")
-    try:
-        entries = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
-    except YAMLError as error:
-        raise ParamsError(f"{path}: no YAML: {error}") from None
-    if not isinstance(entries, list) or not entries:
-        raise ParamsError(f"{path}: a list of rules is needed.")
-    try:
-        rules = [Rule.model_validate(entry) for entry in entries]
-    except ValidationError as error:
-        raise ParamsError(f"{path}: {error}") from None
-    twice = sorted({rule.id for rule in rules if sum(other.id == rule.id for other in rules) > 1})
-    if twice:
-        raise ParamsError(f"{path}: rule ids stand twice: {', '.join(twice)}.")
-    return rules
+@cache
+def _loaded(path: Path) -> Compliance:
+    return Compliance(tuple(read_rules(path)))
 
 
 def compliance_rate(texts: Sequence[str], categories: Sequence[str], compliance: Compliance) -> float:

@@ -14,16 +14,21 @@ from hypothesis import strategies as st
 from core.errors import ParamsError
 from evaluation.detection import Detection, detection
 from models.generator.compliance import RULES, Compliance
-from models.generator.compliance.reading import reader
-from models.generator.compliance.search import PatternIndex, heads, prepare
+from models.generator.compliance import SENTENCES as LABELLED
+from models.generator.compliance.disguise import reader
+from models.generator.compliance.rules import read_rules
+from models.generator.compliance.search import PatternIndex, needles, prepare
 
 COMPLIANCE = Compliance.load()
-SENTENCES = [json.loads(line) for line in RULES.with_name("sentences.jsonl").read_text(encoding="utf-8").splitlines() if line]
+SENTENCES = [json.loads(line) for line in LABELLED.read_text(encoding="utf-8").splitlines() if line]
 EVASIONS = ("spaced", "inserted", "homophone", "traditional", "fullwidth", "emoji", "pinyin")
 
 
-def measured(half: str, kind: str | None = None) -> Detection:
-    rows = [row for row in SENTENCES if row["half"] == half and kind in (None, row["kind"])]
+PARTS = sorted({(row["round"], row["half"]) for row in SENTENCES})
+
+
+def measured(part: tuple[int, str], kind: str | None = None) -> Detection:
+    rows = [row for row in SENTENCES if (row["round"], row["half"]) == part and kind in (None, row["kind"])]
     return detection([row["label"] == "violation" for row in rows], [bool(COMPLIANCE.blocks(row["text"], row["category"])) for row in rows])
 
 
@@ -41,20 +46,23 @@ def test_the_labelled_set_is_as_large_and_as_hard_as_it_says():
 def test_the_halves_follow_from_the_texts_alone():
     groups = defaultdict(list)
     for row in SENTENCES:
-        groups[row["label"], row["family"], row["hard"]].append(row)
-    before = 0
-    for rows in groups.values():
+        if row["round"] <= 2:  # later rounds are held out as a whole
+            groups[row["round"], row["label"], row["family"], row["hard"]].append(row)
+    before = last = 0
+    for (number, *_), rows in groups.items():
+        before *= number == last
+        last = number
         rows.sort(key=lambda row: (row["kind"], hashlib.sha256(row["text"].encode()).hexdigest()))
         assert [row["half"] for row in rows] == [("development", "held_out")[(place + before) % 2] for place in range(len(rows))]
         before += len(rows)
 
 
-@pytest.mark.parametrize("half", ["development", "held_out"])
-def test_recall_and_precision_are_at_least_95_per_cent(half, record_property):
-    found = measured(half)
-    kinds = {kind: measured(half, kind).recall.as_dict() for kind in ("plain", *EVASIONS)}
+@pytest.mark.parametrize("part", PARTS, ids=str)
+def test_recall_and_precision_are_at_least_95_per_cent(part, record_property):
+    found = measured(part)
+    kinds = {kind: measured(part, kind).recall.as_dict() for kind in ("plain", *EVASIONS) if measured(part, kind).found}
     record_property("compliance", {"recall": found.recall.as_dict(), "precision": found.precision.as_dict(), "kinds": kinds})
-    told = f"{half}: recall {found.recall}, precision {found.precision}; recall by kind {kinds}"
+    told = f"{part}: recall {found.recall}, precision {found.precision}; recall by kind {kinds}"
     assert found.recall.value >= 0.95, told
     assert found.precision.value >= 0.95, told
 
@@ -70,7 +78,7 @@ def test_a_violation_names_the_place_in_the_text_as_it_was_given():
     ("text", "found", "start"),
     [
         ("国货里的最✨佳✨选择", "最✨佳✨选", 4),
-        ("它是全国销量第\u200b一", "第\u200b一", 6),
+        ("它是全国销量第\u200b一", "全国", 2),
         ("㎡大小的家，zuì jia 选择", "zuì jia", 6),
         ("頂級羊絨", "頂級", 0),
         ("１００％有效", "１００％有", 0),
@@ -98,7 +106,7 @@ def test_honest_words_that_meet_at_a_mark_or_share_a_sound_pass(text):
     assert COMPLIANCE.blocks(text, "家居") == []
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(st.text(alphabet="最好第一 ·、zuidyi第顶級级１％💯🥇㎡①\u200bA，。棉治疗國保本", max_size=24))
 def test_any_text_can_be_read_and_its_places_lead_back(text):
     for reading in (reader().plain(text), reader().through(reader().plain(text))):
@@ -112,19 +120,21 @@ def test_any_text_can_be_read_and_its_places_lead_back(text):
 
 
 def test_no_pattern_is_skipped_that_would_match():
-    patterns = [(number, pattern) for number, rule in enumerate(COMPLIANCE.rules) for pattern in rule.patterns]
+    patterns = [(number, re.compile(pattern)) for number, rule in enumerate(COMPLIANCE.rules) for pattern in rule.patterns]
     index = PatternIndex({number: prepare(rule.patterns) for number, rule in enumerate(COMPLIANCE.rules)})
     for row in SENTENCES:
         text = reader().plain(row["text"]).text
-        assert set(index.search(text)) == {number for number, pattern in patterns if re.search(pattern, text)}
+        assert set(index.search(text)) == {number for number, pattern in patterns if pattern.search(text)}
 
 
 @pytest.mark.parametrize(
     ("pattern", "begins"),
     [
         ("第一", {"第一"}),
-        ("第?一|王牌", None),
-        ("(?:甲|乙丙)?丁戊", {"甲", "乙丙", "丁戊"}),
+        ("第?一|王牌", {"一", "王牌"}),
+        ("(?:甲|乙丙)?丁戊", {"丁戊"}),
+        ("(?:甲|[乙丙])丁{0,2}(?:戊己|庚辛)", {"戊己", "庚辛"}),
+        ("[^甲]{0,4}", None),
         ("(?<!不)保本", {"保本"}),
         ("[甲乙]丙", {"甲丙", "乙丙"}),
         ("(?:让|令)你", {"让你", "令你"}),
@@ -132,8 +142,8 @@ def test_no_pattern_is_skipped_that_would_match():
         ("最(?!近)", {"最"}),
     ],
 )
-def test_what_a_match_begins_with_is_read_from_the_pattern(pattern, begins):
-    assert heads(pattern) == (None if begins is None else frozenset(begins))
+def test_what_every_match_holds_is_read_from_the_pattern(pattern, begins):
+    assert needles(pattern) == (None if begins is None else frozenset(begins))
 
 
 def test_own_rules_are_laid_over_the_list(tmp_path):
@@ -148,7 +158,7 @@ def test_own_rules_are_laid_over_the_list(tmp_path):
     assert [violation.rule for violation in laid.blocks("闭 眼 入的好物")] == ["house_word"]
     assert not laid.blocks("最好的朋友送的")
     own.write_text("- {id: broken", encoding="utf-8")
-    with pytest.raises(ParamsError, match=r"own\.yaml: no YAML"):
+    with pytest.raises(ParamsError, match=r"own\.yaml, line 1: no YAML"):
         Compliance.load(extra=own)
     with pytest.raises(ParamsError, match="no such file"):
         Compliance.load(extra=tmp_path / "none.yaml")
@@ -162,7 +172,47 @@ def test_the_list_survives_pickling_and_answers_from_many_threads():
         assert list(pool.map(lambda row: copy.check(*row), rows)) == alone
 
 
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (
+            "- id: a\n  clause: c\n  severity: block\n  patterns: [x]\n  suggestion: s\n- id: b\n  clause: c\n",
+            r"own\.yaml, line 6: rule b: .*severity",
+        ),
+        (
+            "- {id: a, clause: c, severity: block, patterns: ['(x'], suggestion: s}\n",
+            r"own\.yaml, line 1: rule a: patterns: '\(x' is no regular",
+        ),
+        (
+            "\n- {id: a, clause: c, severity: block, patterns: ['最{none}'], suggestion: s}\n",
+            r"own\.yaml, line 2: rule a: no class \{none\}",
+        ),
+        ("id: a\n", r"own\.yaml, line 1: a list of rules"),
+    ],
+)
+def test_a_broken_file_of_rules_is_told_with_its_line(tmp_path, text, told):
+    own = tmp_path / "own.yaml"
+    own.write_text(text, encoding="utf-8")
+    with pytest.raises(ParamsError, match=told):
+        Compliance.load(extra=own)
+
+
+def test_a_rule_that_stands_in_two_files_of_a_folder_is_refused(tmp_path):
+    for name in ("a.yaml", "b.yaml"):
+        (tmp_path / name).write_text("- {id: a, clause: c, severity: block, patterns: [x], suggestion: s}\n", encoding="utf-8")
+    with pytest.raises(ParamsError, match=r"b\.yaml, line 1: the rule id a stands twice"):
+        read_rules(tmp_path)
+
+
+def test_the_words_of_a_rule_are_read_through_its_disguises(tmp_path):
+    own = tmp_path / "own.yaml"
+    own.write_text("- {id: house, clause: c, severity: block, patterns: ['闭眼(?:入|冲)'], suggestion: s}\n", encoding="utf-8")
+    laid = Compliance.load(extra=own)
+    assert [violation.rule for violation in laid.blocks("这条裙子闭yan入")] == ["house"]
+    assert [violation.rule for violation in laid.blocks("这条裙子bi眼冲")] == ["house"]
+
+
 def test_every_family_of_the_set_has_a_rule():
     families = {row["family"] for row in SENTENCES if row["label"] == "violation"}
     assert families <= {rule.family for rule in COMPLIANCE.rules}
-    assert RULES.is_file()
+    assert RULES.is_dir()
