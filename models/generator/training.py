@@ -250,8 +250,14 @@ def fit_decoder(
         The smallest validation loss, nats a token.
 
     Raises:
-        TrainingError: the validation loss is not finite.
+        TrainingError: the validation loss is not finite, or text vectors that a projection is to read are not.
     """
+    if projection is not None:
+        broken = sum(int((~torch.isfinite(part.raw).all(1)).sum()) for part in (data, held_out))
+        if broken:
+            raise TrainingError(
+                f"{settings.label}: {broken} of {len(data.raw) + len(held_out.raw)} text vectors are not finite; run `encode` again."
+            )
     module = _Fit(model, projection, data, held_out, settings=settings, report=report)
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     keeper = ModelCheckpoint(
