@@ -22,7 +22,7 @@ from models.generator.vae import VaeGenerator
 from tasks.judge.copies import REPLICATIONS
 
 TEMPERATURES = (0.4, 0.6, 0.8, 1.0, 1.2)
-_BETWEEN = 50
+_BETWEEN = 100
 """Points by which a curve is drawn between two temperatures."""
 
 Point = dict[str, float]
@@ -89,9 +89,9 @@ def above(points: Sequence[Point], baseline: Sequence[Point]) -> dict[str, Any]:
     line = _drawn(baseline)  # (places, 3): BLEU-4, Self-BLEU-4, copy rate
     found = []
     for point in points:
-        fair = line[line[:, 2] <= point["copy_rate"] + 1e-12]
+        fair = line[line[:, 2] <= point["copy_rate"] + 1e-9]
         fair = fair if len(fair) else line[line[:, 2] == line[:, 2].min()]
-        diverse = fair[fair[:, 1] <= point["self_bleu4"] + 1e-12]
+        diverse = fair[fair[:, 1] <= point["self_bleu4"] + 1e-9]
         diverse = diverse if len(diverse) else fair[[int(fair[:, 1].argmin())]]
         goal = float(diverse[:, 0].max())
         found.append({"temperature": point["temperature"], "ngram_bleu4": goal, "above": bool(point["bleu4"] > goal)})
