@@ -35,6 +35,7 @@ from models.generator.hf.base import WHEEL
 from models.generator.request import CopyRequest
 from models.generator.spans import SpanIndex
 from models.generator.training_copies import Copy, split_groups
+from tasks.judge.copies import contradicting
 from tasks.product_lines import read_products
 from tasks.train_copy import train_copy
 
@@ -76,6 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--train", type=Path, required=True, help="pairs to learn from")
     parser.add_argument("--test", type=Path, required=True, help="pairs to judge by; read once")
     parser.add_argument("--out", type=Path, help="JSON lines of what each generator wrote")
+    parser.add_argument("--keep", type=Path, help="a folder for the trained bundle, which `adloom write --bundle` takes")
     parser.add_argument("--candidates", type=int, default=32, help="texts written for a row, of which one is chosen")
     parser.add_argument("--with", dest="language_model", metavar="hf[=MODEL]", help="tune a language model too (docs/hf.md)")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="turn a key of train_generator")
@@ -105,11 +107,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(f"trained all generators in {train_s:.0f} s on {len(bundle.copies)} copies", file=sys.stderr)
     spans = SpanIndex([_PLACEHOLDER.sub("", text) for text in read_pairs(options.train)[1]])
     table, chosen, written = {}, {}, {}
+    if options.keep is not None:
+        bundle.save(options.keep)
     for name in bundle.generators:
         chosen[name] = judge(write(bundle, name, validation[0], options.candidates)[0], *validation, spans, bundle)
         written[name], speed = write(bundle, name, requests, options.candidates)
         table[name] = judge(written[name], requests, references, spans, bundle)
         table[name] |= {"train_s": _flat(train_s), "chars_per_s": _flat(speed)}
+        print(f"{name}: {', '.join(f'{metric} {_cell(table[name][metric])}' for metric in SHOWN)}", file=sys.stderr, flush=True)
     clean = [_PLACEHOLDER.sub("", text) for text in references]
     human = judge(clean, requests, references, spans, bundle)
     print(f"held-out part of {options.train.name}, which `best` is chosen by:")
@@ -235,8 +240,6 @@ def judge(
     copied = metrics.copying(
         [overlap.longest for overlap in overlaps], [o.covered for o in overlaps], [o.length for o in overlaps], copied_span=COPIED
     )
-    facts = bundle.reviewer.facts
-    lexicon = {key: [value for value, keys in facts.values.items() if key in keys] for key in sorted(facts.exclusive)}
     rouge = metrics.rouge(texts, references)
     rows = {
         "bleu4": metrics.bleu_4(texts, references),
@@ -246,7 +249,7 @@ def judge(
         "attribute_coverage": metrics.attribute_coverage(texts, attributes),
         "copy_rate": copied.copied.astype(float),
         "span_share": copied.share,
-        "contradiction_rate": metrics.contradictions(texts, attributes, lexicon).astype(float),
+        "contradiction_rate": contradicting(texts, requests, bundle.reviewer.facts).astype(float),
     }
     found = {}
     for name, values in rows.items():
@@ -260,7 +263,7 @@ def _flat(value: float) -> dict[str, float]:
 
 
 def _print(table: dict[str, dict[str, dict[str, float]]], n: int) -> None:
-    print(f"{n} rows; mean [95 % bootstrap over rows]; {metrics.SIGNATURE}")
+    print(f"{n} rows; mean [95 % bootstrap over rows]; {metrics.signature(n)}")
     print(f"{'generator':<10}" + "".join(f"{name:>26}" for name in SHOWN))
     for name in [*sorted((name for name in table if name != "human"), key=lambda name: -table[name]["bleu4"]["value"]), "human"]:
         cells = (table[name][metric] for metric in SHOWN)

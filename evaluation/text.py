@@ -143,17 +143,29 @@ def self_bleu_4(texts: Sequence[str], *, sample: int = SELF_BLEU_TEXTS) -> float
     Returns:
         In per cent; 0 for fewer than two texts.
     """
-    kept = [text for text in texts if text][:sample]
-    if len(kept) < 2:
-        return 0.0
-    grams = [[Counter(text[start : start + n] for start in range(len(text) - n + 1)) for n in range(1, 5)] for text in kept]
+    rows = self_bleu_4_rows([text for text in texts if text][:sample])
+    return float(rows.mean()) if len(rows) > 1 else 0.0
+
+
+def self_bleu_4_rows(texts: Sequence[str]) -> np.ndarray:
+    """BLEU-4 of each text against all others, whose mean is `self_bleu_4`.
+
+    Args:
+        texts: generated copies.
+
+    Returns:
+        (n,) in per cent; 0 for an empty text, and for one without others.
+    """
+    if len(texts) < 2:
+        return np.zeros(len(texts))
+    grams = [[Counter(text[start : start + n] for start in range(len(text) - n + 1)) for n in range(1, 5)] for text in texts]
     best: dict[str, tuple[int, int, int]] = {}  # n-gram → its highest count, the text that has it, the highest count elsewhere
     for row, counts in enumerate(grams):
         for gram, count in (pair for counter in counts for pair in counter.items()):
             first, owner, second = best.get(gram, (0, -1, 0))
             best[gram] = (count, row, first) if count > first else (first, owner, max(second, count))
-    lengths = np.array([len(text) for text in kept])
-    return 100.0 * float(np.mean([_bleu_of_row(row, grams[row], best, lengths) for row in range(len(kept))]))
+    lengths = np.array([len(text) for text in texts])
+    return 100.0 * np.array([_bleu_of_row(row, grams[row], best, lengths) if texts[row] else 0.0 for row in range(len(texts))])
 
 
 def _bleu_of_row(row: int, counts: Sequence[Counter[str]], best: Mapping[str, tuple[int, int, int]], lengths: np.ndarray) -> float:
@@ -217,31 +229,6 @@ def attribute_coverage(texts: Sequence[str], attributes: Sequence[Sequence[tuple
     return np.array(
         [np.mean([value in text for _, value in pairs]) if len(pairs) else np.nan for text, pairs in zip(texts, attributes, strict=True)]
     )
-
-
-def contradictions(
-    texts: Sequence[str], attributes: Sequence[Sequence[tuple[str, str]]], lexicon: Mapping[str, Sequence[str]]
-) -> np.ndarray:
-    """Whether a text states a value of an exclusive key that its product has another value of.
-
-    Args:
-        texts: copies.
-        attributes: (key, value) pairs of each text's product.
-        lexicon: exclusive key → its values over the catalogue (of two characters or more).
-
-    Returns:
-        (n,) bool. A value that is part of one of the product's own values is not counted, nor one that stands inside a longer own value.
-    """
-    found = []
-    for text, pairs in zip(texts, attributes, strict=True):
-        own = [value for _, value in pairs]
-        rest = text
-        for value in sorted(own, key=len, reverse=True):
-            rest = rest.replace(value, "\n")
-        keys = {key for key, _ in pairs}
-        others = [value for key in lexicon if key in keys for value in lexicon[key]]
-        found.append(any(value in rest for value in others if not any(value in mine for mine in own)))
-    return np.array(found, bool)
 
 
 def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:

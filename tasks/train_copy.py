@@ -15,7 +15,7 @@ from models.embeddings import Embeddings
 from models.encoder import TextEncoder
 from models.generator.bundle import GeneratorBundle
 from models.generator.request import CopyRequest
-from models.generator.training_copies import Copy, copies_of
+from models.generator.training_copies import Copy, copies_of, split_groups
 from tasks.product_lines import Product, read_products
 from tasks.train_generator import MIN_COPIES, Audiences, train_bundle
 
@@ -32,14 +32,15 @@ def train_copy(
         rng: the split, when there is no file to judge by, and the seed.
         tracker: receives losses and scores.
         train: JSON lines of products with a copy each (`tasks.product_lines`).
-        valid: the same to choose by; when None, a share of ``train`` by group is held out.
+        valid: the same to choose by, less what shares its attributes or text with a pair of ``train``; when None, a share of ``train`` by
+            group is held out.
         limit: longest text in characters; the channels' own when None.
 
     Returns:
         The bundle; the caller saves it.
 
     Raises:
-        SourceError: a file cannot be read, or holds too few copies.
+        SourceError: a file cannot be read, holds too few copies, or ``valid`` holds nothing that ``train`` does not.
         TrainingError: training diverged.
     """
     limits = params.channels.limits()
@@ -51,6 +52,8 @@ def train_copy(
         raise SourceError(f"{train}: {len(copies)} usable copies; {MIN_COPIES} are needed to train. `adloom write` has templates without.")
     if valid is not None and not held_out:
         raise SourceError(f"{valid}: no usable copy to choose by; leave --valid out and a share of {train.name} is held out.")
+    if held_out:
+        held_out = _apart(copies, held_out, train, valid)
     encode = params.encode
     encoder = TextEncoder.open(
         encode.model, prefix=encode.prefix, max_tokens=encode.max_tokens, batch_tokens=encode.batch_tokens, precision=encode.precision
@@ -68,7 +71,30 @@ def train_copy(
         audiences=Audiences.none,
         data_version=[content_hash(path) for path in (train, valid) if path is not None],
         held_out=held_out or None,
+        encode=encoder.encode,
     )
+
+
+def _apart(copies: list[Copy], held_out: list[Copy], train: Path, valid: Path | None) -> list[Copy]:
+    """Copies to choose by without those of products or texts that are trained on too: they would reward whoever learns by heart."""
+    groups = split_groups([*copies, *held_out])
+    known = set(groups[: len(copies)])
+    kept = [copy for copy, group in zip(held_out, groups[len(copies) :], strict=True) if group not in known]
+    dropped = len(held_out) - len(kept)
+    if not kept:
+        raise SourceError(
+            f"{valid}: each of its {dropped} usable copies has the attributes or the text of a pair in {train.name}, so there is nothing "
+            f"to choose by; leave --valid out and a share of {train.name} is held out by group."
+        )
+    if dropped:
+        logger.warning(
+            "%s: %d of %d usable copies have the attributes or the text of a pair in %s; they are left out of the choice",
+            valid,
+            dropped,
+            len(held_out),
+            train.name,
+        )
+    return kept
 
 
 def _copies(products: list[Product], length: int, prefix: str) -> list[Copy]:

@@ -4,7 +4,8 @@ import hashlib
 import json
 import logging
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -27,7 +28,7 @@ from models.generator.clause import ClauseGenerator
 from models.generator.copy_model import CopyModel
 from models.generator.decoder import CopyDecoder, DecoderShape
 from models.generator.facts import fit_facts
-from models.generator.gan import GanGenerator
+from models.generator.gan import GanGenerator, Generator
 from models.generator.gpt import GptGenerator, Sampling
 from models.generator.held_out import HeldOutTexts
 from models.generator.hf import HfGenerator
@@ -46,10 +47,14 @@ from models.generator.training import CopyData, FitSettings, fit_decoder
 from models.generator.training_copies import Copy, copies_of, mended, split_groups
 from models.generator.vae import VaeGenerator
 from models.generator.vocabulary import SPECIALS, Vocabulary, build_vocabulary
+from tasks.judge.adversary import Encode
 from tasks.judge.copies import MAIN, judge, measure
+from tasks.judge.evidence import HeldOut, evidence, figures
 
 logger = logging.getLogger(__name__)
 
+WATCHED = 4
+"""Steps of the GAN, about, whose texts are measured in the encoder's space."""
 MIN_COPIES = 100
 """Fewer usable copies train no model: the template writes, and config.json says so."""
 
@@ -105,7 +110,7 @@ def train_generator(
         impressions: logged ads; those before train_end say which audience a copy speaks to.
         lineage: where the training window ends.
         embeddings: raw vectors of the copies.
-        encoder: the encoder bundle; words begin at its input vectors.
+        encoder: the encoder bundle; words begin at its input vectors, and generated texts are measured with it.
         user_features: F and audience of each shopper.
         generator: the bundle to write.
 
@@ -121,7 +126,7 @@ def train_generator(
         return
     users, end = read_table(user_features), datetime.fromisoformat(read_json(lineage)["train_end"])
     features = np.stack([*audience_features(users).values()] or [np.zeros((0,), np.float32)])
-    log = read_table(impressions)
+    log, opened = read_table(impressions), TextEncoder.load(encoder)
     data = content_hash(items), content_hash(copies), content_hash(impressions), content_hash(embeddings), content_hash(user_features)
     train_bundle(
         params,
@@ -130,12 +135,13 @@ def train_generator(
         rng=rng,
         tracker=tracker,
         vectors=Embeddings.load(embeddings),
-        word_vectors=TextEncoder.load(encoder).word_vectors,
+        word_vectors=opened.word_vectors,
         audiences=lambda train: Audiences(
             features if features.size else np.zeros((0, 1), np.float32),
             copy_weights([copy.copy_id for copy in train], log, users, end),
         ),
         data_version=data,
+        encode=opened.encode,
     ).save(generator)
 
 
@@ -151,6 +157,7 @@ def train_bundle(
     audiences: Callable[[Sequence[Copy]], Audiences],
     data_version: Sequence[str],
     held_out: Sequence[Copy] | None = None,
+    encode: Encode | None = None,
 ) -> GeneratorBundle:
     """Train every generator on copies and choose the best; the stage, `adloom train-copy` and the benchmark share it.
 
@@ -165,6 +172,7 @@ def train_bundle(
         audiences: training copies → the audiences and how much each copy speaks to them.
         data_version: hashes of what was read: a killed training of equal data and code is taken up again.
         held_out: copies to choose by; when None, a share of ``copies`` by group.
+        encode: texts → raw encoder vectors, for the Fréchet distance of generated texts; None: it is not measured.
 
     Raises:
         TrainingError: training diverged.
@@ -173,7 +181,7 @@ def train_bundle(
     key = json.dumps([params.model_dump(), work.seed, *data_version, content_hash(Path(models.generator.__file__).parent)])
     checkpoints = cache_folder("checkpoints") / f"generator-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
     trained = _train(params, work, audiences(work.train), vectors, word_vectors, checkpoints=checkpoints, tracker=tracker)
-    bundle = _judged(params, work, trained, tracker)
+    bundle = _judged(params, work, trained, tracker, encode)
     bundle = replace(bundle, config={**bundle.config, "limits": dict(products[0].limits)})
     shutil.rmtree(checkpoints, ignore_errors=True)
     return bundle
@@ -196,6 +204,9 @@ class _Work:
 class _Trained:
     generators: dict[str, CopyGenerator]
     notes: dict[str, Any]
+    raw: np.ndarray
+    known: torch.Tensor
+    watched: dict[int, Generator]
 
 
 def _template_only(products: Sequence[CopyRequest], params: GeneratorParams, limits: dict[str, int], reason: str) -> GeneratorBundle:
@@ -347,7 +358,14 @@ def _train(
     gan_settings = GanSettings(
         params.noise_dim, 2 * params.hidden_dim, params.gan_steps, 2 * params.batch_size, params.r1_weight, params.ema_decay
     )
-    gan, detector = train_gan(known, unseen, gan_settings, seed=work.seed + 3, report=report)
+    checks = -(-params.gan_steps // gan_settings.check_every)
+    watched: dict[int, Generator] = {}
+
+    def watch(network: Generator, step: int) -> None:
+        if step == params.gan_steps or -(-step // gan_settings.check_every) % max(1, checks // WATCHED) == 0:
+            watched[step] = deepcopy(network)
+
+    gan, detector = train_gan(known, unseen, gan_settings, seed=work.seed + 3, report=report, watch=watch)
     start = Sampling(params.temperatures[0], params.top_p, params.guidance)
     generators: dict[str, CopyGenerator] = {
         Origin.TEMPLATE: TemplateGenerator(),
@@ -372,7 +390,7 @@ def _train(
             work.train, work.held_out, settings_hf, features=audiences.features, weights=audiences.weights, report=report
         )
         generators[Origin.HF] = HfGenerator(tuned, start)
-    return _Trained(generators, notes)
+    return _Trained(generators, notes, held_out.raw.numpy(), known.latent, watched)
 
 
 def _gan_note(detector: CollapseDetector) -> dict[str, Any]:
@@ -383,7 +401,25 @@ def _gan_note(detector: CollapseDetector) -> dict[str, Any]:
     }
 
 
-def _judged(params: GeneratorParams, work: _Work, trained: _Trained, tracker: Tracker) -> GeneratorBundle:
+def best_of(table: Mapping[str, Mapping[str, Mapping[str, float]]]) -> str:
+    """The generator that the pool is written with: the one with the highest main score; the first among equals.
+
+    Args:
+        table: generator → metric → interval.
+    """
+    return max(table, key=lambda name: table[name][MAIN]["value"])
+
+
+def _gan_verdict(note: dict[str, Any], found: dict[str, Any]) -> dict[str, Any]:
+    """A GAN whose training stopped does not work, whatever its texts are like."""
+    if note["stopped"]:
+        found = {**found, "works": False, "reasons": [f"training stopped at {note['stopped']}", *found["reasons"]]}
+    if found["works"] is False:
+        logger.warning("the GAN does not work: %s", "; ".join(found["reasons"]))
+    return {**note, **found}
+
+
+def _judged(params: GeneratorParams, work: _Work, trained: _Trained, tracker: Tracker, encode: Encode | None) -> GeneratorBundle:
     requests, references = [copy.request for copy in work.held_out], [copy.text for copy in work.held_out]
 
     def texts_of(generator: CopyGenerator) -> list[str]:
@@ -407,8 +443,21 @@ def _judged(params: GeneratorParams, work: _Work, trained: _Trained, tracker: Tr
     table["human"] = measure(
         references, requests, references, work.groups, reviewer=work.reviewer, rng=np.random.default_rng([work.seed, 10]), human=True
     )
-    chosen = max(trained.generators, key=lambda name: table[name][MAIN]["value"])
-    config = {"trained": True, "reason": "", "main": MAIN, "models": table, "temperatures": sweeps, "copies": work.counts, **trained.notes}
+    chosen = best_of({name: table[name] for name in trained.generators})
+    measured = evidence(
+        generators,
+        HeldOut(work.held_out, work.groups, trained.raw),
+        known=trained.known,
+        watched=trained.watched,
+        reviewer=work.reviewer,
+        encode=encode,
+        seed=work.seed,
+    )
+    tracker.log_metrics(figures(measured))
+    for step, distance in measured["gan"].get("encoder_frechet", ()):
+        tracker.log_metrics({"gan_encoder_frechet": distance}, step=step)
+    notes = {**trained.notes, **measured, "gan": _gan_verdict(trained.notes["gan"], measured["gan"])}
+    config = {"trained": True, "reason": "", "main": MAIN, "models": table, "temperatures": sweeps, "copies": work.counts, **notes}
     tracker.set_tags({"generator": chosen})
     held_out = HeldOutTexts(tuple(work.held_out), tuple(map(str, work.groups)), written)
     return GeneratorBundle(generators, chosen, work.reviewer, tuple(work.train), config, held_out)

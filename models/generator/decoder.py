@@ -229,6 +229,10 @@ class CopyDecoder(nn.Module):
         self.words.weight[:, :width] = known[: len(words)]
         self.values.weight[1:, :width] = known[len(words) :]
 
+    def reads_latent(self) -> list[nn.Parameter]:
+        """The weights that ℓ comes in by."""
+        return [*self.latent.parameters(), *self.memory.parameters()]
+
     def phrases(self, prompts: Prompts) -> Tensor:
         """Input vectors of the phrases: name + value + its characters.
 
@@ -269,18 +273,19 @@ class CopyDecoder(nn.Module):
         hidden, keys = self.hidden(prompts, tokens, latent)
         return self._logits(hidden, keys, prompts.mask[:, 1:])
 
-    def loss(self, prompts: Prompts, tokens: Tensor, latent: Tensor | None = None) -> tuple[Tensor, int]:
+    def loss(self, prompts: Prompts, tokens: Tensor, latent: Tensor | None = None, seen: Tensor | None = None) -> tuple[Tensor, int]:
         """Cross-entropy of whole texts; logits are computed where a token follows only, since they are most of the work.
 
         Args:
             prompts: the requests.
             tokens: (batch, length) ids with begin and end, padded.
             latent: (batch, d_latent), None for the plain GPT.
+            seen: (batch, length) what the decoder is shown of them, as `reading.blanked` makes it; all when None.
 
         Returns:
             Mean over the tokens that follow, in nats, and their number.
         """
-        hidden, keys = self.hidden(prompts, tokens[:, :-1], latent)
+        hidden, keys = self.hidden(prompts, (tokens if seen is None else seen)[:, :-1], latent)
         rows, places = (tokens[:, 1:] != PAD).nonzero(as_tuple=True)
         count = len(rows)
         target = fn.pad(tokens[rows, places + 1], (0, -count % _ROW_STEP), value=_NO_TARGET)

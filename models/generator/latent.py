@@ -30,6 +30,26 @@ def on_sphere(x: Tensor) -> Tensor:
     return scaled
 
 
+def between(first: Tensor, last: Tensor, share: float) -> Tensor:
+    """The point on the great circle from one ℓ to another.
+
+    Args:
+        first: (d,) of length √d.
+        last: (d,) of length √d.
+        share: of the way, in [0, 1].
+
+    Returns:
+        (d,) of length √d.
+
+    Source:
+        Shoemake 1985, eq. 2 (spherical linear interpolation).
+    """
+    angle = torch.arccos((fn.cosine_similarity(first, last, dim=0)).clamp(-1.0, 1.0))
+    if float(angle.sin()) < 1e-4:
+        return on_sphere(first + share * (last - first))
+    return on_sphere(torch.sin((1 - share) * angle) * first + torch.sin(share * angle) * last)
+
+
 class Projection(nn.Module):
     """BERT features of a copy → ℓ.
 

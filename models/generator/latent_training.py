@@ -14,6 +14,7 @@ import torch.nn.functional as fn
 from torch import Tensor
 from tqdm import tqdm
 
+from core.errors import TrainingError
 from models.generator.gan import Discriminator, Generator
 from models.generator.latent import with_features
 from models.generator.vae import D_CODE, Vae
@@ -65,6 +66,9 @@ def train_vae(data: LatentData, *, d_hidden: int, epochs: int, batch_size: int, 
         batch_size: rows a step.
         seed: of initial weights, order and noise.
         report: receives the loss of each epoch.
+
+    Raises:
+        TrainingError: the loss is not finite.
     """
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)
@@ -79,8 +83,22 @@ def train_vae(data: LatentData, *, d_hidden: int, epochs: int, batch_size: int, 
             loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
             total += float(loss.detach()) * len(rows)
-        report({"vae_loss": total / len(order)}, epoch)
+        loss_of_epoch = total / len(order)
+        if not math.isfinite(loss_of_epoch):
+            raise TrainingError(f"vae: the loss is {loss_of_epoch} in epoch {epoch}{_blame(data)}")
+        report({"vae_loss": loss_of_epoch}, epoch)
     return network.eval()
+
+
+def _blame(data: LatentData) -> str:
+    """Where a loss that is not finite comes from, and what to do."""
+    broken = int((~torch.isfinite(data.latent).all(1)).sum())
+    if broken:
+        return f"; {broken} of {len(data.latent)} latents are not finite: run `encode` again, or lower train_generator.learning_rate."
+    wrong = int((~torch.isfinite(data.condition).all(1)).sum()) + int((~torch.isfinite(data.features).all(1)).sum())
+    if wrong:
+        return f"; {wrong} rows of conditions or audience features are not finite: run `train_recommender` again."
+    return "; every latent and condition is finite, so the fit itself diverged: lower train_generator.batch_size or change the seed."
 
 
 @dataclass
@@ -148,7 +166,8 @@ class GanSettings:
         batch_size: rows a step.
         r1_weight: γ of the R1 penalty γ/2 · E‖∇D(ℓ)‖² on real ℓ (Mescheder et al. 2018).
         ema_decay: of G's moving average.
-        g_rate: learning rate of G; D learns four times as fast (two time scales, Heusel et al. 2017).
+        g_rate: learning rate of G.
+        d_ratio: how many times as fast D learns (two time scales, Heusel et al. 2017).
         check_every: steps between checks of the collapse detector.
     """
 
@@ -159,6 +178,7 @@ class GanSettings:
     r1_weight: float
     ema_decay: float
     g_rate: float = 2e-4
+    d_ratio: float = 4.0
     check_every: int = 100
 
 
@@ -181,7 +201,13 @@ def _spread(network: Generator, condition: Tensor, d_noise: int, real: Tensor, g
 
 
 def train_gan(
-    data: LatentData, held_out: LatentData, settings: GanSettings, *, seed: int, report: Report
+    data: LatentData,
+    held_out: LatentData,
+    settings: GanSettings,
+    *,
+    seed: int,
+    report: Report,
+    watch: Callable[[Generator, int], None] | None = None,
 ) -> tuple[Generator, CollapseDetector]:
     """Play G against D; keep the moving average of G at the step with the smallest Fréchet distance to held-out ℓ.
 
@@ -191,9 +217,13 @@ def train_gan(
         settings: sizes and rates.
         seed: of initial weights, batches and noise.
         report: receives losses, distance and spread at each check.
+        watch: shown the moving average of G at each check; it must not change it.
 
     Returns:
         G's best moving average, and the detector with the reason when it stopped the run.
+
+    Raises:
+        TrainingError: a loss stopped being finite before any step was good.
     """
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)
@@ -201,7 +231,7 @@ def train_gan(
     g, d = Generator(settings.d_noise, d_condition, d_latent, settings.d_hidden), Discriminator(d_condition, d_latent, settings.d_hidden)
     average = copy.deepcopy(g).eval().requires_grad_(False)
     g_optimiser = torch.optim.Adam(g.parameters(), lr=settings.g_rate, betas=(0.0, 0.9))
-    d_optimiser = torch.optim.Adam(d.parameters(), lr=4 * settings.g_rate, betas=(0.0, 0.9))
+    d_optimiser = torch.optim.Adam(d.parameters(), lr=settings.d_ratio * settings.g_rate, betas=(0.0, 0.9))
     detector, best = CollapseDetector(), copy.deepcopy(average)
 
     def batch() -> tuple[Tensor, Tensor, Tensor]:
@@ -241,7 +271,11 @@ def train_gan(
             best = copy.deepcopy(average)
         if not detector.reason:
             report({**losses, "gan_frechet": distance, "gan_spread": spread}, step)
-        if detector.reason:
+            if watch is not None:
+                watch(average, step)
+        else:
+            if detector.best_step < 0 and not all(map(math.isfinite, (*losses.values(), distance))):
+                raise TrainingError(f"gan: {detector.reason}, and no step before it was good{_blame(data)}")
             logger.warning("GAN stopped at %s; the moving average of step %d is kept", detector.reason, detector.best_step)
             break
     return best.eval(), detector

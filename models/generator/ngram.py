@@ -55,7 +55,7 @@ class NgramModel:
         self.counts = dict(counts)
         self.totals = {history: sum(counter.values()) for history, counter in self.counts.items()}
         self.size = len(self.counts.get((), ())) + 1
-        self._choices: dict[tuple[str, ...], tuple[list[str], np.ndarray]] = {}
+        self._choices: dict[tuple[tuple[str, ...], float], tuple[list[str], np.ndarray]] = {}
 
     def probability(self, word: str, history: tuple[str, ...]) -> float:
         """P(word | history).
@@ -100,20 +100,21 @@ class NgramModel:
             for place in range(self.order - 1, len(padded))
         ]
 
-    def draw(self, rng: np.random.Generator, allowed: frozenset[str], limit: int) -> list[str]:
+    def draw(self, rng: np.random.Generator, allowed: frozenset[str], limit: int, temperature: float = 1.0) -> list[str]:
         """Sample a text: at each place from the counts of the history, or with Witten–Bell's weight from a shorter one.
 
         Args:
             rng: the stream.
             allowed: slot names that the product has; each is used once at the most.
             limit: symbols at most.
+            temperature: above 0; counts and weights are raised to its inverse, so that colder is likelier and less varied.
         """
         text: list[str] = []
         free = set(allowed)
         padded = ["<s>"] * (self.order - 1)
         while len(text) < limit:
             for _ in range(20):
-                word = self._next(tuple(padded[len(padded) - self.order + 1 :]), rng)
+                word = self._next(tuple(padded[len(padded) - self.order + 1 :]), rng, temperature)
                 if not (word.startswith("{") and word.endswith("}")) or word in free:
                     break
             else:
@@ -125,17 +126,21 @@ class NgramModel:
             padded.append(word)
         return text
 
-    def _next(self, history: tuple[str, ...], rng: np.random.Generator) -> str:
+    def _next(self, history: tuple[str, ...], rng: np.random.Generator, temperature: float) -> str:
         while history:
             counter = self.counts.get(history)
-            if counter is not None and rng.random() < self.totals[history] / (self.totals[history] + len(counter)):
-                break
+            if counter is not None:
+                shorter = (len(counter) / self.totals[history]) ** (1 / temperature)  # Witten–Bell's odds of a shorter history
+                if rng.random() < 1 / (1 + shorter):
+                    break
             history = history[1:]
-        if history not in self._choices:
+        place = (history, temperature)
+        if place not in self._choices:
             counter = self.counts[history]
-            self._choices[history] = (list(counter), np.cumsum(list(counter.values())))
-        words, cumulative = self._choices[history]
-        return words[int(np.searchsorted(cumulative, rng.random() * cumulative[-1], side="right"))]
+            counts = np.array(list(counter.values()), float)
+            self._choices[place] = (list(counter), np.cumsum((counts / counts.max()) ** (1 / temperature)))
+        words, cumulative = self._choices[place]
+        return words[min(int(np.searchsorted(cumulative, rng.random() * cumulative[-1], side="right")), len(words) - 1)]
 
 
 @dataclass(frozen=True)
@@ -144,9 +149,11 @@ class NgramGenerator:
 
     Attributes:
         models: by (scene, channel); ("", "") is all copies together, for places without copies of their own.
+        temperature: see `NgramModel.draw`.
     """
 
     models: dict[tuple[str, str], NgramModel]
+    temperature: float = 1.0
     name: str = Origin.NGRAM
 
     def write(self, requests: Sequence[CopyRequest], n: int, rng: np.random.Generator) -> list[list[str]]:
@@ -162,7 +169,7 @@ class NgramGenerator:
             slots = slots_of(request)
             place = {f"{{{slot.name}}}": index for index, slot in enumerate(slots)}
             model = self.models.get((request.scene, request.channel), self.models[("", "")])
-            drawn = [model.draw(rng, frozenset(place), 120) for _ in range(n)]
+            drawn = [model.draw(rng, frozenset(place), 120, self.temperature) for _ in range(n)]
             found.append([lexicalise([place.get(word, word) for word in text], slots) for text in drawn])
         return found
 

@@ -181,7 +181,7 @@ def prompts_of(
         The prompts, and the slots that slot numbers of each row point at.
 
     Raises:
-        ValueError: a feature has another size than the generator was trained with, or a scene or channel is unknown.
+        ValueError: a feature has another size than the generator was trained with or is not finite, or a scene or channel is unknown.
     """
     size, width = len(requests), 1 + MAX_SLOTS
     names, values = np.zeros((size, width), np.int64), np.zeros((size, width), np.int64)
@@ -201,6 +201,10 @@ def prompts_of(
             if request.feature.shape != scale.mean.shape:
                 raise ValueError(
                     f"feature of {request.item_id} has shape {request.feature.shape}; the generator was trained with {scale.mean.shape}"
+                )
+            if not np.isfinite(request.feature).all():
+                raise ValueError(
+                    f"feature of {request.item_id}, audience {request.audience_id}, is not finite; leave it out, or train again"
                 )
             feature[row], personal[row] = scale.apply(request.feature), 1.0
     prompts = Prompts(

@@ -26,6 +26,7 @@ from models.generator.copy_model import CopyModel
 from models.generator.decoder import DecoderShape
 from models.generator.latent import BLUR, Projection, on_sphere
 from models.generator.prompts import UNKNOWN_PHRASE, Prompts
+from models.generator.reading import BAG_WEIGHT, BLANKED, FRESH_RATE, bag_loss, blanked
 from models.generator.vocabulary import PAD
 
 logger = logging.getLogger(__name__)
@@ -169,7 +170,10 @@ class _Fit(lightning.LightningModule):
         if self.projection is not None:
             latent = self.projection(batch.raw)
             latent = on_sphere(latent + batch.blur) if batch.blur is not None else latent
-        return self.decoder.loss(batch.prompts, batch.tokens, latent)
+        if latent is None or batch.blur is None:
+            return self.decoder.loss(batch.prompts, batch.tokens, latent)
+        loss, count = self.decoder.loss(batch.prompts, batch.tokens, latent, blanked(batch.tokens, BLANKED))
+        return loss + BAG_WEIGHT * bag_loss(self.decoder, latent, batch.tokens), count
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         torch.manual_seed(int(np.random.default_rng([self.settings.seed, self.current_epoch, batch_idx]).integers(2**62)))
@@ -212,7 +216,12 @@ class _Fit(lightning.LightningModule):
         self.best, self.best_loss = checkpoint["best"], checkpoint["best_loss"]
 
     def configure_optimizers(self) -> Any:
-        optimiser = torch.optim.AdamW(self.parameters(), lr=self.settings.learning_rate, betas=(0.9, 0.98), weight_decay=0.01, fused=True)
+        fresh = [] if self.projection is None else [*self.projection.parameters(), *self.decoder.reads_latent()]
+        new = {id(parameter) for parameter in fresh}
+        rest = [parameter for parameter in self.parameters() if id(parameter) not in new]
+        rate_of = self.settings.learning_rate
+        groups = [{"params": rest, "lr": rate_of}, *([{"params": fresh, "lr": FRESH_RATE * rate_of}] if fresh else [])]
+        optimiser = torch.optim.AdamW(groups, betas=(0.9, 0.98), weight_decay=0.01, fused=True)
         steps = max(1, self.settings.epochs * math.ceil(len(self.data.tokens) / self.settings.batch_size))
         warm = max(1, steps // 10)
 
@@ -250,8 +259,14 @@ def fit_decoder(
         The smallest validation loss, nats a token.
 
     Raises:
-        TrainingError: the validation loss is not finite.
+        TrainingError: the validation loss is not finite, or text vectors that a projection is to read are not.
     """
+    if projection is not None:
+        broken = sum(int((~torch.isfinite(part.raw).all(1)).sum()) for part in (data, held_out))
+        if broken:
+            raise TrainingError(
+                f"{settings.label}: {broken} of {len(data.raw) + len(held_out.raw)} text vectors are not finite; run `encode` again."
+            )
     module = _Fit(model, projection, data, held_out, settings=settings, report=report)
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     keeper = ModelCheckpoint(

@@ -118,28 +118,42 @@ def _generators(evidence: WritingEvidence) -> Chapter:
     )
 
 
+_CURVE = ("temperature", "bleu4", "self_bleu4", "copy_rate")
+
+
 def _plane(evidence: WritingEvidence) -> Chapter:
     points = [
         PlanePoint(name, found["self_bleu_4"].value, found["bleu_4"].value, accent=name == evidence.chosen)
         for name, found in evidence.models.items()
         if name != HUMAN and "bleu_4" in found and "self_bleu_4" in found
     ]
-    curves = {
-        name: [(float(point["self_bleu_4"]), float(point["bleu_4"])) for point in curve]
-        for name, curve in evidence.config.get("curves", {}).items()
-    }
+    drawn = evidence.config.get("curves", {})
+    swept: dict[str, list[dict[str, Any]]] = drawn.get("points", {})
+    curves = {name: [(float(point["self_bleu4"]), float(point["bleu4"])) for point in curve] for name, curve in swept.items()}
     human = evidence.models[HUMAN]["self_bleu_4"].value
     told = " Lines join one generator's temperatures." if curves else ""
     lead = f"Up is closer to the human copy, left is more varied; the dashed line is how alike human copy is.{told}"
     tables = []
     if curves:
         rows = [
-            (name, f"{float(point['temperature']):g}", f"{float(point['bleu_4']):.2f}", f"{float(point['self_bleu_4']):.2f}")
-            for name, curve in evidence.config["curves"].items()
-            for point in curve
+            (
+                name,
+                *(f"{float(point[key]):g}" if key == "temperature" else f"{float(point[key]):.2f}" for key in _CURVE),
+                _beside(drawn, name, at),
+            )
+            for name, curve in swept.items()
+            for at, point in enumerate(curve)
         ]
-        tables.append(table(("generator", "temperature", "BLEU-4", "Self-BLEU-4"), rows))
+        head = ("generator", "temperature", "BLEU-4", "Self-BLEU-4", "copy rate", "above the 3-gram")
+        tables.append(
+            table(head, rows, note=f"On {drawn['n']} held-out copies, one text each; above: at no higher copy rate and no less variety.")
+        )
     return Chapter("Quality and diversity", lead, tuple(tables), (plane_chart(points, curves, human),))
+
+
+def _beside(drawn: Mapping[str, Any], name: str, at: int) -> str:
+    verdict = drawn.get("above_ngram", {}).get(name)
+    return ("yes" if verdict["points"][at]["above"] else "no") if verdict else "–"
 
 
 def _places(evidence: WritingEvidence) -> Chapter:
@@ -208,7 +222,7 @@ def _labelled(detections: Mapping[str, Detection]) -> Table:
     return table(
         head,
         rows,
-        note="The compliance list on sentences labelled by hand, after it was changed for them; docs/copy.md has each round at first sight.",
+        note="On sentences labelled by hand, after the list was changed for them; docs/copy.md has each round at first sight.",
     )
 
 

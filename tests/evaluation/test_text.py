@@ -13,7 +13,6 @@ with warnings.catch_warnings():
 from evaluation.text import (
     attribute_coverage,
     bleu_4,
-    contradictions,
     copying,
     distinct,
     frechet_distance,
@@ -118,13 +117,6 @@ def test_coverage_is_the_share_of_values_said_and_unknown_without_attributes():
     covered = attribute_coverage(["透气网面很透气", "云朵白的透气网面", ""], [pairs, pairs, []])
     assert covered[:2].tolist() == [0.5, 1.0]
     assert np.isnan(covered[2])
-
-
-def test_another_value_of_an_exclusive_key_is_a_contradiction():
-    lexicon = {"颜色": ["云朵白", "曜石黑", "黑"], "材质": ["棉"]}
-    pairs = [("颜色", "曜石黑")]
-    said = ["云朵白耐看", "曜石黑耐看", "精梳棉软和", "黑夜里也显眼"]
-    assert contradictions(said, [pairs] * 4, lexicon).tolist() == [True, False, False, False]
 
 
 def test_the_frechet_distance_of_known_gaussians():

@@ -59,7 +59,11 @@ def bundle() -> GeneratorBundle:
     config = {
         "models": table,
         "generators": ["template", "gpt"],
-        "curves": {"gpt": [{"temperature": 0.8, "bleu_4": 5.0, "self_bleu_4": 40.0}]},
+        "curves": {
+            "n": 9,
+            "points": {"gpt": [{"temperature": 0.8, "bleu4": 5.0, "self_bleu4": 40.0, "copy_rate": 0.0}]},
+            "above_ngram": {"gpt": {"points": [{"above": True}]}},
+        },
     }
     return GeneratorBundle({"template": TemplateGenerator()}, "gpt", reviewer, tuple(train), config, held_out)
 

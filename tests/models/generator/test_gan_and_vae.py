@@ -1,9 +1,11 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
+from core.errors import TrainingError
 from models.generator.gan import Discriminator, GanGenerator
 from models.generator.gpt import Sampling
 from models.generator.latent import LatentTextModel, Projection, on_sphere
@@ -136,3 +138,50 @@ def test_vae_and_gan_write_the_same_after_a_round_trip(shop, tmp_path, kind):
     assert [len(texts) for texts in first] == [2, 2, 2]
     made.save(tmp_path)
     assert type(made).load(tmp_path, latent).write(requests, 2, np.random.default_rng(1)) == first
+
+
+def test_a_discriminator_that_learns_fifty_times_too_fast_costs_no_more_than_the_steps_after_the_best():
+    """Spectral norm holds D: on the ring such a run goes on, worse than before; what is kept is the best step, stopped or not."""
+    data, unseen = ring(200, 0), ring(100, 1)
+    settings = GanSettings(8, 16, 240, 32, 0.1, 0.9, g_rate=5e-3, check_every=20)
+    seen: dict[int, float] = {}
+    shown: list[int] = []
+    g, detector = train_gan(
+        data,
+        unseen,
+        replace(settings, d_ratio=50 * settings.d_ratio),
+        seed=3,
+        report=lambda metrics, step: seen.__setitem__(step, metrics["gan_frechet"]),
+        watch=lambda network, step: shown.append(step),
+    )
+    assert shown == list(seen)
+    assert detector.best_step == min(seen, key=lambda step: seen[step])
+    assert detector.best_distance < seen[max(seen)]
+    assert all(bool(torch.isfinite(weight).all()) for weight in g.parameters())
+
+
+@pytest.mark.parametrize("part", ["latent", "condition"])
+def test_numbers_that_are_not_finite_stop_gan_and_vae_and_say_where_they_come_from(part):
+    data = ring(100, 0)
+    broken = replace(data, **{part: torch.where(torch.arange(100)[:, None] < 7, torch.nan, getattr(data, part))})
+    words = "7 of 100 latents are not finite: run `encode` again" if part == "latent" else "7 rows of conditions"
+    with pytest.raises(TrainingError, match=f"vae: the loss is nan in epoch 0; {words}"):
+        train_vae(broken, d_hidden=8, epochs=2, batch_size=20, seed=1, report=quiet)
+    with pytest.raises(TrainingError, match=f"gan: step 10: a loss is not finite .* no step before it was good; {words}"):
+        train_gan(broken, ring(50, 1), GanSettings(8, 16, 40, 64, 0.1, 0.9, check_every=10), seed=3, report=quiet)
+
+
+def test_a_gan_that_blows_up_late_keeps_its_best_step():
+    class Late(LatentData):
+        def draw(self, rows, generator):
+            latent, condition = super().draw(rows, generator)
+            calls.append(1)
+            return (latent * torch.nan if len(calls) > 60 else latent), condition
+
+    calls: list[int] = []
+    held = ring(100, 0)
+    data = Late(held.latent, held.condition, held.weights, held.features)
+    g, detector = train_gan(data, ring(50, 1), GanSettings(8, 16, 80, 32, 0.1, 0.9, check_every=10), seed=3, report=quiet)
+    assert "a loss is not finite" in detector.reason
+    assert 0 < detector.best_step <= 30
+    assert all(bool(torch.isfinite(weight).all()) for weight in g.parameters())

@@ -1,0 +1,32 @@
+import numpy as np
+import pytest
+
+from evaluation.frechet import frechet, frechet_intervals
+from evaluation.text import frechet_distance
+
+
+@pytest.mark.parametrize("width", [3, 40])
+def test_the_fast_distance_is_the_one_by_matrix_root(width: int) -> None:
+    rng = np.random.default_rng(3)
+    a, b = rng.normal(size=(25, width)), 0.5 + 2 * rng.normal(size=(30, width))
+    assert frechet(a, b) == pytest.approx(frechet_distance(a, b), rel=2e-2)
+    assert frechet(a, a) == pytest.approx(0.0, abs=1e-9)
+
+
+def test_in_one_dimension_it_is_the_gap_of_means_and_of_deviations() -> None:
+    a, b = np.array([[0.0], [2.0]]), np.array([[3.0], [3.0], [6.0]])
+    expected = (1.0 - 4.0) ** 2 + (a.std(ddof=1) - b.std(ddof=1)) ** 2
+    assert frechet(a, b) == pytest.approx(expected)
+
+
+def test_sets_that_cannot_be_compared_are_refused_with_their_shapes() -> None:
+    with pytest.raises(ValueError, match=r"\(1, 2\) and \(3, 2\)"):
+        frechet(np.zeros((1, 2)), np.zeros((3, 2)))
+
+
+def test_intervals_hold_the_distance_itself_and_tell_near_from_far() -> None:
+    rng = np.random.default_rng(4)
+    real, near = rng.normal(size=(120, 5)), rng.normal(size=(120, 5))
+    groups = np.arange(120) // 2
+    close, far = frechet_intervals([near, near + 1.0], real, groups, replications=100, rng=rng)
+    assert close.low <= close.value <= close.high < far.low <= far.value <= far.high
