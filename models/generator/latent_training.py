@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 import torch.nn.functional as fn
 from torch import Tensor
@@ -130,7 +131,7 @@ class CollapseDetector:
             step: the training step.
             distance: Fréchet distance to held-out ℓ.
             spread: mean distance between draws of one condition over mean distance between real ℓ.
-            d_loss: the discriminator's hinge loss.
+            d_loss: the discriminator's mean hinge loss since the check before.
             g_loss: the generator's loss.
 
         Returns:
@@ -142,6 +143,7 @@ class CollapseDetector:
         faults = {
             f"draws for one product differ by less than {self.min_spread} of the real spread": spread < self.min_spread,
             "the discriminator is sure of everything (hinge loss below 0.01)": d_loss < 0.01,
+            "the discriminator does worse than one that answers nought (mean hinge loss above 2): it learns too fast": d_loss > 2.0,
             "the Fréchet distance is more than four times the best": distance > 4 * self.best_distance,
         }
         for fault, bad in faults.items():
@@ -239,6 +241,7 @@ def train_gan(
         real, condition = data.draw(rows, generator)
         return real, condition, torch.randn(len(rows), settings.d_noise, generator=generator)
 
+    d_losses: list[float] = []
     for step in tqdm(range(1, settings.steps + 1), desc="gan", unit="step", leave=False):
         real, condition, noise = batch()
         real = real.clone().requires_grad_(True)
@@ -250,6 +253,7 @@ def train_gan(
         d_optimiser.zero_grad()
         (d_loss + settings.r1_weight / 2 * slope.pow(2).sum(1).mean()).backward()  # type: ignore[no-untyped-call]
         d_optimiser.step()
+        d_losses.append(float(d_loss.detach()))
         _, condition, noise = batch()
         g_loss = -d(g(noise, condition), condition).mean()
         g_optimiser.zero_grad()
@@ -266,7 +270,8 @@ def train_gan(
                 frechet(drawn, held_out.latent),
                 _spread(average, held_out.condition, settings.d_noise, held_out.latent, generator),
             )
-        losses = {"gan_d_loss": float(d_loss.detach()), "gan_g_loss": float(g_loss.detach())}
+        losses = {"gan_d_loss": float(np.mean(d_losses)), "gan_g_loss": float(g_loss.detach())}
+        d_losses.clear()
         if detector.check(step, distance=distance, spread=spread, d_loss=losses["gan_d_loss"], g_loss=losses["gan_g_loss"]):
             best = copy.deepcopy(average)
         if not detector.reason:

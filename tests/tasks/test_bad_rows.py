@@ -62,7 +62,7 @@ def test_right_tables_are_accepted_whole() -> None:
         ("events", "timestamp", "2026-10-01T00:00:01+00:00", f"timestamp: {FUTURE}"),
         ("copies", "item_id", "i99", "item_id: unknown item"),
         ("copies", "scene", "shop", "scene: unknown; known are product, promotion, brand, cross_sell"),
-        ("copies", "origin", "me", "origin: unknown; known are human, template, clause, retrieval, ngram, gpt, vae, gan"),
+        ("copies", "origin", "me", "origin: unknown; known are human, template, clause, retrieval, ngram, gpt, vae, gan, hf"),
         ("copies", "text", "", "text: missing"),
         ("impressions", "propensity", 0.0, "propensity: outside (0, 1]"),
         ("impressions", "propensity", 1.2, "propensity: outside (0, 1]"),
