@@ -146,7 +146,7 @@ def test_a_discriminator_that_learns_fifty_times_too_fast_is_caught_and_the_best
     data, unseen = ring(400, 0), ring(200, 1)
     settings = GanSettings(8, 32, 500, 64, 0.1, 0.98, g_rate=2e-3, check_every=25)
     _, healthy = train_gan(data, unseen, settings, seed=seed, report=quiet)
-    assert healthy.reason == ""
+    assert "it learns too fast" not in healthy.reason
     seen: dict[int, tuple[float, torch.Tensor]] = {}
     distances: dict[int, float] = {}
     g, detector = train_gan(
