@@ -16,6 +16,7 @@ import re
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -31,10 +32,13 @@ from core.vocabulary import Channel
 from evaluation import text as metrics
 from evaluation.intervals import bootstrap_mean
 from models.generator import GeneratorBundle
+from models.generator.gan import GanGenerator
+from models.generator.gpt import GptGenerator
 from models.generator.hf.base import WHEEL
 from models.generator.request import CopyRequest
 from models.generator.spans import SpanIndex
 from models.generator.training_copies import Copy, split_groups
+from models.generator.vae import VaeGenerator
 from tasks.judge.copies import contradicting
 from tasks.product_lines import read_products
 from tasks.train_copy import train_copy
@@ -53,8 +57,8 @@ SIZES: dict[str, Any] = {
     "learning_rate": 0.0015,
     "max_positions": 12.0,
     "gan_steps": 3000,
-    "temperatures": [1.0],
-    "top_p": 0.98,
+    "temperatures": [0.85],
+    "top_p": 1.0,
 }
 """What differs from params.yaml, for longer texts and fewer of them; chosen on a part of AdvertiseGen's first 5,000 training rows."""
 HELD_OUT = 0.05
@@ -78,6 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--test", type=Path, required=True, help="pairs to judge by; read once")
     parser.add_argument("--out", type=Path, help="JSON lines of what each generator wrote")
     parser.add_argument("--keep", type=Path, help="a folder for the trained bundle, which `adloom write --bundle` takes")
+    parser.add_argument("--bundle", type=Path, help="a folder that --keep wrote from the same training file: nothing is trained")
     parser.add_argument("--candidates", type=int, default=32, help="texts written for a row, of which one is chosen")
     parser.add_argument("--with", dest="language_model", metavar="hf[=MODEL]", help="tune a language model too (docs/hf.md)")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="turn a key of train_generator")
@@ -93,16 +98,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with TemporaryDirectory() as folder:
         learnt, held = split(options.train, Path(folder), np.random.default_rng(params.seed))
         validation = read_pairs(held)
-        started = time.perf_counter()
-        bundle = train_copy(
-            params.model_copy(update={"train_generator": settings}),
-            rng=np.random.default_rng(params.seed),
-            tracker=NullTracker(),
-            train=learnt,
-            valid=held,
-            limit=LIMIT,
-        )
-        train_s = time.perf_counter() - started
+        if options.bundle is not None:
+            bundle = _at(GeneratorBundle.load(options.bundle), settings)
+        else:
+            started = time.perf_counter()
+            bundle = train_copy(
+                params.model_copy(update={"train_generator": settings}),
+                rng=np.random.default_rng(params.seed),
+                tracker=NullTracker(),
+                train=learnt,
+                valid=held,
+                limit=LIMIT,
+            )
+            bundle = replace(bundle, config={**bundle.config, "train_s": time.perf_counter() - started})
+    train_s = float(bundle.config["train_s"])
     bundle = bundle.limited_to(COPIED - 1)
     print(f"trained all generators in {train_s:.0f} s on {len(bundle.copies)} copies", file=sys.stderr)
     spans = SpanIndex([_PLACEHOLDER.sub("", text) for text in read_pairs(options.train)[1]])
@@ -147,6 +156,17 @@ def _language_model(parser: argparse.ArgumentParser, asked: str | None, settings
     if kind != "hf":
         parser.error(f"--with {asked}: hf is the one optional generator; `--with hf` or `--with hf=MODEL`")
     return model or settings.hf.model or WHEEL
+
+
+def _at(bundle: GeneratorBundle, settings: GeneratorParams) -> GeneratorBundle:
+    """A bundle whose decoders draw as the settings say."""
+    drawn = {
+        name: replace(generator, sampling=replace(generator.sampling, temperature=settings.temperatures[0], top_p=settings.top_p))
+        if isinstance(generator, GptGenerator | VaeGenerator | GanGenerator)
+        else generator
+        for name, generator in bundle.generators.items()
+    }
+    return replace(bundle, generators=drawn)
 
 
 def best_of(table: Mapping[str, Mapping[str, Mapping[str, float]]]) -> str:

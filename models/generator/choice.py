@@ -1,4 +1,4 @@
-"""Which of several candidates for one order to show: accepted by the reviewer, stating the product's facts, and what the others agree on.
+"""Which of several candidates for one order to show: accepted by the reviewer, stating facts, reading well, agreed on by the others.
 
 The consensus of a candidate is its mean agreement with the other candidates and with what people wrote for similar products: minimum Bayes
 risk decoding (Kumar & Byrne 2004; Eikema & Aziz 2020). What a model says in most of its samples is what it knows; what it says once is
@@ -16,8 +16,10 @@ from models.generator.request import CopyRequest
 
 _COVERAGE_WEIGHT = 0.2
 """What stating every fact of the product is worth, beside full agreement with the other candidates."""
-_STOCK_WEIGHT = 0.12
+_STOCK_WEIGHT = 0.33
 """What a text of stock phrases alone loses."""
+_FLUENCY_WEIGHT = 0.1
+"""What reading like human copy is worth."""
 SIMILAR = 16
 """Human copies of similar products that candidates are compared with."""
 
@@ -56,6 +58,6 @@ def best_first(texts: Sequence[str], request: CopyRequest, reviewer: Reviewer, s
     for row, text in enumerate(texts):
         if text not in score:
             review = reviewer.review(text, request)
-            worth = float(agreed[row]) + _COVERAGE_WEIGHT * review.coverage - _STOCK_WEIGHT * reviewer.spans.stock(text)
-            score[text] = (review.accepted, worth)
+            told = _COVERAGE_WEIGHT * review.coverage + _FLUENCY_WEIGHT * review.fluency
+            score[text] = (review.accepted, float(agreed[row]) + told - _STOCK_WEIGHT * reviewer.spans.stock(text))
     return sorted(score, key=lambda text: (not score[text][0], -score[text][1], text))
