@@ -1,66 +1,79 @@
-"""The latent text model and the GAN, as the bundle's config tells of them: what training wrote there, in words and tables."""
+"""The latent text model and the GAN, as the bundle's config tells of them (`tasks.judge.evidence`): is ℓ read, and does G do anything."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tasks.report.page import Chapter, Table, interval_cell, table
 
-TITLES = {
-    "reconstruction": "Reconstruction: copy → ℓ → copy",
-    "walk": "A walk between two copies in latent space",
-    "walks": "Walks between two copies in latent space",
-    "latent": "The latent",
-    "vae": "VAE",
-    "gan": "GAN",
-    "verdicts": "Verdicts",
-}
-"""Keys of config.json that the chapter shows → what stands above them, in the page's order."""
-_INTERVAL = {"value", "low", "high"}
+_SOURCES = {"gan": "G", "mean": "the mean ℓ", "noise": "noise of the same mean and covariance", "human": "human copy"}
 
 
 def latent_chapter(config: Mapping[str, Any]) -> tuple[Chapter, ...]:
     """What is known of the latent; no chapter where nothing was trained.
 
     Args:
-        config: of the generator bundle. Under a key of `TITLES` may stand a sentence, numbers and intervals by name (nested, too), or a
-            list of texts in order, or of several such lists.
+        config: of the generator bundle; its keys ``latent`` and ``gan`` are read.
     """
-    tables = [made for key, title in TITLES.items() if key in config for made in _tables(title, config[key])]
+    latent, gan = config.get("latent"), config.get("gan")
+    tables = [*(_latent(latent) if latent else ()), *(_gan(gan) if gan else ())]
     if not tables:
         return ()
-    return (Chapter("Latent model and GAN", "Where texts stand in ℓ, and whether G finds its way there.", tuple(tables)),)
+    return (Chapter("Latent model and GAN", _lead(latent or {}, gan or {}), tuple(tables)),)
 
 
-def _tables(title: str, held: Any) -> list[Table]:
-    if isinstance(held, list):
-        if held and all(isinstance(part, list) for part in held):
-            return [made for number, part in enumerate(held) for made in _tables(f"{title} · {number + 1}", part)]
-        return (
-            [table(("step", "text"), [(str(step), _words(text)) for step, text in enumerate(held)], title=title, text=True)] if held else []
+def _lead(latent: Mapping[str, Any], gan: Mapping[str, Any]) -> str:
+    read = {True: "The decoder reads ℓ.", False: "The decoder hardly reads ℓ: another copy's ℓ serves it nearly as well."}
+    works: dict[Any, str] = {True: "The GAN works.", False: "The GAN is not working: the mean ℓ or noise does as well."}
+    said = [read[latent["used"]] if "used" in latent else "", works.get(gan.get("works"), "")]
+    return " ".join(filter(None, said)) or "What training tells of ℓ and of G."
+
+
+def _latent(latent: Mapping[str, Any]) -> list[Table]:
+    rows = [
+        ("copy → ℓ → copy", _interval(latent["bleu_4"])),
+        ("the same with another copy's ℓ", _interval(latent["bleu_4_shuffled"])),
+        ("share that is kept with another's ℓ; at most 0.5 when ℓ is used", f"{float(latent['kept']):.3f}"),
+    ]
+    note = f"On {latent['n']} held-out copies, decoded greedily."
+    return [
+        table(("reconstruction", "BLEU-4"), rows, note=note),
+        *(_walk(number, walk) for number, walk in enumerate(latent.get("walks", ()), start=1)),
+    ]
+
+
+def _walk(number: int, walk: Mapping[str, Any]) -> Table:
+    steps: Sequence[Mapping[str, Any]] = walk["steps"]
+    rows = [
+        ("from", str(walk["from"]), "–"),
+        *((f"{float(step['at']):g}", str(step["text"]), f"{float(step['fluency']):.2f}") for step in steps),
+        ("to", str(walk["to"]), "–"),
+    ]
+    return table(("at", "text", "fluency"), rows, title=f"Walk {number} between two copies in latent space, for one product", text=True)
+
+
+def _gan(gan: Mapping[str, Any]) -> list[Table]:
+    found = []
+    if gan.get("sources"):
+        rows = [
+            (
+                title,
+                *(
+                    _interval(gan["sources"][name][metric]) if metric in gan["sources"][name] else "–"
+                    for metric in ("frechet", "self_bleu_4")
+                ),
+            )
+            for name, title in _SOURCES.items()
+            if name in gan["sources"]
+        ]
+        found.append(
+            table(("ℓ from", "Fréchet distance", "Self-BLEU-4"), rows, note=" ".join(f"{reason}." for reason in gan.get("reasons", ())))
         )
-    if not isinstance(held, dict):
-        return [table(("",), [(_words(held),)], title=title)]
-    lists = {name: part for name, part in held.items() if isinstance(part, list)}
-    rows = [pair for name, part in held.items() if name not in lists for pair in _rows(name, part)]
-    found = [table(("", ""), rows, title=title)] if rows else []
-    return found + [made for name, part in lists.items() for made in _tables(f"{title} · {_name(name)}", part)]
+    path = gan.get("encoder_frechet", ())
+    rows = [("step kept", f"{gan.get('kept_step', '–')}"), ("stopped by the collapse detector", str(gan.get("stopped") or "no"))]
+    rows += [(f"Fréchet distance of texts in the encoder's space, step {step}", f"{float(distance):.3f}") for step, distance in path]
+    found.append(table(("GAN", ""), rows))
+    return found
 
 
-def _rows(name: str, held: Any) -> list[tuple[str, str]]:
-    if isinstance(held, dict) and not set(held) >= _INTERVAL:
-        return [(f"{_name(name)} · {inner}", cell) for key, part in held.items() for inner, cell in _rows(key, part)]
-    return [(_name(name), _words(held))]
-
-
-def _name(name: str) -> str:
-    return name.replace("_", " ")
-
-
-def _words(held: Any) -> str:
-    if isinstance(held, dict) and set(held) >= _INTERVAL:
-        return interval_cell(float(held["value"]), float(held["low"]), float(held["high"]), digits=3)
-    if isinstance(held, bool):
-        return "yes" if held else "no"
-    if isinstance(held, float):
-        return f"{held:.4g}"
-    return "–" if held in (None, "") else str(held)
+def _interval(held: Mapping[str, float]) -> str:
+    return interval_cell(float(held["value"]), float(held["low"]), float(held["high"]))

@@ -187,17 +187,31 @@ def test_spans_and_intervals_are_marked_up_and_escaped() -> None:
     assert interval_cell(1.0, 1.0, 1.0) == "1.00"
 
 
-def test_what_training_tells_of_the_latent_is_shown_whatever_shape_it_has() -> None:
+def test_what_training_tells_of_the_latent_and_of_the_gan_is_shown() -> None:
+    def number(value: float) -> dict[str, float]:
+        return {"value": value, "low": value - 1, "high": value + 1}
+
+    walk = {"item_id": "p1", "from": "甲<", "to": "丙", "steps": [{"at": 0.2, "text": "乙", "fluency": 0.5}]}
     told = {
-        "gan": {"kept_step": 150, "stopped": "", "frechet": 0.5, "beside": {"mean": {"value": 0.3, "low": 0.2, "high": 0.4}}},
-        "walk": ["甲<", "乙"],
-        "verdicts": {"gan": "the GAN is not working"},
+        "latent": {"n": 9, "bleu_4": number(18.0), "bleu_4_shuffled": number(6.0), "kept": 0.333, "used": True, "walks": [walk]},
+        "gan": {
+            "kept_step": 150,
+            "stopped": "",
+            "frechet": 0.5,
+            "works": False,
+            "reasons": ["Self-BLEU-4 is not apart from that of the mean ℓ"],
+            "sources": {"gan": {"frechet": number(2.0), "self_bleu_4": number(40.0)}, "human": {"self_bleu_4": number(41.0)}},
+            "encoder_frechet": [[100, 2.5]],
+        },
     }
     (chapter,) = latent_chapter(told)
-    cells = {row[0]: row[1] for found in chapter.tables for row in found.rows}
-    assert cells["kept step"] == "150"
-    assert cells["stopped"] == "–"
-    assert cells["beside · mean"].startswith("0.300")
-    assert cells["0"] == "甲<"
-    assert cells["gan"] == "the GAN is not working"
+    assert chapter.lead == "The decoder reads ℓ. The GAN is not working: the mean ℓ or noise does as well."
+    reading, walked, sources, run = chapter.tables
+    assert [row[1][:4] for row in reading.rows] == ["18.0", "6.00", "0.33"]
+    assert walked.rows == (("from", "甲<", "–"), ("0.2", "乙", "0.50"), ("to", "丙", "–"))
+    assert [row[0] for row in sources.rows] == ["G", "human copy"]
+    assert sources.rows[1][1] == "–"
+    assert sources.note == "Self-BLEU-4 is not apart from that of the mean ℓ."
+    assert dict(run.rows)["step kept"] == "150"
     assert latent_chapter({}) == ()
+    assert latent_chapter({"gan": {"works": None, "kept_step": -1}})[0].lead == "What training tells of ℓ and of G."
