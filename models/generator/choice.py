@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from models.generator.agreement import agreement
 from models.generator.quality import Reviewer
 from models.generator.request import CopyRequest
+from models.generator.slots import NOUN, PRICE, slots_of
 
-_COVERAGE_WEIGHT = 0.2
-"""What stating every fact of the product is worth, beside full agreement with the other candidates."""
+_COVERAGE_WEIGHT = 0.1
+"""What stating as many facts as human copy does is worth, and once more what stating all of them is."""
 _STOCK_WEIGHT = 0.33
 """What a text of stock phrases alone loses."""
 _FLUENCY_WEIGHT = 0.1
@@ -54,10 +55,12 @@ def best_first(texts: Sequence[str], request: CopyRequest, reviewer: Reviewer, s
     if not texts:
         return []
     agreed = consensus(texts, reviewer, similar)
+    facts = sum(slot.name not in (NOUN, PRICE) for slot in slots_of(request))
     score: dict[str, tuple[bool, float]] = {}
     for row, text in enumerate(texts):
         if text not in score:
             review = reviewer.review(text, request)
-            told = _COVERAGE_WEIGHT * review.coverage + _FLUENCY_WEIGHT * review.fluency
+            share = reviewer.facts.coverage(text, request) / facts if facts else 1.0
+            told = _COVERAGE_WEIGHT * (review.coverage + share) + _FLUENCY_WEIGHT * review.fluency
             score[text] = (review.accepted, float(agreed[row]) + told - _STOCK_WEIGHT * reviewer.spans.stock(text))
     return sorted(score, key=lambda text: (not score[text][0], -score[text][1], text))
