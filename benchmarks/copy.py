@@ -25,6 +25,7 @@ import numpy as np
 from tqdm import tqdm
 
 from core.environment import limit_threads, project_root
+from core.errors import BundleError
 from core.files import write_beside
 from core.params import GeneratorParams, load_params
 from core.tracking import NullTracker
@@ -99,7 +100,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         learnt, held = split(options.train, Path(folder), np.random.default_rng(params.seed))
         validation = read_pairs(held)
         if options.bundle is not None:
-            bundle = _at(GeneratorBundle.load(options.bundle), settings)
+            bundle = _at(kept_bundle(options.bundle, validation[1]), settings)
         else:
             started = time.perf_counter()
             bundle = train_copy(
@@ -158,6 +159,25 @@ def _language_model(parser: argparse.ArgumentParser, asked: str | None, settings
     return model or settings.hf.model or WHEEL
 
 
+def kept_bundle(folder: Path, held_out: Sequence[str]) -> GeneratorBundle:
+    """What an earlier run kept, when it fits the held-out rows of this one.
+
+    Args:
+        folder: what `--keep` wrote.
+        held_out: texts that the bundle must not have learned from.
+
+    Raises:
+        BundleError: no run of this benchmark kept it, or it has learned from held-out rows.
+    """
+    bundle = GeneratorBundle.load(folder)
+    if "train_s" not in bundle.config:
+        raise BundleError(f"{folder}: no run of this benchmark kept it (config.json has no train_s). Train with --keep {folder}.")
+    shared = len({copy.source_text for copy in bundle.copies} & set(held_out))
+    if shared:
+        raise BundleError(f"{folder}: it learned from {shared} of {len(held_out)} held-out rows. Name its own file with --train.")
+    return bundle
+
+
 def _at(bundle: GeneratorBundle, settings: GeneratorParams) -> GeneratorBundle:
     """A bundle whose decoders draw as the settings say."""
     drawn = {
@@ -190,7 +210,7 @@ def split(path: Path, folder: Path, rng: np.random.Generator) -> tuple[Path, Pat
     Returns:
         The two files.
     """
-    lines = [line for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+    lines = [line for line in path.read_text(encoding="utf-8-sig").split("\n") if line.strip()]  # as files are read: U+2028 ends no line
     requests, texts = read_pairs(path)
     groups = split_groups(
         [Copy(str(row), request, text, (), text) for row, (request, text) in enumerate(zip(requests, texts, strict=True))]

@@ -123,7 +123,7 @@ def score(generator: HfGenerator, rows: Sequence[Copy]) -> dict[str, object]:
     texts, references = [(some or [""])[0] for some in found], [copy.text for copy in rows]
     values = {"bleu4": metrics.bleu_4(texts, references), "rougeL": metrics.rouge(texts, references)["rouge_l"]}
     values["attribute_coverage"] = metrics.attribute_coverage(texts, [copy.request.attributes for copy in rows])
-    print(f"\n{len(rows)} held-out rows, one text a row, none chosen; mean [95 % bootstrap over rows]; {metrics.SIGNATURE}")
+    print(f"\n{len(rows)} held-out rows, one text a row, none chosen; mean [95 % bootstrap over rows]; {metrics.signature(len(rows))}")
     result: dict[str, object] = {"rows": len(rows)}
     for name, row in values.items():
         held = row[~np.isnan(row)]

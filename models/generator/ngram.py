@@ -82,17 +82,6 @@ class NgramModel:
         logs = self._logs(text)
         return sum(logs) / len(logs)
 
-    def weakest(self, text: Sequence[str], window: int) -> float:
-        """Mean log-probability a symbol of the least likely stretch of a text, in nats.
-
-        Args:
-            text: symbols.
-            window: symbols of a stretch; a shorter text is one stretch.
-        """
-        logs = self._logs(text)
-        size = min(window, len(logs))
-        return min(sum(logs[start : start + size]) for start in range(len(logs) - size + 1)) / size
-
     def _logs(self, text: Sequence[str]) -> list[float]:
         padded = ("<s>",) * (self.order - 1) + (*text, _END)
         return [

@@ -19,7 +19,6 @@ from tasks.judge.copies import REPLICATIONS
 
 Encode = Callable[[list[str]], np.ndarray]
 
-DRAWS = 200
 _WATCHED_TEXTS = 100
 
 

@@ -111,7 +111,7 @@ def _point(
     rng = np.random.default_rng(seed)
     texts = [(found or [""])[0] for found in generator.write([copy.request for copy in copies], 1, rng)]
     bleu = bootstrap_mean(metrics.bleu_4(texts, [copy.text for copy in copies]), groups, REPLICATIONS, rng)
-    copied = [overlap.longest >= reviewer.max_copied_span for overlap in reviewer.spans.overlaps(texts)]
+    copied = [overlap.longest >= metrics.COPIED_SPAN for overlap in reviewer.spans.overlaps(texts)]
     return {
         "temperature": temperature,
         "bleu4": bleu.value,

@@ -1,7 +1,6 @@
 """The compliance list: what an ad text must not say, as rules with clause, scope, severity and a suggested rewrite."""
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -142,14 +141,3 @@ class Compliance:
 @cache
 def _loaded(path: Path) -> Compliance:
     return Compliance(tuple(read_rules(path)))
-
-
-def compliance_rate(texts: Sequence[str], categories: Sequence[str], compliance: Compliance) -> float:
-    """Share of texts without a blocking violation.
-
-    Args:
-        texts: copies.
-        categories: one a text.
-        compliance: the list.
-    """
-    return sum(not compliance.blocks(text, category) for text, category in zip(texts, categories, strict=True)) / max(len(texts), 1)

@@ -78,7 +78,7 @@ def _rows(path: Path) -> Iterable[dict[str, Any]]:
         ) from None
     except UnicodeDecodeError as error:
         raise SourceError(f"{path}: not UTF-8 at byte {error.start}; convert it, e.g. `iconv -f GBK -t UTF-8`.") from None
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
         try:
