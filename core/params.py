@@ -88,12 +88,14 @@ class EncodeParams(Section):
 class RecommenderParams(Section):
     """The recommenders; `kind` is the challenger, the others are its baselines."""
 
-    kind: Literal["sequence", "content_linear", "content_cosine", "matrix_factorisation", "popularity"]
+    kind: Literal["sequence", "content_linear", "content_cosine", "als", "markov", "item_knn", "popularity"]
     dim: int = Field(ge=8)
     layers: int = Field(ge=1)
     heads: int = Field(ge=1)
     max_events: int = Field(ge=2, description="latest events of a shopper that the models read")
+    points: int = Field(ge=1, description="prediction points a window that enter the softmax")
     dropout: float = Field(ge=0, lt=1)
+    id_dropout: float = Field(ge=0, lt=1, description="share of item ids that training hides, so that text and tags stand alone")
     epochs: int = Field(ge=1)
     patience: int = Field(ge=1)
     batch_size: int = Field(ge=1)

@@ -26,7 +26,8 @@ from models.recommender.bundle import RecommenderBundle
 from models.recommender.catalogue import Catalogue
 from models.recommender.popularity import log_popularity
 from models.recommender.training.content import Materials, train_cosine, train_linear
-from models.recommender.training.factorisation import train_factorisation
+from models.recommender.training.covisits import train_item_knn, train_markov
+from models.recommender.training.factorisation import train_als
 from models.recommender.training.fit import FitSettings
 from models.recommender.training.objective import Sampler
 from models.recommender.training.popularity import target_counts, train_popularity
@@ -136,12 +137,13 @@ def _train(materials: Materials, training: pd.DataFrame, params: RecommenderPara
     logits = log_popularity(popular.counts)
     cosine = train_cosine(materials, seeds[0])
     linear = train_linear(materials, cosine, logits, seeds[1])
-    factorised = train_factorisation(
-        training, materials.catalogue, materials.validation, dim=params.dim, rng=rng, tracker=materials.tracker
-    )
-    shape = SequenceShape(params.dim, params.layers, params.heads, params.dropout)
-    sequence = train_sequence(materials, linear, shape, seeds[2])
-    return {model.name: model for model in (popular, linear, cosine, factorised, sequence)}
+    factorised = train_als(training, materials.catalogue, materials.validation, dim=params.dim, rng=rng, tracker=materials.tracker)
+    table, validation = materials.windows.table, materials.validation
+    knn = train_item_knn(table, materials.catalogue, validation, params.max_events)
+    markov = train_markov(table, materials.catalogue, validation, params.max_events)
+    shape = SequenceShape(params.dim, params.layers, params.heads, params.dropout, params.id_dropout, params.points)
+    sequence = train_sequence(materials, linear, markov, shape, seeds[2])
+    return {model.name: model for model in (popular, knn, markov, linear, cosine, factorised, sequence)}
 
 
 def _report(trained: dict[str, Recommender], validation: Validation, tracker: Tracker) -> None:

@@ -19,14 +19,23 @@ from models.recommender.audiences import Audiences
 from models.recommender.base import Recommender
 from models.recommender.catalogue import Catalogue
 from models.recommender.content import ContentCosine, ContentLinear
+from models.recommender.covisits import ItemKnn, Markov
 from models.recommender.events import event_batch, moments_of
-from models.recommender.factorisation import MatrixFactorisation
+from models.recommender.factorisation import Als
 from models.recommender.popularity import Popularity
 from models.recommender.sequence import SequenceRecommender
 from models.recommender.weights import load_state, state_of
 
 KIND = "recommender"
-KINDS: tuple[type[Recommender], ...] = (Popularity, ContentLinear, ContentCosine, MatrixFactorisation, SequenceRecommender)
+KINDS: tuple[type[Recommender], ...] = (
+    Popularity,
+    ItemKnn,
+    Markov,
+    ContentLinear,
+    ContentCosine,
+    Als,
+    SequenceRecommender,
+)
 _ROWS = 256
 
 

@@ -1,5 +1,6 @@
 """The items that a recommender ranks, with their text features, and the features of queries."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -7,10 +8,42 @@ import numpy as np
 import pandas as pd
 
 from core.columns import Columns
-from models.text import item_texts
+from models.text import attributes_of, item_texts
 
 Featurise = Callable[[Sequence[str]], np.ndarray]
 """Texts → (n, d) float32 features, centred and of unit length."""
+
+
+MOST_TAGS = 16
+"""Tags of an item that are read, the most common ones."""
+
+
+def tags_of(items: pd.DataFrame) -> tuple[np.ndarray, int]:
+    """The tags that items share: category, brand, attribute values.
+
+    Args:
+        items: the items table.
+
+    Returns:
+        (n_items, most) int64, tags from 1 on, 0 for none; and how many tags there are.
+    """
+    held: list[list[str]] = [[] for _ in range(len(items))]
+    for column in (Columns.CATEGORY, Columns.BRAND):
+        for row, value in enumerate(items[column].tolist()):
+            if isinstance(value, str) and value:
+                held[row].append(f"{column}={value}")
+    for row, value in enumerate(items[Columns.ATTRIBUTES].tolist()):
+        held[row] += [f"{key}:{named}" for key, named in attributes_of(value)]
+    counts = Counter(tag for tags in held for tag in set(tags))
+    shared = sorted(tag for tag, count in counts.items() if 1 < count < len(items))
+    code = {tag: place for place, tag in enumerate(shared, start=1)}
+    kept = [
+        sorted({code[tag] for tag in tags if tag in code}, key=lambda tag: (-counts[shared[tag - 1]], tag))[:MOST_TAGS] for tags in held
+    ]
+    table = np.zeros((len(items), max([1, *map(len, kept)])), np.int64)
+    for row, tags in enumerate(kept):
+        table[row, : len(tags)] = tags
+    return table, len(shared)
 
 
 @dataclass(frozen=True)
@@ -22,6 +55,9 @@ class Catalogue:
         vectors: (m, d) float32 features of the distinct item texts.
         text_of: (n_items,) int64, the row of each item in ``vectors``.
         featurise: features of any text; asked for queries only.
+        tags: (n_items, most) int64 tags of each item: category, brand and attribute values that two items or more share, counted
+            from 1; 0 for none.
+        n_tags: how many tags there are.
     """
 
     items: pd.DataFrame
@@ -32,6 +68,8 @@ class Catalogue:
     index: dict[str, int] = field(init=False, repr=False)
     consumable: np.ndarray = field(init=False, repr=False)
     out_of_stock: np.ndarray = field(init=False, repr=False)
+    tags: np.ndarray = field(init=False, repr=False)
+    n_tags: int = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         ids = tuple(str(item) for item in self.items[Columns.ITEM])
@@ -41,6 +79,9 @@ class Catalogue:
         stock = pd.to_numeric(self.items[Columns.STOCK]).to_numpy(dtype=np.float64, na_value=np.nan)
         object.__setattr__(self, "consumable", consumable)
         object.__setattr__(self, "out_of_stock", stock == 0)  # unknown stock is never zero
+        tags, n_tags = tags_of(self.items)
+        object.__setattr__(self, "tags", tags)
+        object.__setattr__(self, "n_tags", n_tags)
         if len(self.index) != len(ids) or self.text_of.shape != (len(ids),):
             raise ValueError(f"{len(ids)} items ({len(self.index)} distinct) and text rows {self.text_of.shape} do not fit")
 

@@ -32,10 +32,10 @@ def confidence(strength: np.ndarray, alpha: float) -> np.ndarray:
     return weights
 
 
-class MatrixFactorisation(Recommender):
+class Als(Recommender):
     """score = scale · x_u · y_i with x_u the ridge solution for the shopper's events, given the item factors y."""
 
-    name: ClassVar[str] = "matrix_factorisation"
+    name: ClassVar[str] = "als"
 
     def __init__(self, catalogue: Catalogue, factors: np.ndarray, *, alpha: float, ridge: float, scale: float) -> None:
         """Keep the item factors.
@@ -52,7 +52,7 @@ class MatrixFactorisation(Recommender):
         """
         super().__init__(catalogue)
         if len(factors) != len(catalogue):
-            raise BundleError(f"matrix_factorisation was trained on {len(factors)} items, the catalogue has {len(catalogue)}. Train again.")
+            raise BundleError(f"als was trained on {len(factors)} items, the catalogue has {len(catalogue)}. Train again.")
         self.factors = factors
         self.alpha, self.ridge, self.scale = alpha, ridge, scale
         self._gram = factors.T.astype(np.float64) @ factors + ridge * np.eye(factors.shape[1])
@@ -94,7 +94,7 @@ class MatrixFactorisation(Recommender):
             save_arrays({"factors": self.factors}, draft / "weights.safetensors")
 
     @classmethod
-    def load(cls, path: Path, catalogue: Catalogue) -> "MatrixFactorisation":
+    def load(cls, path: Path, catalogue: Catalogue) -> "Als":
         """See `Recommender.load`."""
         config = read_config(path, cls.name)
         factors = load_arrays(path / "weights.safetensors")["factors"]

@@ -1,14 +1,49 @@
-"""Gated causal transformer layers."""
+"""Gated causal transformer layers that know how far apart two events are."""
+
+import math
 
 import torch
 from torch import Tensor, nn
 
+HIDDEN = 2
+"""Hidden units of the gated branch, in widths of the state."""
+
+
+class Dropout(nn.Module):
+    """Dropout whose masks cost an eighth: one 64-bit draw decides eight values. The share is rounded to 1/256."""
+
+    def __init__(self, share: float) -> None:
+        """Keep the share.
+
+        Args:
+            share: of values that training drops, in [0, 1).
+        """
+        super().__init__()
+        self.limit = round(share * 256)
+        self.scale = 256 / (256 - self.limit)
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Drop, and scale what stays; nothing outside training.
+
+        Args:
+            values: any shape.
+        """
+        if not self.training or not self.limit:
+            return values
+        draws = torch.empty(-(-values.numel() // 8), dtype=torch.int64).random_(-(2**63), None)
+        kept = (draws.view(torch.uint8)[: values.numel()] >= self.limit).view(values.shape)
+        return values * kept.to(values.dtype).mul_(self.scale)
+
 
 class GatedLayer(nn.Module):
-    """One LiGR layer: x + sigmoid(x W_g) ⊙ f(norm(x)) for f = causal self-attention, then for f = SwiGLU.
+    """One LiGR layer: x + sigmoid(norm(x) W_g) ⊙ f(norm(x)) for f = causal self-attention, then for f = SwiGLU.
+
+    There is no embedding of places: the attention of each head falls by a learned slope times log(1 + distance), so a window of any
+    length is read from its end, and the first events of a long history look as those of a short one.
 
     Source:
-        Borisyuk et al. (2025), "From Features to Transformers" (LiGR), in the form that eSASRec (2025) uses for sequences.
+        Borisyuk et al. (2025), "From Features to Transformers" (LiGR), in the form that eSASRec (2025) uses for sequences; linear
+        biases by distance after Press et al. (2022), "Train Short, Test Long", with the logarithm of the distance in their place.
     """
 
     def __init__(self, dim: int, heads: int, dropout: float) -> None:
@@ -17,7 +52,7 @@ class GatedLayer(nn.Module):
         Args:
             dim: width; a multiple of ``heads``.
             heads: attention heads.
-            dropout: share of each branch's outputs that training drops.
+            dropout: share of attention weights, hidden units and outputs of each branch that training drops.
         """
         super().__init__()
         self.heads = heads
@@ -25,11 +60,12 @@ class GatedLayer(nn.Module):
         self.mixed = nn.Linear(dim, 3 * dim)
         self.attended = nn.Linear(dim, dim)
         self.attention_gate = nn.Linear(dim, dim)
+        self.slope = nn.Parameter(torch.tensor([-4.0 * (head + 1) / heads * math.log(2.0) for head in range(heads)]))  # log of it
         self.inner_norm = nn.LayerNorm(dim)
-        self.inner = nn.Linear(dim, 4 * dim)
-        self.outer = nn.Linear(2 * dim, dim)
+        self.inner = nn.Linear(dim, 2 * HIDDEN * dim)
+        self.outer = nn.Linear(HIDDEN * dim, dim)
         self.inner_gate = nn.Linear(dim, dim)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, states: Tensor) -> Tensor:
         """One pass; position t sees positions up to t.
@@ -41,12 +77,18 @@ class GatedLayer(nn.Module):
             (batch, length, dim).
         """
         batch, length, dim = states.shape
-        mixed = self.mixed(self.attention_norm(states)).view(batch, length, 3, self.heads, dim // self.heads)
-        query, key, value = mixed.permute(2, 0, 3, 1, 4)  # each (batch, heads, length, dim / heads)
-        seen = nn.functional.scaled_dot_product_attention(query, key, value, is_causal=True)
-        seen = self.attended(seen.transpose(1, 2).reshape(batch, length, dim))
-        states = states + torch.sigmoid(self.attention_gate(states)) * self.dropout(seen)
-        left, right = self.inner(self.inner_norm(states)).chunk(2, dim=-1)
-        made = self.outer(nn.functional.silu(left) * right)
-        gated: Tensor = states + torch.sigmoid(self.inner_gate(states)) * self.dropout(made)
+        width = dim // self.heads
+        normed = self.attention_norm(states)
+        query, key, value = self.mixed(normed).view(batch, length, 3, self.heads, width).permute(2, 0, 3, 1, 4)
+        place = torch.arange(length)
+        distance = (place[:, None] - place[None, :]).clamp(min=0)
+        bias = -self.slope.exp()[:, None, None] * torch.log1p(distance.float())  # (heads, length, length)
+        bias = bias.masked_fill(place[None, :] > place[:, None], -torch.inf)
+        weights = torch.softmax(query @ key.transpose(-1, -2) / math.sqrt(width) + bias, dim=-1)  # (batch, heads, length, length)
+        seen = self.attended((self.dropout(weights) @ value).transpose(1, 2).reshape(batch, length, dim))
+        states = states + torch.sigmoid(self.attention_gate(normed)) * self.dropout(seen)
+        normed = self.inner_norm(states)
+        left, right = self.inner(normed).chunk(2, dim=-1)
+        made = self.outer(self.dropout(nn.functional.silu(left) * right))
+        gated: Tensor = states + torch.sigmoid(self.inner_gate(normed)) * self.dropout(made)
         return gated

@@ -1,6 +1,7 @@
 """Source `amazon`: review sequences in two published forms: Beauty (ids with attributes) and Games (English titles)."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -40,38 +41,59 @@ def read_amazon(path: str | None) -> RawTables:
         raise SourceError(f"source amazon needs `collect.path`: a folder with *.item and *.inter, or with *.txt; found {path!r}.")
     folder = Path(path)
     if any(folder.glob("*.inter")):
-        return _titled(folder)
-    return _numbered(folder)
+        return read_titled(find_files(folder, "*.inter"), find_files(folder, "*.item"), folder.name)
+    beside = sorted(folder.glob("*_item2attributes.json"))
+    return read_numbered(find_files(folder, "*.txt")[0], beside[0] if beside else None)
 
 
-def _titled(folder: Path) -> RawTables:
-    items = pd.concat([read_file(file, form="csv", separator="\t") for file in find_files(folder, "*.item")], ignore_index=True)
-    lines = pd.concat([read_file(file, form="csv", separator="\t") for file in find_files(folder, "*.inter")], ignore_index=True)
+def read_titled(line_files: Sequence[Path], item_files: Sequence[Path], category: str) -> RawTables:
+    """Read sequences whose items have titles.
+
+    Args:
+        line_files: tables ``user_id:token item_id_list:token_seq item_id:token``, separated by tabs.
+        item_files: tables ``item_id:token title:token_seq``.
+        category: stands in for the category.
+
+    Returns:
+        Items and purchases, in time order within a user.
+
+    Raises:
+        SourceError: a column is missing.
+    """
+    items = pd.concat([read_file(file, form="csv", separator="\t") for file in item_files], ignore_index=True)
+    lines = pd.concat([read_file(file, form="csv", separator="\t") for file in line_files], ignore_index=True)
     needed = ({"item_id:token", "title:token_seq"} - set(items)) | (
         {"user_id:token", "item_id_list:token_seq", "item_id:token"} - set(lines)
     )
     if needed:
-        raise SourceError(f"{folder}: the files lack the columns {', '.join(sorted(needed))} of the published form.")
+        raise SourceError(f"{line_files[0].parent}: the files lack the columns {', '.join(sorted(needed))} of the published form.")
     sequences = (lines["item_id_list:token_seq"].fillna("") + " " + lines["item_id:token"]).str.split()
-    catalogue = {Columns.ITEM: items["item_id:token"], Columns.TITLE: items["title:token_seq"], Columns.CATEGORY: folder.name}
+    catalogue = {Columns.ITEM: items["item_id:token"], Columns.TITLE: items["title:token_seq"], Columns.CATEGORY: category}
     missing = [_ORDER_ONLY, "items: titles only; the folder's name stands in for the category; no brands, prices or stock", *_LACKS]
     return _tables(filled("items", catalogue), lines["user_id:token"], sequences, missing)
 
 
-def _numbered(folder: Path) -> RawTables:
-    file = find_files(folder, "*.txt")[0]
+def read_numbered(file: Path, attributes: Path | None) -> RawTables:
+    """Read sequences of item numbers.
+
+    Args:
+        file: one line a user: ``user item item …`` in time order.
+        attributes: JSON object from item to a list of attribute numbers; None where there is none.
+
+    Returns:
+        Items and purchases, in time order within a user.
+    """
     lines = pd.Series(file.read_text(encoding="utf-8").splitlines(), dtype="str").str.split()
     lines = lines[[len(line) > 1 for line in lines]].reset_index(drop=True)
     sequences = lines.str[1:]
     ids = pd.Series(sorted(set(sequences.explode()), key=lambda name: (len(name), name)), dtype="str")
-    beside = sorted(folder.glob("*_item2attributes.json"))
-    known: dict[str, list[int]] = json.loads(beside[0].read_text(encoding="utf-8")) if beside else {}
-    attributes = [[{"key": "attribute", "value": str(number)} for number in known.get(item, [])] for item in ids]
+    known: dict[str, list[int]] = json.loads(attributes.read_text(encoding="utf-8")) if attributes is not None else {}
+    pairs = [[{"key": "attribute", "value": str(number)} for number in known.get(item, [])] for item in ids]
     catalogue = {
         Columns.ITEM: ids,
         Columns.TITLE: "item " + ids,
         Columns.CATEGORY: "unknown",
-        Columns.ATTRIBUTES: pd.Series(attributes, dtype="object"),
+        Columns.ATTRIBUTES: pd.Series(pairs, dtype="object"),
     }
     missing = [_ORDER_ONLY, "items: no titles; ids and numbered categories and brands, which say nothing to a text encoder", *_LACKS]
     return _tables(filled("items", catalogue), lines.str[0], sequences, missing)

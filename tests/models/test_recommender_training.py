@@ -16,7 +16,8 @@ from models.recommender.popularity import log_popularity
 from models.recommender.sequence import SequenceRecommender
 from models.recommender.training import fit as fit_module
 from models.recommender.training.content import Materials, train_cosine, train_linear
-from models.recommender.training.factorisation import half_step, interactions, train_factorisation
+from models.recommender.training.covisits import train_markov
+from models.recommender.training.factorisation import interactions, train_als
 from models.recommender.training.fit import FitSettings, fit
 from models.recommender.training.objective import Sampler, sampled_cross_entropy
 from models.recommender.training.popularity import target_counts, train_popularity
@@ -58,7 +59,8 @@ def trained(checkpoints: Path | None = None, epochs: int = 3) -> SequenceRecomme
     made = materials(checkpoints, epochs)
     cosine = train_cosine(made, 1)
     linear = train_linear(made, cosine, log_popularity(made.counts), 2)
-    return train_sequence(made, linear, SequenceShape(16, 1, 2, 0.1), 3)
+    markov = train_markov(made.windows.table, CATALOGUE, made.validation, 8)
+    return train_sequence(made, linear, markov, SequenceShape(16, 1, 2, 0.1, 0.2, 16), 3)
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +72,7 @@ def test_trained_recommenders_beat_popularity_by_far_on_shoppers_with_a_taste(se
     held = validation()
     training = EVENTS[EVENTS[Columns.TIMESTAMP] < TRAIN_END]
     popular = train_popularity(training, CATALOGUE, held)
-    factorised = train_factorisation(training, CATALOGUE, held, dim=8, rng=np.random.default_rng(0), tracker=NullTracker())
+    factorised = train_als(training, CATALOGUE, held, dim=8, rng=np.random.default_rng(0), tracker=NullTracker())
     base = held.score(popular)
     assert held.score(sequence) > 1.5 * base
     assert held.score(factorised) > 1.5 * base
@@ -214,16 +216,15 @@ def test_enough_negatives_make_the_softmax_exact() -> None:
     assert included.tolist() == [0, 0]
 
 
-def test_least_squares_reach_the_solution_of_each_row() -> None:
-    met = interactions(EVENTS, CATALOGUE)
-    columns = np.random.default_rng(1).normal(size=(len(CATALOGUE), 3)).astype(np.float32)
-    found = np.zeros((met.shape[0], 3), np.float32)
-    for _ in range(4):
-        found = half_step(met, found, columns)
-    row = met[0].toarray()[0].astype(float)
-    y = columns.astype(float)
-    solution = np.linalg.solve(y.T @ ((1 + row)[:, None] * y) + 4.0 * np.eye(3), y.T @ ((1 + row) * (row > 0)))
-    np.testing.assert_allclose(found[0], solution, rtol=1e-2, atol=1e-4)
+def test_item_factors_agree_with_the_confidence_that_shoppers_are_folded_in_by() -> None:
+    training = EVENTS[EVENTS[Columns.TIMESTAMP] < TRAIN_END]
+    model = train_als(training, CATALOGUE, validation(), dim=8, rng=np.random.default_rng(0), tracker=NullTracker())
+    assert interactions(training, CATALOGUE).data.min() > 1.0  # an unmet pair has confidence 1
+    met = History.of([("view", "p003"), ("view", "p004")], end=int(micros(TRAIN_END)[0]))
+    (scores,) = model.score([met])
+    theme = [CATALOGUE.index[f"p{place:03d}"] for place in range(8)]  # p000 … p007 are of one theme
+    assert scores[theme].mean() > np.delete(scores, theme).max() * 0.5
+    assert scores[theme].mean() > 3 * np.delete(scores, theme).mean()
 
 
 def test_training_goes_on_without_validation_users_and_keeps_the_last_epoch() -> None:

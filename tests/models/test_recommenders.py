@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.sparse import csr_matrix
 from synthetic import DIM, THEMES, TRAIN_END, networkless_encoder, shop_catalogue, shop_items, text_vectors
 
 from core.columns import Columns
@@ -17,10 +18,12 @@ from models.recommender import Recommender, RecommenderBundle
 from models.recommender.audiences import Audiences, make_audiences
 from models.recommender.catalogue import Catalogue
 from models.recommender.content import ContentCosine, ContentLinear, CosineNetwork, LinearNetwork, content_logits
+from models.recommender.covisits import ItemKnn, LinkShape, Markov, Reading
 from models.recommender.events import event_batch
-from models.recommender.factorisation import MatrixFactorisation, confidence
+from models.recommender.factorisation import Als, confidence
+from models.recommender.network import GAPS, SequenceNetwork, SequenceSizes, gap_bucket
 from models.recommender.popularity import Popularity
-from models.recommender.sequence import GAPS, SequenceNetwork, SequenceRecommender, SequenceSizes, gap_bucket
+from models.recommender.sequence import SequenceRecommender
 
 NOW = int(micros(TRAIN_END)[0])
 CATALOGUE = shop_catalogue()
@@ -31,24 +34,28 @@ def untrained(name: str, catalogue: Catalogue = CATALOGUE) -> Recommender:
     torch.manual_seed(4)
     rng, n = np.random.default_rng(4), len(catalogue)
     fusion = Fusion(DIM)
-    sizes = SequenceSizes(dim=8, layers=2, heads=2, max_events=6, text_dim=DIM, items=n, dropout=0.1)
+    sizes = SequenceSizes(dim=8, layers=2, heads=2, max_events=6, text_dim=DIM, items=n, tags=catalogue.n_tags, dropout=0.1, id_dropout=0.1)
     network = SequenceNetwork(sizes)
     with torch.no_grad():
         network.repeat.copy_(torch.tensor([0.3, 0.0, 0.5, 0.2, -1.0]))
         fusion.query.normal_()
+    links = csr_matrix(rng.random((n, n)).astype(np.float32) * (rng.random((n, n)) < 0.2))
+    counts = rng.integers(0, 30, n).astype(float)
+    markov = Markov(catalogue, 6, links, counts, Reading(0.7, {"purchase": 3.0}), shape=LinkShape())
+    linear = ContentLinear(catalogue, 6, fusion, LinearNetwork(DIM, n))
     made: dict[str, Callable[[], Recommender]] = {
+        "item_knn": lambda: ItemKnn(catalogue, 6, links, counts, Reading(0.9, {})),
+        "markov": lambda: markov,
         "popularity": lambda: Popularity(catalogue, rng.integers(0, 30, n).astype(float), 7.0),
         "content_cosine": lambda: ContentCosine(catalogue, 6, CosineNetwork(DIM)),
         "content_linear": lambda: ContentLinear(catalogue, 6, fusion, LinearNetwork(DIM, n)),
-        "matrix_factorisation": lambda: MatrixFactorisation(
-            catalogue, rng.normal(size=(n, 5)).astype(np.float32), alpha=2.0, ridge=1.0, scale=3.0
-        ),
-        "sequence": lambda: SequenceRecommender(catalogue, ContentLinear(catalogue, 6, fusion, LinearNetwork(DIM, n)), network),
+        "als": lambda: Als(catalogue, rng.normal(size=(n, 5)).astype(np.float32), alpha=2.0, ridge=1.0, scale=3.0),
+        "sequence": lambda: SequenceRecommender(catalogue, linear, markov, network, weight=0.5, floor=1e-3),
     }
     return made[name]()
 
 
-NAMES = ("popularity", "content_linear", "content_cosine", "matrix_factorisation", "sequence")
+NAMES = ("popularity", "item_knn", "markov", "content_linear", "content_cosine", "als", "sequence")
 
 
 def bundle(catalogue: Catalogue = CATALOGUE, champion: str = "sequence") -> RecommenderBundle:
@@ -114,10 +121,10 @@ def test_no_later_event_reaches_an_earlier_state() -> None:
     network = untrained("sequence").network.eval()  # type: ignore[attr-defined]
     history = History.of([("view", f"p00{place}") for place in range(6)], end=NOW)
     batch = event_batch([history], np.array([NOW + 1]), CATALOGUE, 6)
-    batch.vectors.requires_grad_()
-    states = network.states(batch)
+    held = torch.randn(1, 6, 8, requires_grad=True)
+    states = network.states(batch, held)
     for slot in range(7):
-        (gradient,) = torch.autograd.grad((states[0, slot] * torch.arange(8.0)).sum(), batch.vectors, retain_graph=True)
+        (gradient,) = torch.autograd.grad((states[0, slot] * torch.arange(8.0)).sum(), held, retain_graph=True)
         reached = gradient[0].abs().sum(dim=-1) > 0
         assert reached.tolist() == [place < slot for place in range(6)]
 
@@ -162,9 +169,9 @@ def test_gaps_in_time_fall_into_ordered_buckets() -> None:
     assert gap_bucket(gaps).tolist() == [0, 1, 2, 6, GAPS - 1]
 
 
-def test_matrix_factorisation_folds_a_shopper_in_by_the_ridge_solution() -> None:
-    model = untrained("matrix_factorisation")
-    assert isinstance(model, MatrixFactorisation)
+def test_als_folds_a_shopper_in_by_the_ridge_solution() -> None:
+    model = untrained("als")
+    assert isinstance(model, Als)
     history = History.of([("view", "p001"), ("purchase", "p001"), ("view", "p002"), ("search", "厨房")], end=NOW)
     weights = np.ones(N)
     weights[[1, 2]] = confidence(np.array([1.0 + 3.0, 1.0]), 2.0)

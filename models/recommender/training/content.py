@@ -1,6 +1,6 @@
 """Training of the content-based recommenders: first fusion and τ by the cosine form, then W, v and b over that F."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,8 @@ from models.recommender.training.windows import Windows
 
 POINTS = 6
 """Prediction points a window: these models have few weights."""
+ALIKE = 32
+"""Batches whose windows are sorted by length together."""
 COSINE_EPOCHS, LINEAR_EPOCHS, PATIENCE = 4, 8, 2
 """Limits of the content models' training; more epochs than these never moved validation by a standard error."""
 
@@ -50,6 +52,7 @@ class Materials:
     settings: FitSettings
     checkpoints: Path | None
     tracker: Tracker
+    _batches: dict[tuple[int, int], list[np.ndarray]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def fit_settings(self, name: str, seed: int) -> FitSettings:
         """Settings of one network.
@@ -68,8 +71,13 @@ class Materials:
             epoch: 0-based.
             number: of the batch within the epoch.
         """
-        order = np.random.default_rng([settings.seed, epoch]).permutation(len(self.windows))[: self.windows_per_epoch]
-        return order[number * self.batch_size : (number + 1) * self.batch_size], np.random.default_rng([settings.seed, epoch, number])
+        key = (settings.seed, epoch)
+        if key not in self._batches:
+            self._batches.clear()
+            self._batches[key] = batches_of_like_length(
+                self.windows.end - self.windows.start, self.batch_size, self.windows_per_epoch, np.random.default_rng([*key])
+            )
+        return self._batches[key][number], np.random.default_rng([settings.seed, epoch, number])
 
     def checkpoint(self, name: str) -> Path | None:
         """Folder of one network's checkpoint.
@@ -78,6 +86,25 @@ class Materials:
             name: of the recommender.
         """
         return None if self.checkpoints is None else self.checkpoints / name
+
+
+def batches_of_like_length(sizes: np.ndarray, batch_size: int, most: int, rng: np.random.Generator) -> list[np.ndarray]:
+    """Batches in random order whose windows are of nearly one length, so that little of a batch is padding.
+
+    Args:
+        sizes: (n,) length of each window.
+        batch_size: windows a batch.
+        most: windows at the most, drawn anew by each call.
+        rng: the stream.
+
+    Returns:
+        Rows of each batch; together each row once at the most.
+    """
+    order = rng.permutation(len(sizes))[:most]
+    parts = [order[start : start + batch_size * ALIKE] for start in range(0, len(order), batch_size * ALIKE)]
+    sorted_parts = [part[np.argsort(sizes[part], kind="stable")] for part in parts]
+    batches = [part[start : start + batch_size] for part in sorted_parts for start in range(0, len(part), batch_size)]
+    return [batches[place] for place in rng.permutation(len(batches))]
 
 
 def train_cosine(materials: Materials, seed: int) -> ContentCosine:

@@ -1,6 +1,7 @@
 """One Lightning loop for every network: early stopping on validation NDCG, a checkpoint at each epoch's end that resumes bit by bit."""
 
 import logging
+import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,6 +21,21 @@ from models.bundle import load_arrays, save_arrays
 
 log = logging.getLogger(__name__)
 
+WARM_UP = 100
+"""Batches over which the learning rate rises."""
+
+
+def rate_at(step: int, steps: int, highest: float) -> float:
+    """The learning rate of one batch.
+
+    Args:
+        step: 0-based, over all epochs.
+        steps: batches of all epochs.
+        highest: the rate between rise and fall.
+    """
+    risen = min(1.0, (step + 1) / min(WARM_UP, steps))
+    return highest * risen * (0.1 + 0.45 * (1 + math.cos(math.pi * step / steps)))
+
 
 @dataclass(frozen=True)
 class FitSettings:
@@ -30,9 +46,11 @@ class FitSettings:
         epochs: at the most.
         patience: epochs without a better validation score after which training stops.
         steps: batches an epoch.
-        learning_rate: of AdamW, after a short warm-up.
+        learning_rate: of AdamW.
         weight_decay: of AdamW.
         seed: decides everything that is random, together with the epoch.
+        bf16: matrix products in bfloat16.
+        falling: whether the learning rate rises over the first `WARM_UP` batches and falls along a half cosine to a tenth.
     """
 
     name: str
@@ -42,6 +60,8 @@ class FitSettings:
     learning_rate: float
     weight_decay: float
     seed: int
+    bf16: bool = False
+    falling: bool = False
 
 
 @dataclass(frozen=True)
@@ -97,6 +117,16 @@ class _Module(lightning.LightningModule):
         self._total = 0.0
         name = f"{self.settings.name} {self.epoch + 1}/{self.settings.epochs}"
         self._bar = tqdm(total=self.settings.steps, desc=name, unit="batch", leave=False)
+
+    def on_train_batch_start(self, batch: int, batch_idx: int) -> None:
+        """Set the learning rate; it depends on the batch's number alone, so a resumed training goes on as it would have."""
+        settings = self.settings
+        if not settings.falling:
+            return
+        optimizer = self.optimizers()
+        rate = rate_at(self.epoch * settings.steps + batch, settings.epochs * settings.steps, settings.learning_rate)
+        for group in optimizer.param_groups:  # type: ignore[union-attr]
+            group["lr"] = rate
 
     def training_step(self, batch: int, batch_idx: int) -> Tensor:
         """One batch, named by its number."""
@@ -213,6 +243,7 @@ def fit(
             trainer = lightning.Trainer(
                 accelerator="cpu",
                 devices=1,
+                precision="bf16-mixed" if settings.bf16 else "32-true",
                 max_epochs=settings.epochs - module.start,
                 gradient_clip_val=1.0,
                 logger=False,

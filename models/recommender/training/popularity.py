@@ -1,5 +1,7 @@
 """Training of the popularity baseline: counts, fading with the half-life that validates best."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 
@@ -14,15 +16,18 @@ HALF_LIVES: tuple[float | None, ...] = (None, 28.0, 14.0, 7.0, 3.0)
 DAY = 86_400_000_000
 
 
-def train_popularity(events: pd.DataFrame, catalogue: Catalogue, validation: Validation) -> Popularity:
+def train_popularity(
+    events: pd.DataFrame, catalogue: Catalogue, validation: Validation, half_lives: Sequence[float | None] = HALF_LIVES
+) -> Popularity:
     """Count views and purchases; the half-life with the best validation NDCG stays.
 
     Args:
         events: training events.
         catalogue: the items.
         validation: chooses the half-life.
+        half_lives: days to choose from.
     """
-    made = [Popularity(catalogue, target_counts(events, catalogue, days), days) for days in HALF_LIVES]
+    made = [Popularity(catalogue, target_counts(events, catalogue, days), days) for days in half_lives]
     return made[int(np.argmax([_gain(model.counts, validation) for model in made]))]
 
 

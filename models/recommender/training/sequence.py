@@ -1,6 +1,6 @@
-"""Training of the sequence recommender: next item by sampled softmax."""
+"""Training of the sequence recommender: next item by sampled softmax, then the weight of the counted links by validation."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -8,37 +8,48 @@ from torch import Tensor
 
 from models.recommender.catalogue import Catalogue
 from models.recommender.content import ContentLinear
-from models.recommender.sequence import SequenceNetwork, SequenceRecommender, SequenceSizes, last_gap
+from models.recommender.covisits import Markov
+from models.recommender.network import SequenceNetwork, SequenceSizes, last_gap
+from models.recommender.sequence import SequenceRecommender
 from models.recommender.training.content import Materials
 from models.recommender.training.fit import fit
 from models.recommender.training.objective import sampled_cross_entropy
 from models.recommender.training.windows import Points
 
-POINTS = 16
-"""Prediction points a window that enter the softmax; the transformer runs over the whole window."""
+WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0)
+FLOORS = (1e-5, 1e-4, 1e-3)
+"""Weights of the links and shares where they begin to count that validation chooses from."""
+TEXT_SCALE = 0.1
+"""Length of an item's text part at the start: of the size of its id part, so that neither decides alone."""
 
 
 @dataclass(frozen=True)
 class SequenceShape:
-    """The sizes that params.yaml decides: dim, layers, heads, dropout, as `SequenceSizes` has them."""
+    """The sizes that params.yaml decides, as `SequenceSizes` has them, and the prediction points a window that enter the softmax.
+
+    The transformer runs over the whole window whatever ``points`` is.
+    """
 
     dim: int
     layers: int
     heads: int
     dropout: float
+    id_dropout: float
+    points: int
 
 
-def train_sequence(materials: Materials, linear: ContentLinear, shape: SequenceShape, seed: int) -> SequenceRecommender:
-    """Learn the transformer beside the linear content recommender: what F cannot say.
+def train_sequence(materials: Materials, linear: ContentLinear, markov: Markov, shape: SequenceShape, seed: int) -> SequenceRecommender:
+    """Learn the transformer beside the linear content recommender, what F cannot say; then how much the links count.
 
     Args:
         materials: events, items, settings.
         linear: trained; stays as it is.
+        markov: counted; stays as it is.
         shape: the network's sizes.
         seed: decides first weights, batches, negatives and dropout.
     """
     torch.manual_seed(seed)
-    catalogue, settings = materials.catalogue, materials.fit_settings("sequence", seed)
+    catalogue, settings = materials.catalogue, replace(materials.fit_settings("sequence", seed), bf16=True, falling=True)
     sizes = SequenceSizes(
         dim=shape.dim,
         layers=shape.layers,
@@ -46,16 +57,18 @@ def train_sequence(materials: Materials, linear: ContentLinear, shape: SequenceS
         max_events=materials.max_events,
         text_dim=catalogue.dim,
         items=len(catalogue),
+        tags=catalogue.n_tags,
         dropout=shape.dropout,
+        id_dropout=shape.id_dropout,
     )
     network = SequenceNetwork(sizes)
     start_from_text(network, catalogue, materials.counts)
-    recommender = SequenceRecommender(catalogue, linear, network)
+    recommender = SequenceRecommender(catalogue, linear, markov, network, weight=0.0, floor=FLOORS[0])
     batches = materials.validation.batches(catalogue, materials.max_events)
 
     def loss(epoch: int, number: int) -> Tensor:
         rows, rng = materials.rows(settings, epoch, number)
-        points = materials.windows.batch(rows, points=POINTS, rng=rng)
+        points = materials.windows.batch(rows, points=shape.points, rng=rng)
         candidates, included = materials.sampler.draw(rng)
         return sequence_loss(network, linear, points, candidates=candidates, log_included=included)
 
@@ -63,7 +76,7 @@ def train_sequence(materials: Materials, linear: ContentLinear, shape: SequenceS
         recommender.refresh()
         return materials.validation.score(recommender, batches)
 
-    fit(
+    fitted = fit(
         network,
         loss=loss,
         validate=validate,
@@ -71,7 +84,17 @@ def train_sequence(materials: Materials, linear: ContentLinear, shape: SequenceS
         checkpoint=materials.checkpoint("sequence"),
         tracker=materials.tracker,
     )
-    recommender.refresh()
+    recommender.epochs = fitted.best_epoch
+    best = validate()
+    chosen = (0.0, FLOORS[0])
+    for floor in FLOORS:
+        for weight in WEIGHTS[1:]:
+            recommender.weight, recommender.floor = weight, floor
+            found = materials.validation.score(recommender, batches)
+            if found > best:
+                best, chosen = found, (weight, floor)
+    recommender.weight, recommender.floor = chosen
+    materials.tracker.log_metrics({"sequence_links_weight": chosen[0]})
     return recommender
 
 
@@ -87,16 +110,15 @@ def start_from_text(network: SequenceNetwork, catalogue: Catalogue, counts: np.n
     directions = np.linalg.eigh(vectors.T @ vectors)[1][:, ::-1][:, : network.sizes.dim].T  # (≤ dim, text_dim)
     signs = np.where(directions[np.arange(len(directions)), np.abs(directions).argmax(axis=1)] < 0, -1.0, 1.0)
     main = np.zeros((network.sizes.dim, network.sizes.text_dim), np.float32)
-    main[: len(directions)] = directions * signs[:, None]
+    main[: len(directions)] = TEXT_SCALE * directions * signs[:, None]
     with torch.no_grad():
         network.item_text.weight.copy_(torch.from_numpy(main))
-        network.event_text.weight.copy_(torch.from_numpy(main))
+        network.query_text.weight.copy_(torch.from_numpy(main))
         network.item_id.weight.masked_fill_(torch.from_numpy(counts == 0)[:, None], 0.0)
-        network.norm.weight.fill_(0.1)
 
 
 def sequence_loss(network: SequenceNetwork, linear: ContentLinear, points: Points, *, candidates: Tensor, log_included: Tensor) -> Tensor:
-    """Sampled cross entropy of the points' targets.
+    """Sampled cross entropy of the points' targets; the vector of each item of the batch is made once.
 
     Args:
         network: trained.
@@ -109,25 +131,31 @@ def sequence_loss(network: SequenceNetwork, linear: ContentLinear, points: Point
         Scalar.
     """
     events, valid, catalogue = points.events, points.valid, linear.catalogue
-    states = network.states(events)  # (batch, events + 1, dim)
     batch_row, _ = torch.nonzero(valid, as_tuple=True)
     target, scores = points.target[valid], torch.from_numpy(linear.item_scores())
-    of_target, of_candidates = (torch.from_numpy(catalogue.features(codes.numpy())) for codes in (target, candidates))
+    met = events.item >= 0
+    codes = torch.unique(torch.cat([events.item[met], target, candidates]))
+    text, tags = torch.from_numpy(catalogue.features(codes.numpy())), torch.from_numpy(catalogue.tags[codes.numpy()])
+    vectors = network.item_vectors(codes, text, tags)  # (u, dim)
+    place_of_target, place_of_candidate = torch.searchsorted(codes, target), torch.searchsorted(codes, candidates)
+    held = torch.nn.functional.embedding(torch.searchsorted(codes, events.item.clamp(min=int(codes[0]))), vectors) * met.unsqueeze(-1)
+    states = network.states(events, held)  # (batch, events + 1, dim)
     with torch.no_grad():
         feature = linear.fusion(events.vectors, events.kind, events.time, points.at)[valid]  # (n, text_dim)
         wish = feature @ linear.network.weight.T  # (n, text_dim)
-        content_of_target, content = (wish * of_target).sum(dim=-1), wish @ of_candidates.T
+        content_of_target, content = (wish * text[place_of_target]).sum(dim=-1), wish @ text[place_of_candidate].T
     bucket = last_gap(events, points.at, points.seen)[valid]
     users = network.state_scale(bucket) * states[torch.arange(len(states))[:, None], points.seen][valid]  # (n, dim)
     by_content, by_score = network.fused_scale(bucket), network.score_scale(bucket)  # (n, 1)
     repeats = network.repeats(events, points.at, points.seen)[valid]  # (n, events)
     seen_items = events.item[batch_row]  # (n, events)
 
-    own = (users * network.item_vectors(target, of_target)).sum(dim=-1)
+    own = (users * torch.nn.functional.embedding(place_of_target, vectors)).sum(dim=-1).float()
     own = own + by_content[:, 0] * content_of_target + by_score[:, 0] * scores[target]
     own = own + (repeats * (seen_items == target[:, None])).sum(dim=-1)
 
-    logits = users @ network.item_vectors(candidates, of_candidates).T + by_content * content + by_score * scores[candidates]
+    logits = (users @ torch.nn.functional.embedding(place_of_candidate, vectors).T).float()
+    logits = logits + by_content * content + by_score * scores[candidates]
     column = torch.searchsorted(candidates, seen_items.clamp(min=0)).clamp(max=len(candidates) - 1)
     among = (candidates[column] == seen_items).to(repeats.dtype)
     logits = logits.scatter_add(1, column, repeats * among)

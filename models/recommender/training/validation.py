@@ -1,7 +1,7 @@
 """The validation users: what they did, when, and what they viewed or bought next."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 import numpy as np
@@ -40,6 +40,7 @@ class Validation:
         moments: (n,) int64 the target's time.
         targets: (n,) column of the target item.
         rule: how a ranking is judged.
+        repeats: whether an item that stands in the history may be the next one; if not, such items are not ranked.
     """
 
     user_ids: tuple[str, ...]
@@ -47,6 +48,7 @@ class Validation:
     moments: np.ndarray
     targets: np.ndarray
     rule: RankingRule
+    repeats: bool = True
 
     @classmethod
     def of(
@@ -83,6 +85,21 @@ class Validation:
     def __len__(self) -> int:
         return len(self.user_ids)
 
+    def sample(self, most: int) -> "Validation":
+        """Some of the users, always the same ones.
+
+        Args:
+            most: how many at the most.
+        """
+        rows = np.sort(np.random.default_rng(0).permutation(len(self))[:most])
+        return replace(
+            self,
+            user_ids=tuple(self.user_ids[row] for row in rows),
+            histories=tuple(self.histories[row] for row in rows),
+            moments=self.moments[rows],
+            targets=self.targets[rows],
+        )
+
     def batches(self, catalogue: Catalogue, max_events: int) -> list[EventBatch]:
         """The histories as arrays, to be scored epoch after epoch.
 
@@ -117,5 +134,21 @@ class Validation:
                     scores = recommender.logits(batches[number], torch.from_numpy(self.moments[rows].copy())).numpy()
             else:
                 scores = recommender.score(self.histories[rows], self.moments[rows])
-            ranks[rows] = self.rule.rank(scores, self.targets[rows])
+            ranks[rows] = self.rule.rank(
+                scores if self.repeats else self.without_met(scores, rows, recommender.catalogue), self.targets[rows]
+            )
         return ranks
+
+    def without_met(self, scores: np.ndarray, rows: slice, catalogue: Catalogue) -> np.ndarray:
+        """Scores with -inf for what a shopper has met.
+
+        Args:
+            scores: (n, items).
+            rows: whose, of these users.
+            catalogue: the items.
+        """
+        left = scores.copy()
+        for row, history in enumerate(self.histories[rows]):
+            codes = catalogue.codes(history.item_ids)
+            left[row, codes[codes >= 0]] = -np.inf
+        return left
