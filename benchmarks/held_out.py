@@ -110,8 +110,8 @@ def _next_purchase(data: Path, test: Path) -> HeldOut:
     raw = read_retailrocket(str(data))
     events = sort_events(_typed(raw.events))
     wanted = pd.read_csv(test, dtype=str)
-    if not {"user", "item"} <= set(wanted):
-        raise SourceError(f"{test} has columns {', '.join(wanted)}; user and item are needed.")
+    if not {"user", "item"} <= set(wanted.columns):
+        raise SourceError(f"{test} has columns {', '.join(map(str, wanted.columns))}; user and item are needed.")
     bought = events[events[C.EVENT_TYPE] == EventType.PURCHASE].drop_duplicates(C.USER, keep="last")
     pairs = set(zip(bought[C.USER], bought[C.ITEM], strict=True))
     held = np.array([pair in pairs for pair in zip(events[C.USER], events[C.ITEM], strict=True)])

@@ -102,7 +102,7 @@ class Peak:
     @property
     def added_mb(self) -> float:
         """Megabytes over the start."""
-        return (self.most - self.start) / 2**20
+        return float(self.most - self.start) / 2**20
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -221,7 +221,8 @@ def judge_all(held: HeldOut, catalogue: Catalogue, *, seeds: int, epochs: int) -
     Returns:
         By name; one entry a seed for `sequence`, one for the others.
     """
-    bench, found = Bench(held, catalogue, epochs), {}
+    bench = Bench(held, catalogue, epochs)
+    found: dict[str, list[Judged]] = {}
     made: dict[str, Recommender] = {}
 
     def run(name: str, fit: Callable[[], Recommender], *, before: Sequence[str] = ()) -> None:

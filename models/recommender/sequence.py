@@ -111,4 +111,4 @@ class SequenceRecommender(EventRecommender):
         load_state(network, load_arrays(path / "weights.safetensors"), path)
         markov = Markov.load(path / "markov", catalogue)
         content = ContentLinear.load(path / "content", catalogue)
-        return cls(catalogue, content, markov, network, weight=config["weight"], floor=config["floor"])  # type: ignore[arg-type]
+        return cls(catalogue, content, markov, network, weight=config["weight"], floor=config["floor"])

@@ -37,7 +37,7 @@ def train_als(
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # its import looks for a GPU, and says so
-        from implicit.cpu.als import AlternatingLeastSquares
+        from implicit.cpu.als import AlternatingLeastSquares  # type: ignore[import-untyped]
     met, some = interactions(events, catalogue), validation.sample(TRIED_USERS)
     solver = AlternatingLeastSquares(
         factors=dim, regularization=RIDGE, alpha=1.0, iterations=ROUNDS, random_state=int(rng.integers(2**31)), dtype=np.float32
