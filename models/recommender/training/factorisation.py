@@ -39,9 +39,10 @@ def train_als(
         warnings.simplefilter("ignore")  # its import looks for a GPU, and says so
         from implicit.cpu.als import AlternatingLeastSquares  # type: ignore[import-untyped]
     met, some = interactions(events, catalogue), validation.sample(TRIED_USERS)
-    solver = AlternatingLeastSquares(
-        factors=dim, regularization=RIDGE, alpha=1.0, iterations=ROUNDS, random_state=int(rng.integers(2**31)), dtype=np.float32
-    )
+    with threadpool_limits(1, "blas"):  # the solver has threads of its own, and warns
+        solver = AlternatingLeastSquares(
+            factors=dim, regularization=RIDGE, alpha=1.0, iterations=ROUNDS, random_state=int(rng.integers(2**31)), dtype=np.float32
+        )
     best: list[Als] = []
     best_score = -1.0
 
@@ -55,7 +56,7 @@ def train_als(
         if score > best_score:
             best_score, best[:] = score, [made]
 
-    with threadpool_limits(1, "blas"):  # the solver has threads of its own
+    with threadpool_limits(1, "blas"):
         solver.fit(met, show_progress=False, callback=judge)
     return Als(catalogue, best[0].factors, alpha=ALPHA, ridge=RIDGE, scale=_likeliest_scale(best[0], validation))
 
