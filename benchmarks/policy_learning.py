@@ -75,7 +75,7 @@ def learn_and_compare(log: RandomisedLog, *, seed: int, quiet: bool = False) -> 
     with tqdm(total=STEPS, desc="models", file=sys.stderr, disable=quiet) as bar:
         fitted = cross_fit(log, rng=np.random.default_rng(seed), step=bar.update)
     scores = doubly_robust_scores(log.rewards, log.propensity, log.actions, fitted.predicted)
-    return fitted, compare_with_single(scores, fitted.chosen, fitted.single, users=log.users, seed=seed)
+    return fitted, compare_with_single(scores, fitted.chosen, fitted.single, own=fitted.own, users=log.users, seed=seed)
 
 
 def as_json(found: PolicyComparison) -> dict[str, float]:

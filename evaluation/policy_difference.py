@@ -14,6 +14,13 @@ row adds exactly nothing, so its interval is far narrower than that of either va
 single action and the reward model of the other half. The value is the mean of the two policies' values, and the difference
 is the mean of their two differences, each to the single action chosen on its own training half. A policy learnt on all rows
 would, as a rule, be worth a little more.
+
+**Why the interval is widened.** The halves are not independent: where a half overrates an action, its policy chooses it, and
+the other half's error in that action counts; and the reverse. Of two actions whose contrast is estimated as δ + e₁ and δ +
+e₂ on the halves, e ~ N(0, σ²), the two errors 1{e₁ > −δ} e₂ and 1{e₂ > −δ} e₁ have the covariance σ² φ(δ/σ)², which is at
+most σ² / π times the chance that the two policies disagree (equal at δ = 0). So Σ (Γᵢ(π₁) − Γᵢ(π₂))² / (π n²) is added to
+the variance: nothing where the policies agree. Without it 95 % intervals hold the truth in 90–92 % where actions are nearly
+tied.
 """
 
 from dataclasses import dataclass
@@ -119,6 +126,7 @@ def compare_with_single(
     chosen: NDArray[np.int64],
     single: NDArray[np.int64],
     *,
+    own: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None,
     users: NDArray[np.generic] | None = None,
     replications: int = 1000,
     seed: int = 0,
@@ -129,6 +137,8 @@ def compare_with_single(
         scores: ``(n, k)`` see `doubly_robust_scores`.
         chosen: ``(n,)`` what the policy that was learnt without the row chooses.
         single: ``(n,)`` the single action that was chosen without the row.
+        own: ``(n,)`` choice and ``(n,)`` single action of the policy that *was* learnt on the row; they widen the intervals by what the
+            folds have in common (see the head of this module). None: not widened, right only for a policy from elsewhere.
         users: ``(n,)`` rows of one user are drawn together; None when each row stands for itself.
         replications: of the bootstrap.
         seed: of the bootstrap.
@@ -140,11 +150,27 @@ def compare_with_single(
     if scores.ndim != 2 or chosen.shape != (n,) or single.shape != (n,):
         raise ValueError(f"scores have shape {scores.shape}, chosen {chosen.shape}, single {single.shape}; (n, k), (n,), (n,) are needed")
     rows = np.arange(n)
-    own, other = scores[rows, chosen], scores[rows, single]
+    best, other = scores[rows, chosen], scores[rows, single]
+    value = bootstrap_mean(best, users, replications, np.random.default_rng(seed))
+    difference = bootstrap_paired_difference(best, other, users, replications, np.random.default_rng(seed))
+    if own is not None:
+        moved = best - scores[rows, own[0]]  # 0 where both policies choose alike
+        value = _widened(value, moved)
+        difference = _widened(difference, moved - (other - scores[rows, own[1]]))
     return PolicyComparison(
-        value=bootstrap_mean(own, users, replications, np.random.default_rng(seed)),
+        value=value,
         best_single_action=float(other.mean()),
         uniform=float(scores.mean()),
-        difference=bootstrap_paired_difference(own, other, users, replications, np.random.default_rng(seed)),
+        difference=difference,
         differs=float((chosen != single).mean()),
     )
+
+
+def _widened(interval: Interval, moved: Array) -> Interval:
+    """The interval with the covariance of the folds added to its variance; both ends move away alike."""
+    variance = interval.standard_error**2
+    if variance <= 0:
+        return interval
+    factor = float(np.sqrt(1 + (moved**2).sum() / (np.pi * moved.size**2) / variance))
+    low, high = (interval.value + factor * (end - interval.value) for end in (interval.low, interval.high))
+    return Interval(interval.value, low, high)

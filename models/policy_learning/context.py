@@ -13,12 +13,15 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from core.errors import TrainingError
+
 Array = NDArray[np.float64]
 Kind = Literal["number", "category"]
 MAX_LEVELS = 30
 """Words of one column that get a column of their own; what is rarer shares one."""
 MIN_LEVEL_ROWS = 20
 _KNOTS = 200
+_SAME = 1e-9
 _MIN_SPREAD = 0.2
 """Smallest standard deviation that a column is divided by: a rare word's column stays small, and its weight dear."""
 
@@ -83,6 +86,7 @@ class ContextEncoder:
 
     Raises:
         ValueError: no rows, no columns, or a column without its kind.
+        TrainingError: every column holds one value only.
     """
 
     def __init__(self, contexts: pd.DataFrame, kinds: Mapping[str, Kind]) -> None:
@@ -95,7 +99,10 @@ class ContextEncoder:
         _, linear = self._read(contexts)
         self._mean = linear.mean(axis=0)
         self._spread = linear.std(axis=0)
-        self._varies = self._spread > 0
+        self._varies = self._spread > _SAME
+        if not self._varies.any():
+            names = ", ".join(map(str, contexts))
+            raise TrainingError(f"{names}: no column of the context varies over {len(contexts)} training rows; give one that does")
 
     def encode(self, contexts: pd.DataFrame) -> Encoded:
         """Contexts as numbers; words that training did not see count as rare ones.

@@ -7,86 +7,26 @@ predictions of h for left-out rows do not go along with their residuals at all, 
 is dropped and the policy is the best single action. The policy chooses the action of the largest q.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
-from core.errors import PropensityError, TrainingError
-from models.policy_learning.context import Array, ContextEncoder, Kind
+from core.errors import TrainingError
+from models.policy_learning.context import Array, ContextEncoder
+from models.policy_learning.log import Codes, RandomisedLog, fold_of
 from models.policy_learning.regression import Regression
 from models.policy_learning.responses import Responses, RewardShape, fit_means, fit_responses
 
-Codes = NDArray[np.int64]
 PARTS = 5
 ROUNDS = 2
 """How often the training rows are parted anew: ``PARTS · ROUNDS`` models are averaged."""
 MIN_EVIDENCE = 1.0
 """Standard errors by which h must go along with the residuals of rows it did not see."""
+MAX_WEIGHT = 20.0
+"""How many times the median weight a row may count while effects of contexts are learnt; nothing is cut where values are estimated."""
 FOLDS = 2
-
-
-@dataclass(frozen=True)
-class RandomisedLog:
-    """Choices that were drawn at random, with what came of them.
-
-    Attributes:
-        contexts: ``n`` rows, one column a feature; numbers with NaN, words with None.
-        kinds: by column, ``number`` or ``category``.
-        actions: ``(n,)`` codes 0 … k − 1.
-        action_count: k, at least 2.
-        propensity: ``(n,)`` of the logged actions, in (0, 1].
-        rewards: ``(n,)`` finite.
-        users: ``(n,)`` codes; rows of one user stay in one fold. None when each row stands for itself.
-    """
-
-    contexts: pd.DataFrame
-    kinds: Mapping[str, Kind]
-    actions: Codes
-    action_count: int
-    propensity: Array
-    rewards: Array
-    users: Codes | None = None
-
-    def __post_init__(self) -> None:
-        """Check shapes and ranges.
-
-        Raises:
-            ValueError: arrays of different length, codes outside 0 … k − 1, or rewards that are not finite.
-            PropensityError: propensities outside (0, 1].
-        """
-        n = len(self.contexts)
-        for name in ("actions", "propensity", "rewards", "users"):
-            value = getattr(self, name)
-            if value is not None and value.shape != (n,):
-                raise ValueError(f"{name} has shape {value.shape}; contexts have {n} rows")
-        if self.action_count < 2 or (n and not (self.actions.min() >= 0 and self.actions.max() < self.action_count)):
-            raise ValueError(f"action codes must lie in 0 … {self.action_count - 1}, and there must be at least 2 actions")
-        if not np.isfinite(self.rewards).all():
-            raise ValueError(f"{int((~np.isfinite(self.rewards)).sum())} of {n} rewards are not finite")
-        bad = ~((self.propensity > 0) & (self.propensity <= 1))
-        if bad.any():
-            raise PropensityError(
-                f"{int(bad.sum())} of {n} propensities lie outside (0, 1]; first: row {int(bad.argmax())}. Leave such rows out."
-            )
-
-    def rows(self, chosen: NDArray[np.bool_]) -> "RandomisedLog":
-        """Some of the rows.
-
-        Args:
-            chosen: ``(n,)`` mask.
-        """
-        return RandomisedLog(
-            self.contexts[chosen].reset_index(drop=True),
-            self.kinds,
-            self.actions[chosen],
-            self.action_count,
-            self.propensity[chosen],
-            self.rewards[chosen],
-            None if self.users is None else self.users[chosen],
-        )
 
 
 @dataclass(frozen=True)
@@ -134,7 +74,7 @@ class LearntPolicy:
         Returns:
             ``(n,)`` codes.
         """
-        return self.predict(contexts).argmax(axis=1)
+        return np.asarray(self.predict(contexts).argmax(axis=1), dtype=np.int64)
 
 
 @dataclass(frozen=True)
@@ -146,6 +86,7 @@ class CrossFitted:
         chosen: ``(n,)`` the policy's choice.
         single: ``(n,)`` the best single action of the training fold.
         fold: ``(n,)`` which fold the row is in.
+        own: ``(n,)`` choice and ``(n,)`` single action of the policy that was learnt on the row itself; shows where policies disagree.
         policies: by fold, the policy that was learnt on the others.
     """
 
@@ -153,6 +94,7 @@ class CrossFitted:
     chosen: Codes
     single: Codes
     fold: Codes
+    own: tuple[Codes, Codes]
     policies: tuple[LearntPolicy, ...]
 
 
@@ -175,6 +117,7 @@ def learn_policy(log: RandomisedLog, *, rng: np.random.Generator, step: Callable
     encoder = ContextEncoder(log.contexts, log.kinds)
     encoded = encoder.encode(log.contexts)
     weight = 1 / (log.action_count * log.propensity)
+    counted = np.minimum(weight, MAX_WEIGHT * float(np.median(weight)))
     shape = RewardShape.of(log.rewards)
     seed = int(rng.integers(2**31 - PARTS * ROUNDS))
     rows = np.arange(len(log.actions))
@@ -182,7 +125,7 @@ def learn_policy(log: RandomisedLog, *, rng: np.random.Generator, step: Callable
     parts = fold_of(log, PARTS, rng)
     for part in range(PARTS):
         inside, outside = parts != part, parts == part
-        models.append(fit_means(encoded.rows(inside), log.rewards[inside], weight[inside], seed=seed + part))
+        models.append(fit_means(encoded.rows(inside), log.rewards[inside], counted[inside], seed=seed + part))
         means[outside] = models[-1](encoded.rows(outside))
     added = np.zeros((rows.size, log.action_count))
     for turn in range(ROUNDS):
@@ -194,7 +137,7 @@ def learn_policy(log: RandomisedLog, *, rng: np.random.Generator, step: Callable
                 log.rewards[inside],
                 means[inside],
                 log.actions[inside],
-                weight[inside],
+                counted[inside],
                 shape=shape,
                 action_count=log.action_count,
                 seed=seed + turn * PARTS + part,
@@ -206,12 +149,10 @@ def learn_policy(log: RandomisedLog, *, rng: np.random.Generator, step: Callable
     residual = log.rewards - means
     effects = _action_means(residual, log.actions, weight, log.action_count)
     single = int(effects.argmax())
-    effects = effects - effects.mean()
-    evidence = evidence_of(residual, added[rows, log.actions], log.actions, weight)
-    offset = float(np.average(residual, weights=weight))
+    evidence = evidence_of(residual, added[rows, log.actions], log.actions, counted)
     if evidence < MIN_EVIDENCE:
-        return LearntPolicy(encoder, tuple(models), (), effects + offset, single, evidence)
-    return LearntPolicy(encoder, tuple(models), tuple(responses), effects + offset - added.mean(axis=0), single, evidence)
+        return LearntPolicy(encoder, tuple(models), (), effects, single, evidence)
+    return LearntPolicy(encoder, tuple(models), tuple(responses), effects - added.mean(axis=0), single, evidence)
 
 
 def evidence_of(residual: Array, added: Array, actions: Codes, weight: Array) -> float:
@@ -254,6 +195,7 @@ def cross_fit(log: RandomisedLog, *, rng: np.random.Generator, step: Callable[[]
     fold = fold_of(log, FOLDS, rng)
     n = fold.size
     predicted, chosen, single = np.zeros((n, log.action_count)), np.zeros(n, dtype=np.int64), np.zeros(n, dtype=np.int64)
+    own_chosen, own_single = chosen.copy(), single.copy()
     policies = []
     for number in range(FOLDS):
         held = fold == number
@@ -261,30 +203,10 @@ def cross_fit(log: RandomisedLog, *, rng: np.random.Generator, step: Callable[[]
         predicted[held] = policy.predict(log.contexts[held])
         chosen[held] = predicted[held].argmax(axis=1)
         single[held] = policy.single_action
+        own_chosen[~held] = policy.choose(log.contexts[~held])
+        own_single[~held] = policy.single_action
         policies.append(policy)
-    return CrossFitted(predicted, chosen, single, fold, tuple(policies))
-
-
-def fold_of(log: RandomisedLog, count: int, rng: np.random.Generator) -> Codes:
-    """Which of ``count`` folds each row is in: users whole, or else every action spread evenly.
-
-    Args:
-        log: the rows.
-        count: of folds.
-        rng: who goes where.
-
-    Raises:
-        TrainingError: fewer users than folds.
-    """
-    if log.users is not None:
-        names, codes = np.unique(log.users, return_inverse=True)
-        if names.size < count:
-            raise TrainingError(f"{names.size} users are fewer than {count} folds; give the log of more users, or map no user_id")
-        return np.asarray(rng.permutation(np.arange(names.size) % count)[codes], dtype=np.int64)
-    order = np.lexsort((rng.random(log.actions.size), log.actions))
-    fold = np.empty(order.size, dtype=np.int64)
-    fold[order] = np.arange(order.size) % count
-    return fold
+    return CrossFitted(predicted, chosen, single, fold, (own_chosen, own_single), tuple(policies))
 
 
 def _action_means(values: Array, actions: Codes, weight: Array, count: int) -> Array:

@@ -64,7 +64,7 @@ class RewardShape:
             rewards: ``(n,)``.
         """
         itself = rewards.clip(-self.large, self.large)
-        return [itself] if self.mean_positive is None else [itself, (rewards > 0) * self.mean_positive]
+        return [itself] if self.mean_positive is None else [itself, np.where(rewards > 0, self.mean_positive, 0.0).astype(np.float64)]
 
     def scale(self, means: Array) -> Array | None:
         """v(x) up to a factor: m(1 − m / most), as a share's variance is, and nearly m where rewards have a long tail.

@@ -54,8 +54,9 @@ def read_choices(path: Path, mapping: ChoicesMapping) -> ChoiceLog:
     """
     found = read_file(path, form=mapping.format, encoding=mapping.encoding, separator=mapping.separator, nulls=mapping.nulls)
     _require_columns(path, found, mapping)
+    found = found.astype({name: "object" for name in found if isinstance(found[name].dtype, pd.CategoricalDtype)})
     actions = _words(_translated(found[mapping.columns[ACTION]], mapping.values.get(ACTION, {})))
-    rewards = pd.to_numeric(_translated(found[mapping.columns[REWARD]], mapping.values.get(REWARD, {})), errors="coerce")
+    rewards = _numbers(_translated(found[mapping.columns[REWARD]], mapping.values.get(REWARD, {})))
     reasons = pd.Series([""] * len(found), index=found.index, dtype="object")
 
     def refuse(rows: pd.Series, reason: str) -> None:
@@ -69,7 +70,7 @@ def read_choices(path: Path, mapping: ChoicesMapping) -> ChoiceLog:
         propensity = pd.Series(np.full(len(found), constant), index=found.index)
     else:
         cells = found[mapping.columns[PROPENSITY]]
-        propensity = pd.to_numeric(cells, errors="coerce")
+        propensity = _numbers(cells)
         refuse(cells.isna(), "propensity: missing")
         refuse(~_finite(propensity), "propensity: not a number")
         refuse(~((propensity > 0) & (propensity <= 1)), "propensity: outside (0, 1]")
@@ -83,13 +84,14 @@ def read_choices(path: Path, mapping: ChoicesMapping) -> ChoiceLog:
     kept = reasons == ""
     quarantine = {str(reason): int(count) for reason, count in reasons[~kept].value_counts().items()}
     _require_few(path, quarantine, len(found))
-    names, codes = np.unique(actions[kept].to_numpy(dtype=str), return_inverse=True)
+    distinct, codes = np.unique(actions[kept].to_numpy(dtype=str), return_inverse=True)
+    names = tuple(str(name) for name in distinct)
     _require_actions(path, mapping.columns[ACTION], names, codes)
     users = pd.factorize(found.loc[kept, mapping.columns[USER]])[0].astype(np.int64) if USER in mapping.columns else None
     return ChoiceLog(
         contexts=pd.DataFrame(contexts)[kept].reset_index(drop=True),
         kinds=kinds,
-        names=tuple(str(name) for name in names),
+        names=names,
         actions=codes.astype(np.int64),
         propensity=propensity[kept].to_numpy(dtype=np.float64),
         rewards=rewards[kept].to_numpy(dtype=np.float64),
@@ -118,13 +120,13 @@ def _require_few(path: Path, quarantine: dict[str, int], rows: int) -> None:
         )
 
 
-def _require_actions(path: Path, column: str, names: NDArray[np.str_], codes: NDArray[np.intp]) -> None:
-    if names.size < 2:
+def _require_actions(path: Path, column: str, names: tuple[str, ...], codes: NDArray[np.intp]) -> None:
+    if len(names) < 2:
         raise EvidenceError(
             f"{path}: column {column!r} holds one action only, {names[0]!r}; at least 2 are needed for a choice. "
             "Give the log of an experiment in which the action was drawn."
         )
-    counts = np.bincount(codes, minlength=names.size)
+    counts = np.bincount(codes, minlength=len(names))
     few = [f"{name!r} has {count}" for name, count in zip(names, counts, strict=True) if count < MIN_ROWS_AN_ACTION]
     if few:
         shown = ", ".join(few[:10]) + (f" and {len(few) - 10} more" if len(few) > 10 else "")

@@ -78,3 +78,37 @@ def test_propensities_that_cannot_have_drawn_the_actions_are_refused_and_right_o
         require_fitting_propensities(np.full(6000, 1 / 3), actions, ("a", "b", "c"))
     halves = np.repeat([0, 1], 500)  # drawn by quota: no error to compare with, and nothing wrong
     require_fitting_propensities(np.full(1000, 0.5), halves, ("a", "b"))
+
+
+def replication(rng: np.random.Generator, *, crossed: bool) -> tuple[bool, bool]:
+    """Whether the intervals hold the true value and the true difference of policies that were learnt from one small log."""
+    truth = np.array([[0.10, 0.16, 0.12], [0.15, 0.10, 0.12], [0.12, 0.13, 0.12], [0.10, 0.14, 0.15]])  # (contexts, actions)
+    n = 1200
+    context, actions, fold = rng.integers(4, size=n), rng.integers(3, size=n), rng.integers(2, size=n)
+    rewards = (rng.random(n) < truth[context, actions]).astype(float)
+    predicted, chosen, single = np.zeros((n, 3)), np.zeros(n, dtype=np.int64), np.zeros(n, dtype=np.int64)
+    own = (chosen.copy(), single.copy())
+    for number in range(2):
+        held = fold == number
+        seen = ~held if crossed else held
+        below = np.zeros((4, 3))
+        above = np.zeros((4, 3))
+        np.add.at(below, (context[seen], actions[seen]), 1)
+        np.add.at(above, (context[seen], actions[seen]), rewards[seen])
+        means = above / np.maximum(below, 1)
+        predicted[held] = means[context[held]]
+        chosen[held] = means.argmax(axis=1)[context[held]]
+        single[held] = means.mean(axis=0).argmax()
+        own[0][~held], own[1][~held] = means.argmax(axis=1)[context[~held]], means.mean(axis=0).argmax()
+    scores = doubly_robust_scores(rewards, np.full(n, 1 / 3), actions, predicted)
+    found = compare_with_single(scores, chosen, single, own=own, replications=200, seed=int(rng.integers(1000)))
+    value, difference = truth[context, chosen].mean(), (truth[context, chosen] - truth[context, single]).mean()
+    return found.value.low <= value <= found.value.high, found.difference.low <= difference <= found.difference.high
+
+
+def test_intervals_hold_the_truth_about_learnt_policies_and_without_cross_fitting_they_do_not():
+    rng = np.random.default_rng(11)
+    crossed = np.mean([replication(rng, crossed=True) for _ in range(400)], axis=0)
+    assert (crossed >= 0.93).all(), crossed
+    naive = np.mean([replication(rng, crossed=False) for _ in range(60)], axis=0)
+    assert naive[0] < 0.8, naive

@@ -1,8 +1,10 @@
 """A log of one's own randomised choices is read as its mapping says, and what is wrong is told."""
 
+import io
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from core.errors import EvidenceError, ParamsError, SchemaError
@@ -122,6 +124,20 @@ def test_a_wrong_mapping_is_told(tmp_path: Path, text: str, told: str):
     path.write_text(text, encoding="utf-8")
     with pytest.raises(ParamsError, match=told):
         load_choices_mapping(path)
+
+
+def test_parquet_types_are_read_as_their_text_would_be(tmp_path: Path):
+    frame = pd.read_csv(io.StringIO(HEAD + "".join(rows(120)))).astype({"town": "category", "mailing": "category", "age": "Int64"})
+    frame["paid"] = frame["age"] > 40
+    frame["p"] = pd.array([0.5] * 119 + [None], dtype="Float64")
+    frame.loc[0, "age"] = pd.NA
+    frame.to_parquet(tmp_path / "log.parquet")
+    (tmp_path / "mapping.yaml").write_text(MAPPING, encoding="utf-8")
+    log = read_choices(tmp_path / "log.parquet", load_choices_mapping(tmp_path / "mapping.yaml"))
+    assert log.kinds == {"age": "number", "town": "category"}
+    assert np.isnan(log.contexts["age"]).tolist() == [True] + [False] * 118
+    assert set(log.rewards.tolist()) == {0.0, 1.0}
+    assert log.quarantine == {"propensity: missing": 1}
 
 
 def test_words_become_ours_and_a_fraction_is_a_propensity(tmp_path: Path):
