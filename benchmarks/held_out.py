@@ -115,7 +115,8 @@ def _next_purchase(data: Path, test: Path) -> HeldOut:
     bought = events[events[C.EVENT_TYPE] == EventType.PURCHASE].drop_duplicates(C.USER, keep="last")
     pairs = set(zip(bought[C.USER], bought[C.ITEM], strict=True))
     held = np.array([pair in pairs for pair in zip(events[C.USER], events[C.ITEM], strict=True)])
-    end = int(micros(events[C.TIMESTAMP]).max()) + 1  # the test has no times: a history is all that the log has of the user
+    last = events.groupby(C.USER)[C.TIMESTAMP].max()  # the test has no times: a history is all that the log has of the user
+    ends = {str(user): moment + 1 for user, moment in zip(last.index, micros(last.reset_index(drop=True)).tolist(), strict=True)}
     known = pd.Index(raw.items[C.ITEM])
     extra = sorted(set(wanted["item"]) - set(known), key=lambda name: (len(name), name))
     row = raw.items.iloc[[0] * len(extra)].assign(**{C.ITEM: extra, C.TITLE: [f"item {name}" for name in extra]})
@@ -124,8 +125,8 @@ def _next_purchase(data: Path, test: Path) -> HeldOut:
         titled=False,
         early=events[~held].reset_index(drop=True),
         events=events,
-        validation=NextItems(bought[C.USER].tolist(), bought[C.ITEM].tolist(), np.full(len(bought), end)),
-        test=NextItems(wanted["user"].tolist(), wanted["item"].tolist(), np.full(len(wanted), end)),
+        validation=NextItems(bought[C.USER].tolist(), bought[C.ITEM].tolist(), np.array([ends[user] for user in bought[C.USER]])),
+        test=NextItems(wanted["user"].tolist(), wanted["item"].tolist(), np.array([ends.get(user, 0) for user in wanted["user"]])),
     )
 
 

@@ -7,8 +7,9 @@ validation; ``*attributes.json`` beside it is read), ``*.inter`` with user, hist
 ``*.csv`` with user, item, behavior, timestamp (``test.csv`` with the held-out next purchases beside it; the last purchase before is
 validation). Items that a user has met are not ranked. Every choice (votes and links of the counting models, epoch, weight of the links)
 is made on the validation targets; then each model is fitted anew to all events before the test targets with those choices, and the test
-is looked at once. The purchases of a ``*.csv`` have no times, so a history is all that the log has of the user. `fit_s` and `peak_mb` hold both fits, and for `sequence` what it rests on too (links, content); it is trained once a
-seed, and its metrics are means over seeds. Untitled items get vectors from the attributes they share. Last line: one JSON object.
+is looked at once. The purchases of a ``*.csv`` have no times, so a history is all that the log has of the user. `fit_s` and `peak_mb`
+hold both fits, and for `sequence` what it rests on too (links, content); it is trained once a seed, and its metrics are means over seeds.
+Untitled items get vectors from the attributes they share. Last line: one JSON object.
 """
 
 import argparse
