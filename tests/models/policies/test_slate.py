@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.policy import EXACT_POSITIONS, position_marginals, probabilities, slate
+from models.policies.slate import EXACT_POSITIONS, position_marginals, probabilities, slate
 
 SCORES = st.lists(st.sampled_from([-1.5, 0.0, 0.25, 0.25000001, 3.0, 1e9]), min_size=1, max_size=7)
 EXPLORATION = st.sampled_from([0.0, 0.1, 0.5, 1.0])
@@ -186,7 +186,7 @@ def test_groups_of_another_length_are_refused():
         ([0.1, float("nan")], 1, 0.1, "1 of 2 scores are NaN"),
         ([0.1], 1, 1.5, "exploration is 1.5"),
         ([0.1], 0, 0.1, "k is 0"),
-        ([[0.1]], 1, 0.1, "2 dimensions"),
+        ([[[0.1]]], 1, 0.1, "3 dimensions"),
         ([], 1, 0.1, "no candidates"),
     ],
 )
