@@ -17,8 +17,8 @@ from models.policies.interface import Codes, Floats, Policy, PolicyState
 
 PRIOR_CTR = 0.02
 """What is believed of a data set without any impression; one click's worth, so the first hundreds of impressions replace it."""
-PRIOR_WEIGHTS = np.geomspace(10.0, 1e6, 61)
-"""Impressions that the Beta prior may be worth; wide enough that the ends are never a choice (CTRs that differ by nothing, or by their own size)."""
+PRIOR_WEIGHTS = np.geomspace(10.0, 1e6, 26)
+"""Impressions that the Beta prior may be worth: from CTRs that differ by more than their own size to CTRs that differ by nothing."""
 
 
 class CountingPolicy(Policy):

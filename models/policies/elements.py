@@ -5,7 +5,8 @@ A creative's elements are choices, such as template, background, colour, size, f
     intercept | main effects: one a choice that occurs | pairs: one a pair of choices that occurs together (optional)
               | context features | context features × main effects
 
-Choices and pairs that all creatives share, and pairs that single out one creative (the residual is that already), get no column.
+Choices that all creatives share, pairs that single out one creative (the residual is that already) and pairs that say what one of their
+choices says already get no column.
 """
 
 import itertools
@@ -92,7 +93,9 @@ def design_elements(elements: NDArray[np.integer], *, pairs: bool = False, conte
     kinds = range(codes.shape[1])
     main = np.hstack([np.zeros((len(codes), 0)), *(_indicators(codes[:, [kind]], singles=True) for kind in kinds)])
     crossed = [_indicators(codes[:, list(two)], singles=False) for two in itertools.combinations(kinds, 2)] if pairs else []
-    own = np.hstack([np.ones((len(codes), 1)), main, *crossed])
+    pair = np.hstack([np.zeros((len(codes), 0)), *crossed])
+    said = (pair[:, :, None] == main[:, None, :]).all(axis=0).any(axis=1)
+    own = np.hstack([np.ones((len(codes), 1)), main, pair[:, ~said]])
     names = [INTERCEPT] + [MAIN] * main.shape[1] + [PAIRS] * (own.shape[1] - 1 - main.shape[1])
     names += [CONTEXT] * context + [CONTEXT_MAIN] * (context * main.shape[1])
     return ElementDesign(own, main, context, tuple(names))

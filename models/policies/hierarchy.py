@@ -14,7 +14,8 @@ The residuals are integrated out by hand (their block is diagonal): with R = D +
 A = S − C R⁻¹ Cᵀ + diag(1/s²) and the right-hand side t − C R⁻¹ t_own.
 
 Source: Spiegelhalter and Lauritzen (1990), Sequential updating of conditional probabilities on directed graphical structures, for the
-running approximation; MacKay (1992), Bayesian interpolation, for the evidence; Rue, Martino and Chopin (2009), for integrating over a few points.
+running approximation; MacKay (1992), Bayesian interpolation, for the evidence; Rue, Martino and Chopin (2009), Approximate Bayesian
+inference for latent Gaussian models, for integrating over a few points.
 """
 
 from dataclasses import dataclass
@@ -28,8 +29,8 @@ from models.policies.interface import Codes, Floats
 WIDTH_POINTS = 64
 """Points in the space of log widths for up to two groups; each further group doubles them."""
 WIDTH_RANGE = (0.01, 1.5)
-"""Log-odds: from effects of one per cent, which no log of a shop could tell from none, to CTRs that differ tenfold. The range is where one looks,
-not what is believed: weights come from the data."""
+"""Log-odds: from effects of one per cent, which no shop's log could tell from none, to CTRs that differ tenfold. It is where one looks, not
+what is believed: the weights come from the data."""
 FREE = 3.0
 """Width of the intercept in log-odds: a factor 20 of CTR; the first batch decides."""
 NEGLIGIBLE = 1e-4
@@ -66,7 +67,7 @@ class Sums:
             np.zeros((columns, columns)), np.zeros((columns, creatives)), np.zeros(creatives), np.zeros(columns), np.zeros(creatives)
         )
 
-    def plus(self, rows: Floats, creatives: Codes, shown: Floats, clicked: Floats, log_odds: Floats, offset: float) -> "Sums":
+    def plus(self, rows: Floats, creatives: Codes, *, shown: Floats, clicked: Floats, log_odds: Floats, offset: float) -> "Sums":
         """The sums with a batch added.
 
         Args:
@@ -113,6 +114,25 @@ def width_points(groups: int) -> Floats:
 
 
 @dataclass(frozen=True)
+class _Fit:
+    """The points of widths that count.
+
+    Attributes:
+        kept: ``(j,)`` which points.
+        weight: ``(j,)`` their posterior probabilities.
+        mean: ``(j, p)`` posterior mean of the effects.
+        inverse: ``(j, p, p)`` inverse of the Cholesky factor of the effects' precision.
+        own: ``(j, n)`` R, the residuals' precision.
+    """
+
+    kept: Codes
+    weight: Floats
+    mean: Floats
+    inverse: Floats
+    own: Floats
+
+
+@dataclass(frozen=True)
 class Posterior:
     """What is believed, given the sums: a mixture over points of widths, normal given a point.
 
@@ -127,35 +147,39 @@ class Posterior:
     widths: Floats
 
     @cached_property
-    def _fit(self) -> tuple[Floats, Floats, Floats, Floats]:
-        """Of each point: log evidence ``(j,)``, effects' mean ``(j, p)``, inverse Cholesky factor ``(j, p, p)``, R ``(j, n)``."""
+    def _fit(self) -> "_Fit":
         sums, residual = self.sums, self.widths[:, -1] ** -2
         prior = np.where(self.groups < 0, FREE**-2, self.widths[:, self.groups] ** -2)  # (j, p)
         own = sums.own + residual[:, None]  # (j, n)
         scaled = sums.cross / own[:, None, :]  # (j, p, n)
-        precision = sums.information - scaled @ sums.cross.T
-        diagonal = np.arange(prior.shape[1])
-        precision[:, diagonal, diagonal] += prior
         right = sums.target - scaled @ sums.target_own  # (j, p)
-        factor = np.linalg.cholesky(precision)
-        inverse = np.linalg.inv(factor)  # (j, p, p)
-        whitened = np.einsum("jab,jb->ja", inverse, right)
-        mean = np.einsum("jba,jb->ja", inverse, whitened)
+        columns = np.arange(prior.shape[1])
+        # with the right-hand side as a last row, Cholesky's last row is the right-hand side whitened; the corner has to be large enough
+        bordered = np.empty((len(prior), columns.size + 1, columns.size + 1))
+        bordered[:, :-1, :-1] = sums.information - scaled @ sums.cross.T
+        bordered[:, columns, columns] += prior
+        bordered[:, -1, :-1] = bordered[:, :-1, -1] = right
+        bordered[:, -1, -1] = 1 + (right**2 / prior).sum(axis=1)
+        factor = np.linalg.cholesky(bordered)
+        whitened = factor[:, -1, :-1]
         evidence = 0.5 * (
             (whitened**2).sum(axis=1)
-            - 2 * np.log(factor[:, diagonal, diagonal]).sum(axis=1)
+            - 2 * np.log(factor[:, columns, columns]).sum(axis=1)
             + np.log(prior).sum(axis=1)
             + (sums.target_own**2 / own - np.log(own / residual[:, None])).sum(axis=1)
         )
-        return evidence, mean, inverse, own
-
-    @cached_property
-    def weights(self) -> Floats:
-        """``(points,)`` posterior probability of each point of widths."""
-        evidence = self._fit[0]
         weight = np.exp(evidence - evidence.max())
-        weight = np.where(weight < NEGLIGIBLE * weight.sum(), 0, weight)
-        return np.asarray(weight / weight.sum())
+        kept = np.flatnonzero(weight > NEGLIGIBLE * weight.sum())
+        inverse = np.linalg.inv(factor[kept, :-1, :-1])
+        mean = np.einsum("jba,jb->ja", inverse, whitened[kept])
+        return _Fit(kept, weight[kept] / weight[kept].sum(), mean, inverse, own[kept])
+
+    @property
+    def weights(self) -> Floats:
+        """``(points,)`` posterior probability of each point of widths; 0 where it is negligible."""
+        weight = np.zeros(len(self.widths))
+        weight[self._fit.kept] = self._fit.weight
+        return weight
 
     @property
     def mean_widths(self) -> Floats:
@@ -172,9 +196,9 @@ class Posterior:
         Returns:
             ``(b,)`` log-odds above the offset.
         """
-        _, mean, _, own = self._fit
-        residual = (self.sums.target_own - mean @ self.sums.cross) / own  # (j, n)
-        return np.asarray(self.weights @ (mean @ rows.T + residual[:, creatives]))
+        fit = self._fit
+        residual = (self.sums.target_own - fit.mean @ self.sums.cross) / fit.own  # (j, n)
+        return np.asarray(fit.weight @ (fit.mean @ rows.T + residual[:, creatives]))
 
     def draw(self, count: int, rows: Floats, creatives: Codes, rng: np.random.Generator) -> Floats:
         """Draws of xᵀβ + r from the posterior; a creative in several rows has one residual a draw.
@@ -188,12 +212,12 @@ class Posterior:
         Returns:
             ``(m, b)`` log-odds above the offset.
         """
-        _, mean, inverse, own = self._fit
-        point = rng.choice(self.weights.size, size=count, p=self.weights)  # (m,)
-        normal = rng.standard_normal((count, mean.shape[1]))
-        effects = mean[point] + np.einsum("mba,mb->ma", inverse[point], normal)  # (m, p)
+        fit = self._fit
+        point = rng.choice(fit.kept.size, size=count, p=fit.weight)  # (m,)
+        normal = rng.standard_normal((count, 1, self.groups.size))
+        effects = fit.mean[point] + (normal @ fit.inverse[point])[:, 0]  # (m, p): L⁻ᵀ times a normal has covariance (L Lᵀ)⁻¹
         names, place = np.unique(creatives, return_inverse=True)
-        precision = own[point][:, names]  # (m, distinct)
+        precision = fit.own[point][:, names]  # (m, distinct)
         centre = (self.sums.target_own[names] - effects @ self.sums.cross[:, names]) / precision
         residual = centre + rng.standard_normal(centre.shape) / np.sqrt(precision)
         return np.asarray(effects @ rows.T + residual[:, place])

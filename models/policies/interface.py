@@ -1,7 +1,8 @@
 """What every policy is: scores for the candidates, perhaps in many draws, and a floor; it learns from counts and is saved without pickle.
 
 A policy hands over M draws of the candidates' scores. The distribution is what the draws vote for, mixed with the exploration floor
-(`models.policies.slate`); it is drawn from as it stands, so the propensity that is logged is exact. Uniform, greedy and ε-greedy are the case M = 1.
+(`models.policies.slate`); it is drawn from as it stands, so the propensity that is logged is exact. Uniform, greedy and ε-greedy
+are the case M = 1.
 """
 
 from abc import ABC, abstractmethod
@@ -94,9 +95,12 @@ class Policy(ABC):
         Raises:
             ValueError: lengths differ, a creative that does not exist, or counts outside their range.
         """
-        rows, seen, clicks = np.asarray(creatives, dtype=np.int64), np.asarray(shown, dtype=np.float64), np.asarray(clicked, dtype=np.float64)
+        rows = np.asarray(creatives, dtype=np.int64)
+        seen, clicks = np.asarray(shown, dtype=np.float64), np.asarray(clicked, dtype=np.float64)
         if rows.ndim != 1 or rows.shape != seen.shape or rows.shape != clicks.shape:
-            raise ValueError(f"creatives {rows.shape}, shown {seen.shape} and clicked {clicks.shape} must be one-dimensional and of one length")
+            raise ValueError(
+                f"creatives {rows.shape}, shown {seen.shape} and clicked {clicks.shape} must be one-dimensional and of one length"
+            )
         outside = (rows < 0) | (rows >= self.creatives)
         if outside.any():
             raise ValueError(f"{int(outside.sum())} rows name creatives outside 0 … {self.creatives - 1}; first: {rows[outside][0]}")
@@ -156,7 +160,13 @@ class Policy(ABC):
         if candidates is None:
             return np.arange(self.creatives)
         chosen = np.asarray(candidates, dtype=np.int64)
-        if chosen.ndim != 1 or chosen.size == 0 or np.unique(chosen).size < chosen.size or chosen.min() < 0 or chosen.max() >= self.creatives:
+        if (
+            chosen.ndim != 1
+            or chosen.size == 0
+            or np.unique(chosen).size < chosen.size
+            or chosen.min() < 0
+            or chosen.max() >= self.creatives
+        ):
             raise ValueError(
                 f"candidates of shape {chosen.shape} are not a set of creatives within 0 … {self.creatives - 1}; "
                 "filter first, and leave a request without candidates unanswered"

@@ -87,7 +87,9 @@ class LinearThompson(Policy):
         if self.offset is None:
             self.offset = float(logit((clicked.sum() + 1) / (shown.sum() + 1 / PRIOR_CTR)))
         log_odds = self.offset + self._posterior.mean(rows, creatives)
-        self._posterior = self._believe(self.sums.plus(rows, creatives, shown, clicked, log_odds, self.offset))
+        self._posterior = self._believe(
+            self.sums.plus(rows, creatives, shown=shown, clicked=clicked, log_odds=log_odds, offset=self.offset)
+        )
 
     def draws(self, rng: np.random.Generator, candidates: Codes, context: Floats | None = None) -> Floats:
         """Tempered draws of the log-odds; equal scores before the first impression."""

@@ -31,7 +31,9 @@ def restore(state: PolicyState) -> Policy:
     try:
         return POLICIES[name].restore(state)
     except (KeyError, TypeError, ValueError) as error:
-        raise BundleError(f"the state of policy {name} is incomplete or damaged ({error!r}). Save it again from a running policy.") from None
+        raise BundleError(
+            f"the state of policy {name} is incomplete or damaged ({error!r}). Save it again from a running policy."
+        ) from None
 
 
 def save_policy(policy: Policy, path: Path) -> None:

@@ -11,7 +11,8 @@ with ε the exploration floor: every candidate keeps at least ε / n at every po
 off-policy evaluation needs, and equal scores share equally, so a model that knows nothing shows everything.
 
 A policy that is unsure of its scores hands over M draws of them, such as M draws from a posterior. The distribution is then the mean of
-the M distributions: each draw votes for the candidate that it thinks best of those left. It is what is drawn from, so it is exact, whatever M is.
+the M distributions: each draw votes for the candidate that it thinks best of those left. It is what is drawn from, so it is exact,
+whatever M is.
 
 Candidates may form groups, such as the creatives of one item: after one of a group is chosen, the others of the group
 leave the set for the positions below. Without groups every candidate is a group of its own.
@@ -98,7 +99,8 @@ def slate(scores: ArrayLike, k: int, exploration: float, rng: np.random.Generato
         The slate with its exact propensities.
 
     Raises:
-        ValueError: k below 1, scores of more than two dimensions, draws that disagree about the set, groups of another length, or see `probabilities`.
+        ValueError: k below 1, scores of more than two dimensions, draws that disagree about the set,
+            groups of another length, or see `probabilities`.
     """
     values = _draws(_checked(scores, exploration))
     if k < 1:
