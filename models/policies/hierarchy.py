@@ -2,9 +2,9 @@
 
     η = offset + xᵀβ + r_k        β_j ~ N(0, s²_group(j)),  r_k ~ N(0, s²_residual),  intercept nearly free
 
-What the data say is kept as the sums of a quadratic approximation of the log-likelihood, made where the model stood when a batch came:
+What the data say is held as the sums of a quadratic approximation of the log-likelihood, made at some log-odds η̂, best the posterior mean:
 with p̂ = σ(η̂) and w = shown · p̂ (1 − p̂), each row adds w z zᵀ to the information and (clicked − shown · p̂ + w (η̂ − offset)) z to the
-target, z being the row's columns and its creative. So the state has a fixed size, however long the log is.
+target, z being the row's columns and its creative. Sums have a fixed size, however long the log is.
 
 Widths s are not set and not even estimated by one number: they lie at `WIDTH_POINTS` points that fill the cube of log widths evenly, each
 point weighs what its marginal likelihood says, and the posterior is the mixture. Where elements explain nothing, the weight goes to
@@ -14,7 +14,7 @@ The residuals are integrated out by hand (their block is diagonal): with R = D +
 A = S − C R⁻¹ Cᵀ + diag(1/s²) and the right-hand side t − C R⁻¹ t_own.
 
 Source: Spiegelhalter and Lauritzen (1990), Sequential updating of conditional probabilities on directed graphical structures, for the
-running approximation; MacKay (1992), Bayesian interpolation, for the evidence; Rue, Martino and Chopin (2009), Approximate Bayesian
+approximation; MacKay (1992), Bayesian interpolation, for the evidence; Rue, Martino and Chopin (2009), Approximate Bayesian
 inference for latent Gaussian models, for integrating over a few points.
 """
 

@@ -19,11 +19,18 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import entr, expit, logit, ndtri
 
+from models.policies.cells import Cells
 from models.policies.counts import PRIOR_CTR
 from models.policies.elements import INTERCEPT, design_elements
 from models.policies.hierarchy import Posterior, Sums, width_points
 from models.policies.interface import Codes, Floats, Policy, PolicyState
 from models.policies.slate import vote
+
+CELLS = 20_000
+"""Distinct (creative, context) whose counts are kept; beyond, they are folded into sums at the approximation that stands."""
+STEPS = 8
+SETTLED = 0.02
+"""Log-odds: the approximation is made anew until its own posterior mean is this near to where it was made, or `STEPS` times."""
 
 
 class LinearThompson(Policy):
@@ -56,12 +63,9 @@ class LinearThompson(Policy):
         self.groups = (*names, "residual")
         self._group = np.array([names.index(group) if group != INTERCEPT else -1 for group in self.design.groups], dtype=np.int64)
         self._widths = width_points(len(self.groups))
-        self._posterior = self._believe(Sums.none(self._group.size, self.creatives))
-
-    @property
-    def sums(self) -> Sums:
-        """What has been learnt."""
-        return self._posterior.sums
+        self._folded = Sums.none(self._group.size, self.creatives)
+        self._cells = Cells.none(context)
+        self._posterior = self._believe(self._folded)
 
     def widths(self) -> dict[str, float]:
         """The prior widths that the data set, in log-odds: group → geometric posterior mean."""
@@ -82,14 +86,25 @@ class LinearThompson(Policy):
         return np.asarray(expit(offset + self._posterior.mean(self.design.rows(chosen, context), chosen)))
 
     def learn(self, creatives: Codes, shown: Floats, clicked: Floats, context: Floats | None) -> None:
-        """Add the batch to the sums, approximated where the model stands."""
-        rows = self.design.rows(creatives, context)
+        """Count the batch, and look for where the posterior's mean agrees with the approximation that was made there."""
+        self.design.rows(creatives, context)  # refuses a wrong context before anything is learnt
         if self.offset is None:
             self.offset = float(logit((clicked.sum() + 1) / (shown.sum() + 1 / PRIOR_CTR)))
-        log_odds = self.offset + self._posterior.mean(rows, creatives)
-        self._posterior = self._believe(
-            self.sums.plus(rows, creatives, shown=shown, clicked=clicked, log_odds=log_odds, offset=self.offset)
-        )
+        self._cells = self._cells.plus(creatives, np.zeros((creatives.size, 0)) if context is None else context, shown, clicked)
+        posterior, cells = self._posterior, self._cells
+        rows = self.design.rows(cells.creatives, cells.context)
+        above = posterior.mean(rows, cells.creatives)
+        for _ in range(STEPS):
+            sums = self._folded.plus(
+                rows, cells.creatives, shown=cells.shown, clicked=cells.clicked, log_odds=self.offset + above, offset=self.offset
+            )
+            posterior = self._believe(sums)
+            before, above = above, posterior.mean(rows, cells.creatives)
+            if np.abs(above - before).max() < SETTLED:
+                break
+        self._posterior = posterior
+        if cells.shown.size > CELLS:
+            self._folded, self._cells = posterior.sums, Cells.none(self.context)
 
     def draws(self, rng: np.random.Generator, candidates: Codes, context: Floats | None = None) -> Floats:
         """Tempered draws of the log-odds; equal scores before the first impression."""
@@ -110,7 +125,8 @@ class LinearThompson(Policy):
             "context": self.context,
             "offset": self.offset,
         }
-        return PolicyState(config, {"elements": self.elements, **vars(self.sums)})
+        arrays = {f"{name}.{key}": value for name, held in self._held().items() for key, value in vars(held).items()}
+        return PolicyState(config, {"elements": self.elements, **arrays})
 
     @classmethod
     def restore(cls, state: PolicyState) -> Self:
@@ -128,8 +144,18 @@ class LinearThompson(Policy):
             context=int(str(config["context"])),
         )
         policy.offset = None if config["offset"] is None else float(str(config["offset"]))
-        policy._posterior = policy._believe(Sums(**{name: np.array(value) for name, value in arrays.items()}))
+        for name, held in policy._held().items():
+            learnt = {key: np.array(arrays[f"{name}.{key}"]) for key in vars(held)}
+            if name == "cells":
+                policy._cells = Cells(**learnt)
+            elif name == "folded":
+                policy._folded = Sums(**learnt)
+            else:
+                policy._posterior = policy._believe(Sums(**learnt))
         return policy
+
+    def _held(self) -> dict[str, Cells | Sums]:
+        return {"cells": self._cells, "folded": self._folded, "believed": self._posterior.sums}
 
     def _believe(self, sums: Sums) -> Posterior:
         return Posterior(sums, self._group, self._widths)

@@ -214,9 +214,8 @@ def test_slates_of_draws_that_vote_are_the_mean_over_draws_at_every_position(can
 
     def reached(position, left):
         if position == 0:
-            return np.array(
-                [np.mean([conditional_by_hand(row, left, c, exploration) if c in left else 0 for row in draws]) for c in everyone]
-            )
+            shares = [[conditional_by_hand(row, left, c, exploration) if c in left else 0 for row in draws] for c in everyone]
+            return np.mean(shares, axis=1)
         return sum(
             np.mean([conditional_by_hand(row, left, c, exploration) for row in draws])
             * reached(position - 1, [d for d in left if groups[d] != groups[c]])
