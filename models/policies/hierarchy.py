@@ -81,14 +81,15 @@ class Sums:
         p = expit(log_odds)
         weight = shown * p * (1 - p)  # (b,)
         target = clicked - shown * p + weight * (log_odds - offset)
-        member = (creatives[:, None] == np.arange(self.own.size)).astype(np.float64)  # (b, n)
         weighted = rows * weight[:, None]
+        cross = np.zeros((self.own.size, rows.shape[1]))
+        np.add.at(cross, creatives, weighted)
         return Sums(
             self.information + rows.T @ weighted,
-            self.cross + weighted.T @ member,
-            self.own + weight @ member,
+            self.cross + cross.T,
+            self.own + np.bincount(creatives, weights=weight, minlength=self.own.size),
             self.target + target @ rows,
-            self.target_own + target @ member,
+            self.target_own + np.bincount(creatives, weights=target, minlength=self.own.size),
         )
 
 

@@ -93,14 +93,12 @@ class Policy(ABC):
             context: ``(b, x)`` features of the rows' requests, such as scene, channel and position; None for a policy that knows none.
 
         Raises:
-            ValueError: lengths differ, a creative that does not exist, or counts outside their range.
+            ValueError: lengths differ, a creative that does not exist, counts outside their range, or a context of another shape.
         """
         rows = np.asarray(creatives, dtype=np.int64)
         seen, clicks = np.asarray(shown, dtype=np.float64), np.asarray(clicked, dtype=np.float64)
         if rows.ndim != 1 or rows.shape != seen.shape or rows.shape != clicks.shape:
-            raise ValueError(
-                f"creatives {rows.shape}, shown {seen.shape} and clicked {clicks.shape} must be one-dimensional and of one length"
-            )
+            raise ValueError(f"creatives {rows.shape}, shown {seen.shape} and clicked {clicks.shape} must be rows of one length")
         outside = (rows < 0) | (rows >= self.creatives)
         if outside.any():
             raise ValueError(f"{int(outside.sum())} rows name creatives outside 0 … {self.creatives - 1}; first: {rows[outside][0]}")
@@ -110,9 +108,12 @@ class Policy(ABC):
                 f"{int(wrong.sum())} of {rows.size} rows break 0 ≤ clicked ≤ shown < ∞; "
                 f"first: creative {rows[wrong][0]} with {clicks[wrong][0]} of {seen[wrong][0]}"
             )
+        features = None if context is None else np.asarray(context, dtype=np.float64)
+        if features is not None and (features.ndim != 2 or len(features) != rows.size):
+            raise ValueError(f"context has shape {features.shape}; one row of features a row is needed, ({rows.size}, x)")
         used = seen > 0
         if used.any():
-            self.learn(rows[used], seen[used], clicks[used], None if context is None else np.asarray(context, dtype=np.float64)[used])
+            self.learn(rows[used], seen[used], clicks[used], None if features is None else features[used])
 
     def distribution(self, rng: np.random.Generator, *, candidates: Codes | None = None, context: Floats | None = None) -> Floats:
         """What would be shown on top, with exact propensities.

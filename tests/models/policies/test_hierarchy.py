@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import multivariate_normal
 
 from benchmarks.creative_bandit import draw_truth, play
-from models.policies import LinearThompson, Thompson
+from models.policies import LinearThompson, Thompson, linear
 from models.policies.elements import design_elements
 from models.policies.hierarchy import FREE, WIDTH_RANGE, Posterior, Sums, width_points
 from models.policies.linear import contenders, temper
@@ -154,6 +154,36 @@ def test_what_a_context_likes_is_learnt_for_creatives_that_were_never_shown_in_i
     for context, liked in ((-1.0, 0), (1.0, 1)):
         p = policy.distribution(rng, candidates=new, context=np.array([context]))
         assert p[elements[new, 0] == liked].sum() > 0.9
+
+
+def test_what_is_learnt_does_not_depend_on_how_the_log_is_cut_into_batches(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(linear, "SETTLED", 1e-10)
+    rng = np.random.default_rng(2)
+    shown = rng.integers(50, 1_000, (10, len(ELEMENTS)))
+    clicked = rng.binomial(shown, rng.uniform(0.005, 0.06, len(ELEMENTS)))
+    whole, cut = LinearThompson(ELEMENTS), LinearThompson(ELEMENTS)
+    creatives = np.arange(len(ELEMENTS))
+    for seen, clicks in zip(shown, clicked, strict=True):
+        cut.update(creatives, seen, clicks)
+    whole.update(creatives, shown.sum(axis=0), clicked.sum(axis=0))
+    np.testing.assert_allclose(whole.p_click(), cut.p_click(), rtol=2e-3)  # the intercept's prior stands at the first batch's CTR
+
+
+def test_a_log_of_many_contexts_is_folded_and_stays_near_what_was_learnt(monkeypatch: pytest.MonkeyPatch):
+    rng = np.random.default_rng(4)
+    elements = np.array([[a, b] for a in range(3) for b in range(4)])
+    batches = [(rng.integers(0, 12, 300), rng.normal(size=(300, 1))) for _ in range(20)]
+    kept, folded = LinearThompson(elements, context=1), LinearThompson(elements, context=1)
+    for creatives, context in batches:
+        shown = np.full(300, 50)
+        clicked = rng.binomial(shown, 0.03 * np.exp(0.4 * context[:, 0] * (elements[creatives, 0] - 1)))
+        kept.update(creatives, shown, clicked, context=context)
+        with monkeypatch.context() as patch:
+            patch.setattr(linear, "CELLS", 500)
+            folded.update(creatives, shown, clicked, context=context)
+    assert folded.state().arrays["cells.shown"].size <= 500 < kept.state().arrays["cells.shown"].size
+    for at in (-1.0, 0.0, 1.0):
+        np.testing.assert_allclose(folded.p_click(context=np.array([at])), kept.p_click(context=np.array([at])), rtol=0.05)
 
 
 def test_contenders_and_tempering_by_hand():

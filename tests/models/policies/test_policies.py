@@ -132,6 +132,12 @@ def test_a_wrong_update_says_what_is_wrong_and_teaches_nothing(make, creatives, 
         np.testing.assert_array_equal(policy.state().arrays[name], value)
 
 
+def test_a_context_belongs_to_each_row_of_an_update():
+    policy = LinearThompson(ELEMENTS, context=2)
+    with pytest.raises(ValueError, match=r"context has shape \(2,\)"):
+        policy.update(np.array([0, 1]), np.array([5, 5]), np.array([0, 1]), context=np.array([1.0, 0.0]))
+
+
 @pytest.mark.parametrize("candidates", [[], [0, 0], [-1], [N]])
 def test_candidates_that_are_no_set_of_creatives_are_refused(candidates):
     with pytest.raises(ValueError, match="not a set of creatives"):
