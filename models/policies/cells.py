@@ -47,6 +47,6 @@ class Cells:
         _, first, cell = np.unique(keys, axis=0, return_index=True, return_inverse=True)
 
         def total(old: Floats, new: Floats) -> Floats:
-            return np.bincount(cell.ravel(), weights=np.concatenate([old, new]), minlength=first.size)
+            return np.asarray(np.bincount(cell.ravel(), weights=np.concatenate([old, new]), minlength=first.size), dtype=np.float64)
 
         return Cells(codes[first], features[first], total(self.shown, shown), total(self.clicked, clicked))

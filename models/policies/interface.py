@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from models.policies.slate import Slate, slate, vote
 
@@ -83,7 +83,7 @@ class Policy(ABC):
             state: as `state` gave it; `models.policies.restore` picks the class by its name.
         """
 
-    def update(self, creatives: Codes, shown: Floats, clicked: Floats, *, context: Floats | None = None) -> None:
+    def update(self, creatives: ArrayLike, shown: ArrayLike, clicked: ArrayLike, *, context: ArrayLike | None = None) -> None:
         """Learn from a batch; a creative may stand in several rows, and batches in any order.
 
         Args:
