@@ -7,7 +7,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.errors import BundleError
-from models.policies import EpsilonGreedy, Greedy, LinearThompson, Policy, PolicyState, Thompson, Uniform, load_policy, restore, save_policy
+from models.policies import (
+    EpsilonGreedy,
+    Greedy,
+    LinearThompson,
+    Policy,
+    PolicyState,
+    Thompson,
+    Uniform,
+    linear,
+    load_policy,
+    restore,
+    save_policy,
+)
 from models.policies.saved import POLICIES
 
 ELEMENTS = np.array([[a, b, c] for a in range(2) for b in range(2) for c in range(3)])
@@ -63,6 +75,16 @@ def test_a_saved_policy_goes_on_as_if_nothing_had_happened(make, tmp_path: Path)
         for one in (policy, again):
             taught(one, seed)
         np.testing.assert_array_equal(*(one.distribution(np.random.default_rng(seed)) for one in (policy, again)))
+    for name, value in policy.state().arrays.items():
+        np.testing.assert_array_equal(again.state().arrays[name], value)
+
+
+def test_a_policy_that_has_folded_its_counts_is_saved_with_what_they_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.setattr(linear, "CELLS", N - 1)
+    policy = taught(LinearThompson(ELEMENTS))
+    save_policy(policy, tmp_path / "policy")
+    again = load_policy(tmp_path / "policy")
+    np.testing.assert_array_equal(*(taught(one, 5).distribution(np.random.default_rng(1)) for one in (policy, again)))
     for name, value in policy.state().arrays.items():
         np.testing.assert_array_equal(again.state().arrays[name], value)
 
