@@ -13,7 +13,7 @@ from core.columns import Columns
 from core.vocabulary import EventType, Scene
 from models.features import Candidates, Requests, Responses
 from models.history import History, micros
-from models.policy import slate
+from models.policies.slate import slate
 from models.pool import Campaign, Pool, default_bid
 from models.ranker import RankerBundle
 from models.recommender import RecommenderBundle

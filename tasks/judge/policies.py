@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from core.columns import Columns
 from models.features import Candidates, Requests, considered_candidates, requests_of
-from models.policy import probabilities
+from models.policies.slate import probabilities
 from models.ranker import RankerBundle
 from tasks.judge.rankers import texts_of
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.policy import EXACT_POSITIONS, position_marginals, probabilities, slate
+from models.policies.slate import EXACT_POSITIONS, position_marginals, probabilities, slate, vote
 
 SCORES = st.lists(st.sampled_from([-1.5, 0.0, 0.25, 0.25000001, 3.0, 1e9]), min_size=1, max_size=7)
 EXPLORATION = st.sampled_from([0.0, 0.1, 0.5, 1.0])
@@ -75,6 +75,7 @@ def test_marginals_equal_the_sum_over_all_slates(scores, exploration, position):
 
 
 @given(SCORES, EXPLORATION, st.integers(1, 5), st.integers(0, 2**31))
+@settings(deadline=None)  # a time limit would test the machine's load
 def test_a_slate_has_no_repeats_and_its_propensities_multiply_to_its_probability(scores, exploration, k, seed):
     drawn = slate(scores, k, exploration, np.random.default_rng(seed))
     assert drawn.indices.size == min(k, len(scores))
@@ -186,10 +187,50 @@ def test_groups_of_another_length_are_refused():
         ([0.1, float("nan")], 1, 0.1, "1 of 2 scores are NaN"),
         ([0.1], 1, 1.5, "exploration is 1.5"),
         ([0.1], 0, 0.1, "k is 0"),
-        ([[0.1]], 1, 0.1, "2 dimensions"),
+        ([[[0.1]]], 1, 0.1, "3 dimensions"),
         ([], 1, 0.1, "no candidates"),
     ],
 )
 def test_a_wrong_call_says_what_is_wrong(scores, k, exploration, message):
     with pytest.raises(ValueError, match=message):
         slate(scores, k, exploration, np.random.default_rng(0))
+
+
+VOTED = st.lists(st.tuples(*[st.sampled_from([-1.5, 0.0, 0.25, 3.0])] * 3, st.sampled_from([0, 1, 2])), min_size=1, max_size=5)
+
+
+def test_draws_vote_by_hand():
+    np.testing.assert_allclose(vote([[0.1, 0.3], [0.2, 0.1], [0.0, 0.5], [0.4, 0.4]], 0.2), [0.1 + 0.8 * 1.5 / 4, 0.1 + 0.8 * 2.5 / 4])
+
+
+@given(VOTED, EXPLORATION, st.integers(1, 4), st.integers(0, 2**31))
+@settings(max_examples=60, deadline=None)
+def test_slates_of_draws_that_vote_are_the_mean_over_draws_at_every_position(candidates, exploration, k, seed):
+    draws, groups = np.array([c[:3] for c in candidates]).T, np.array([c[3] for c in candidates])
+    drawn = slate(draws, k, exploration, np.random.default_rng(seed), groups=groups)
+    left = list(range(len(candidates)))
+    for choice, propensity in zip(drawn.indices.tolist(), drawn.propensity, strict=True):
+        assert propensity == pytest.approx(np.mean([conditional_by_hand(row, left, choice, exploration) for row in draws]))
+        left = [c for c in left if groups[c] != groups[choice]]
+
+    def reached(position, left):
+        if position == 0:
+            shares = [[conditional_by_hand(row, left, c, exploration) if c in left else 0 for row in draws] for c in everyone]
+            return np.mean(shares, axis=1)
+        return sum(
+            np.mean([conditional_by_hand(row, left, c, exploration) for row in draws])
+            * reached(position - 1, [d for d in left if groups[d] != groups[c]])
+            for c in left
+        )
+
+    everyone = range(len(candidates))
+    for position in range(min(drawn.indices.size, EXACT_POSITIONS)):
+        expected = reached(position, list(everyone))
+        np.testing.assert_allclose(position_marginals(draws, position, exploration, groups=groups), expected, atol=1e-12)
+
+
+def test_draws_that_disagree_about_the_set_are_refused():
+    with pytest.raises(ValueError, match="1 of 2 draws have another set"):
+        slate([[0.1, 0.2], [0.1, -np.inf]], 1, 0.1, np.random.default_rng(0))
+    with pytest.raises(ValueError, match="at least one draw"):
+        vote([0.1, 0.2], 0.1)

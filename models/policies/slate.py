@@ -10,10 +10,15 @@ The distribution over candidates c that remain after the positions above is
 with ε the exploration floor: every candidate keeps at least ε / n at every position, which is the support that
 off-policy evaluation needs, and equal scores share equally, so a model that knows nothing shows everything.
 
+A policy that is unsure of its scores hands over M draws of them, such as M draws from a posterior. The distribution is then the mean of
+the M distributions: each draw votes for the candidate that it thinks best of those left. It is what is drawn from, so it is exact,
+whatever M is.
+
 Candidates may form groups, such as the creatives of one item: after one of a group is chosen, the others of the group
 leave the set for the positions below. Without groups every candidate is a group of its own.
 
-Source: Sutton and Barto (2018), Reinforcement Learning, section 2.2 (ε-greedy), drawn without replacement.
+Source: Sutton and Barto (2018), Reinforcement Learning, section 2.2 (ε-greedy), drawn without replacement;
+Thompson (1933), On the likelihood that one unknown probability exceeds another, for draws as votes.
 """
 
 from dataclasses import dataclass
@@ -57,14 +62,34 @@ def probabilities(scores: ArrayLike, exploration: float) -> NDArray[np.float64]:
     values = _checked(scores, exploration)
     if values.shape[-1] == 0 or not (values > -np.inf).any(axis=-1).all():
         raise ValueError("a row has no candidates; filter requests without candidates before asking for a distribution")
-    return _distribution(values, exploration)
+    return _each(values, exploration)
+
+
+def vote(draws: ArrayLike, exploration: float) -> NDArray[np.float64]:
+    """The distribution of the topmost position when M draws of the scores vote.
+
+    Args:
+        draws: ``(m, n)`` larger is better; ``-inf`` marks a candidate that is not in the set, in every draw.
+        exploration: ε in [0, 1].
+
+    Returns:
+        ``(n,)`` probabilities that sum to 1, at least ε / n for each candidate of the set.
+
+    Raises:
+        ValueError: draws of another shape, and see `probabilities`.
+    """
+    values = _checked(draws, exploration)
+    if values.ndim != 2 or 0 in values.shape:
+        raise ValueError(f"draws have shape {values.shape}; at least one draw over at least one candidate is needed, (m, n)")
+    _present(values)
+    return np.asarray(probabilities(values, exploration).mean(axis=0))
 
 
 def slate(scores: ArrayLike, k: int, exploration: float, rng: np.random.Generator, *, groups: NDArray[np.integer] | None = None) -> Slate:
     """Draw a slate, position by position, and say how likely it was.
 
     Args:
-        scores: ``(n,)`` larger is better; ``-inf`` marks a candidate that is not in the set.
+        scores: ``(n,)``, or ``(m, n)`` for m draws that vote; larger is better; ``-inf`` marks a candidate that is not in the set.
         k: positions to fill; fewer are filled when there are fewer groups of candidates.
         exploration: ε in [0, 1].
         rng: the stream to draw from.
@@ -74,23 +99,22 @@ def slate(scores: ArrayLike, k: int, exploration: float, rng: np.random.Generato
         The slate with its exact propensities.
 
     Raises:
-        ValueError: k below 1, scores not one-dimensional, groups of another length, or see `probabilities`.
+        ValueError: k below 1, scores of more than two dimensions, draws that disagree about the set,
+            groups of another length, or see `probabilities`.
     """
-    values = _checked(scores, exploration)
-    if values.ndim != 1:
-        raise ValueError(f"scores have {values.ndim} dimensions; one request at a time, (n,)")
+    values = _draws(_checked(scores, exploration))
     if k < 1:
         raise ValueError(f"k is {k}; a slate has at least 1 position")
-    codes = _codes(groups, values.size)
+    codes = _codes(groups, values.shape[-1])
     left = values.copy()
     indices: list[int] = []
     propensity: list[float] = []
-    while len(indices) < k and bool((left > -np.inf).any()):
+    while len(indices) < k and bool((left[:1] > -np.inf).any()):
         p = _distribution(left, exploration)
         choice = int(rng.choice(p.size, p=p))
         indices.append(choice)
         propensity.append(float(p[choice]))
-        left[codes == codes[choice]] = -np.inf
+        left[:, codes == codes[choice]] = -np.inf
     if not indices:
         raise ValueError("no candidates; answer such a request with an empty slate before asking the policy")
     rows = _marginals(values, codes, min(len(indices), EXACT_POSITIONS), exploration)
@@ -104,7 +128,7 @@ def position_marginals(
     """P(candidate at a position), summed over all slates above it.
 
     Args:
-        scores: ``(n,)`` with more groups of candidates than ``position``; see `slate`.
+        scores: ``(n,)`` or ``(m, n)`` with more groups of candidates than ``position``; see `slate`.
         position: 0 to `EXACT_POSITIONS` − 1.
         exploration: ε in [0, 1].
         groups: ``(n,)`` codes, see `slate`.
@@ -113,11 +137,11 @@ def position_marginals(
         ``(n,)`` probabilities that sum to 1.
 
     Raises:
-        ValueError: position outside the range, or not fewer than the groups.
+        ValueError: position outside the range, or not fewer than the groups; see also `slate`.
     """
-    values = _checked(scores, exploration)
-    codes = _codes(groups, values.size)
-    count = np.unique(codes[values > -np.inf]).size
+    values = _draws(_checked(scores, exploration))
+    codes = _codes(groups, values.shape[-1])
+    count = np.unique(codes[_present(values)]).size
     if not 0 <= position < min(EXACT_POSITIONS, count):
         most = f"min({EXACT_POSITIONS}, {count} candidates or groups)"
         raise ValueError(f"position is {position}; exact marginals need 0 <= position < {most}")
@@ -129,13 +153,13 @@ def _marginals(scores: NDArray[np.float64], codes: NDArray[np.integer], depth: i
 
     What is left depends on the groups above only: the sum goes over which groups stand above, not over which candidates.
     """
-    present = np.flatnonzero(scores > -np.inf)
-    values = scores[present]
+    present = np.flatnonzero(_present(scores))
+    values = scores[:, present]  # (m, n)
     names, group = np.unique(codes[present], return_inverse=True)
     found = [_distribution(values, exploration)]  # (n,)
     if depth > 1:
         inside = group[None, :] == np.arange(names.size)[:, None]  # (groups, n)
-        second = _distribution(np.where(inside, -np.inf, values), exploration)  # (groups, n), row g: given one of g on top
+        second = _distribution(np.where(inside[:, None], -np.inf, values), exploration)  # (groups, n), row g: given one of g on top
         on_top = inside @ found[0]  # (groups,)
         found.append(on_top @ second)
     if depth > 2:
@@ -143,23 +167,47 @@ def _marginals(scores: NDArray[np.float64], codes: NDArray[np.integer], depth: i
         upper, lower = np.triu_indices(names.size, 1)
         # either order of the pair leaves the same candidates: weigh each pair once
         weight = on_top[upper] * then[upper, lower] + on_top[lower] * then[lower, upper]  # (pairs,)
-        third = _distribution(np.where(inside[upper] | inside[lower], -np.inf, values), exploration)  # (pairs, n)
+        gone = inside[upper] | inside[lower]  # (pairs, n)
+        third = _distribution(np.where(gone[:, None], -np.inf, values), exploration)  # (pairs, n)
         found.append(weight @ third)
     spread = []
     for row in found:
-        marginal = np.zeros(scores.size)
+        marginal = np.zeros(scores.shape[-1])
         marginal[present] = row
         spread.append(marginal)
     return spread
 
 
 def _distribution(values: NDArray[np.float64], exploration: float) -> NDArray[np.float64]:
+    """The mean over draws of `probabilities`, of checked scores ``(..., m, n)`` → ``(..., n)``; every set has a candidate."""
+    return np.asarray(_each(values, exploration).mean(axis=-2))
+
+
+def _each(values: NDArray[np.float64], exploration: float) -> NDArray[np.float64]:
     """`probabilities` of checked scores; every row has a candidate."""
     top = values.max(axis=-1, keepdims=True)
     best, present = values == top, values > -np.inf
     share = (1 - exploration) / best.sum(axis=-1, keepdims=True)
     floor = exploration / present.sum(axis=-1, keepdims=True)
     return np.asarray(best * share + present * floor)
+
+
+def _draws(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Scores as ``(m, n)`` draws: one draw when they are plain numbers."""
+    if values.ndim not in (1, 2) or values.shape[:-1] == (0,):
+        raise ValueError(f"scores have shape {values.shape}, {values.ndim} dimensions; one request at a time: (n,), or (m, n) for m draws")
+    draws = np.atleast_2d(values)
+    _present(draws)
+    return draws
+
+
+def _present(draws: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """``(n,)`` which candidates are in the set; all draws agree about it."""
+    present = draws > -np.inf
+    odd = int((present != present[:1]).any(axis=1).sum())
+    if odd:
+        raise ValueError(f"{odd} of {len(draws)} draws have another set than the first; mark a candidate outside the set in every draw")
+    return np.asarray(present[0])
 
 
 def _codes(groups: NDArray[np.integer] | None, size: int) -> NDArray[np.integer]:
