@@ -208,8 +208,8 @@ def _log(reward: Floats, propensity: Floats, target: Floats, action: Integers, p
 class Population:
     """A finite population of shoppers, so that the target policy's value and its largest weight are known exactly.
 
-    The synthetic environment; a shopper is met one to seven times with one context, so that rows of one shopper depend on each other. Target
-    policy and reward model are learned once from a log of their own.
+    The synthetic environment; a shopper is met one to seven times with one context, so that rows of one shopper depend on each other.
+    Target policy and reward model are learned once from a log of their own.
     """
 
     def __init__(self, seed: int = 0, *, shoppers: int = 100_000, actions: int = 10, dimension: int = 5, beta: float = -3.0) -> None:

@@ -6,6 +6,7 @@ weights that it is given are true, and is wide.
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import stats
 
 from evaluation.intervals import CONFIDENCE, Interval
 from evaluation.off_policy.evidence import user_sums
@@ -35,16 +36,42 @@ def bootstrap_totals(sums: Array, replications: int, rng: np.random.Generator) -
     return totals
 
 
-def percentile_interval(value: float, draws: Array) -> Interval:
-    """The value between the 2.5 % and 97.5 % points of its draws.
+def bootstrap_interval(value: float, draws: Array, influence: Array) -> Interval:
+    """The value between the draws' points that are right for a skewed estimate: bias-corrected and accelerated (BCa).
+
+    Weighted rewards are skewed, most rows count little and few for much; the plain 2.5 % and 97.5 % points then lie too low.
 
     Args:
         value: the estimate.
         draws: ``(replications,)``; those that are not numbers are left out.
+        influence: ``(users,)`` how much each user moves the estimate, up to a factor; of mean 0.
+
+    Source:
+        Efron, B. (1987). Better bootstrap confidence intervals.
     """
+    kept = draws[np.isfinite(draws)]
     tail = (1 - CONFIDENCE) / 2
-    low, high = np.nanquantile(draws, [tail, 1 - tail])
+    if not kept.size or np.ptp(kept) == 0:
+        low, high = np.nanquantile(draws, [tail, 1 - tail])
+        return Interval(value, float(low), float(high))
+    below = (np.count_nonzero(kept < value) + np.count_nonzero(kept == value) / 2) / kept.size
+    shift = stats.norm.ppf(np.clip(below, 1 / kept.size, 1 - 1 / kept.size))
+    squares = float((influence**2).sum())
+    acceleration = float((influence**3).sum()) / (6 * squares**1.5) if squares > 0 else 0.0
+    moved = shift + stats.norm.ppf([tail, 1 - tail])
+    low, high = np.quantile(kept, stats.norm.cdf(shift + moved / np.maximum(1 - acceleration * moved, 0.1)))
     return Interval(value, float(low), float(high))
+
+
+def ratio_influence(above: Array, below: Array) -> Array:
+    """``(users,)`` how much each user moves the sum over columns of Σ above / Σ below.
+
+    Args:
+        above: ``(users, k)`` sums of numerators.
+        below: ``(users, k)`` sums of denominators; their totals are not 0.
+    """
+    means = below.mean(axis=0)
+    return np.asarray(((above - above.mean(axis=0) / means * below) / means).sum(axis=1))
 
 
 def bernstein(above: Array, below: Array, users: NDArray[np.generic], width: float) -> Interval:

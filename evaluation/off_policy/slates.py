@@ -32,7 +32,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluation.off_policy.bounds import bernstein, bootstrap_totals, percentile_interval
+from evaluation.off_policy.bounds import bernstein, bootstrap_interval, bootstrap_totals, ratio_influence
 from evaluation.off_policy.estimators import Terms, total
 from evaluation.off_policy.evidence import MIN_EFFECTIVE_SAMPLE_SIZE, Evidence, reason_to_refuse, user_sums, weights_evidence
 from evaluation.off_policy.log import Array, require_finite, require_propensities
@@ -102,8 +102,8 @@ class LoggedSlates:
             if self.logging_marginal is None or self.target_marginal is None:
                 raise ValueError("position_wise needs `logging_marginal` and `target_marginal`; without them ask for cascade")
             return self.target_marginal / self.logging_marginal
-        running = np.cumprod(self.target_propensity / self.logging_propensity, axis=1)
-        return np.broadcast_to(running[:, -1:], running.shape) if estimator == "standard" else running
+        running: Array = np.cumprod(self.target_propensity / self.logging_propensity, axis=1)
+        return np.repeat(running[:, -1:], running.shape[1], axis=1) if estimator == "standard" else running
 
 
 def slate_terms(log: LoggedSlates, estimator: SlateEstimator, *, self_normalised: bool = False) -> Terms:
@@ -204,10 +204,11 @@ def slate_values(
         draws = np.concatenate([sums.sum(axis=0, keepdims=True), bootstrap_totals(sums, replications, stream)])
         length = weights.shape[1]
         value, logged = ratio_totals(draws[:, :length], draws[:, length : 2 * length]), draws[:, -2] / draws[:, -1]
+        moved = ratio_influence(sums[:, :length], sums[:, length : 2 * length])
         answers[name] = Estimate(
             name,
-            percentile_interval(float(value[0]), value[1:]),
-            percentile_interval(float(value[0] - logged[0]), value[1:] - logged[1:]),
+            bootstrap_interval(float(value[0]), value[1:], moved),
+            bootstrap_interval(float(value[0] - logged[0]), value[1:] - logged[1:], moved - ratio_influence(sums[:, -2:-1], sums[:, -1:])),
             found,
             bernstein(plain, np.ones_like(plain), log.users, _width(log, name, weights, bounds)),
         )
@@ -220,7 +221,7 @@ def _width(log: LoggedSlates, name: SlateEstimator, weights: Array, bounds: Boun
     weight = bounds.weight if bounds.weight is not None else float(weights.max())
     length = weights.shape[1]
     if name != "cascade_dr" or log.predicted is None or log.predicted_target is None:
-        return length * weight * (max(high, 0.0) - min(low, 0.0))
+        return float(length * weight * (max(high, 0.0) - min(low, 0.0)))
     residual = max(high - float(log.predicted.min()), 0.0) - min(low - float(log.predicted.max()), 0.0)
     model = max(float(log.predicted_target.max()), 0.0) - min(float(log.predicted_target.min()), 0.0)
-    return length * weight * (residual + model)
+    return float(length * weight * (residual + model))

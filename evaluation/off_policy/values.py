@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from evaluation.intervals import Interval
-from evaluation.off_policy.bounds import bernstein, bootstrap_totals, percentile_interval
+from evaluation.off_policy.bounds import bernstein, bootstrap_interval, bootstrap_totals, ratio_influence
 from evaluation.off_policy.estimators import ESTIMATORS, MODEL_FREE, TUNED, Estimator, Terms, terms, total
 from evaluation.off_policy.evidence import (
     MAX_UNSUPPORTED,
@@ -178,17 +178,18 @@ def policy_values(
     columns = [column for part in parts.values() for matrix in (part.above, part.below) for column in matrix.T]
     sums = user_sums(log.users, [*columns, log.rewards, np.ones_like(log.rewards)])  # (users, columns)
     draws = np.concatenate([sums.sum(axis=0, keepdims=True), bootstrap_totals(sums, replications, rng)])  # the data themselves first
-    logged = draws[:, -2] / draws[:, -1]
+    logged, of_logged = draws[:, -2] / draws[:, -1], ratio_influence(sums[:, -2:-1], sums[:, -1:])
     answers: dict[Estimator, Estimate | Refusal] = {}
     place = 0
     for name, part in parts.items():
         width = part.above.shape[1]
-        value = ratio_totals(draws[:, place : place + width], draws[:, place + width : place + 2 * width])
+        here, there = slice(place, place + width), slice(place + width, place + 2 * width)
+        value, moved = ratio_totals(draws[:, here], draws[:, there]), ratio_influence(sums[:, here], sums[:, there])
         place += 2 * width
         answers[name] = Estimate(
             name,
-            percentile_interval(float(value[0]), value[1:]),
-            percentile_interval(float(value[0] - logged[0]), value[1:] - logged[1:]),
+            bootstrap_interval(float(value[0]), value[1:], moved),
+            bootstrap_interval(float(value[0] - logged[0]), value[1:] - logged[1:], moved - of_logged),
             found,
             _bernstein(log, name, part, parameters[name], bounds),
             parameters[name],
