@@ -220,10 +220,10 @@ class Population:
         contexts = rng.normal(size=(shoppers, dimension))
         self.expected = environment.rewards(contexts)
         self.shares = environment.logging(self.expected)
-        taught = rng.choice(shoppers, 5000, replace=False)
+        taught = rng.choice(shoppers, min(5000, shoppers), replace=False)
         action = sampled(self.shares[taught], rng)
         propensity = self.shares[taught, action]
-        reward = (rng.uniform(size=5000) < self.expected[taught, action]).astype(np.float64)
+        reward = (rng.uniform(size=taught.size) < self.expected[taught, action]).astype(np.float64)
         policy = learned_policy(contexts[taught], action, reward, propensity)
         self.target = np.asarray(softmax(4 * class_shares(policy, contexts, actions), axis=1))
         model = LogisticRegression(C=INVERSE_PENALTY, max_iter=10_000).fit(np.eye(actions)[action], reward)

@@ -54,7 +54,8 @@ def bootstrap_interval(value: float, draws: Array, influence: Array) -> Interval
     if not kept.size or np.ptp(kept) == 0:
         low, high = np.nanquantile(draws, [tail, 1 - tail])
         return Interval(value, float(low), float(high))
-    below = (np.count_nonzero(kept < value) + np.count_nonzero(kept == value) / 2) / kept.size
+    gap, rounding = kept - value, 1e-9 * np.ptp(kept)
+    below = (np.count_nonzero(gap < -rounding) + np.count_nonzero(np.abs(gap) <= rounding) / 2) / kept.size
     shift = stats.norm.ppf(np.clip(below, 1 / kept.size, 1 - 1 / kept.size))
     squares = float((influence**2).sum())
     acceleration = float((influence**3).sum()) / (6 * squares**1.5) if squares > 0 else 0.0

@@ -4,7 +4,8 @@ Candidates lie evenly in the logarithm between the 5 % and the 95 % point of the
 squares (Su et al. 2020, section 6), and ∞, which limits nothing. Two ways to choose:
 
     mse     the least variance / n + bias², bias = |mean((w − ŵ)(r − q))| and one standard error of it; 0 for ŵ = w. The default: bias
-            stays below the standard error, so that intervals still cover.
+            stays below the standard error, so that intervals still cover. Clipping and switching, which lose a weight whole, seldom pay
+            under this rule; shrinking often does.
     slope   candidates in the order of falling width; the last whose estimate lies within width_i + (√6 − 1) width_j of every
             earlier one's. No bias is estimated, and up to four standard errors of it can pass: better than mse where q is nearly right,
             worse than DR where it is not.

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.errors import PropensityError
@@ -206,14 +206,14 @@ def test_propensities_of_one_action_that_are_wrong_are_a_refusal_though_the_mean
     assert right.largest_deviation < 4
     swapped = np.array([0.5, 0.2, 0.3])  # as if two propensities had been written into each other's rows
     wrong = propensity_calibration(action, swapped[action], users)
-    assert (wrong.worst, wrong.worst_expected) == ("1", 1.0)
-    assert wrong.worst_mean == pytest.approx(0.3 / 0.2, abs=0.05)
+    assert (wrong.worst, wrong.worst_expected) == ("2", 1.0)
+    assert wrong.worst_mean == pytest.approx(0.2 / 0.3, abs=0.05)
     target = np.array([1.0, 0.0, 0.0])[action]
     log = logged_choices(rng.uniform(size=6000) < 0.1, swapped[action], target, users)
     answers = [policy_values(log, ("ips",), rng=rng, replications=20, calibration=tested)["ips"] for tested in (right, wrong)]
     assert isinstance(answers[0], Estimate)
     assert isinstance(answers[1], Refusal)
-    assert "wrong propensities: the mean of 1 / propensity over action 1 is 1.5" in answers[1].reason
+    assert "wrong propensities: the mean of 1 / propensity over action 2 is 0.6" in answers[1].reason
 
 
 def test_an_action_that_is_not_always_a_candidate_is_expected_as_often_as_it_was_one():
@@ -229,6 +229,7 @@ def test_an_empty_log_is_a_refusal():
     assert "the log is empty" in refusal(logged_choices([], [], [], []))
 
 
+@settings(deadline=None)
 @given(st.integers(0, 1000))
 def test_equal_seeds_give_equal_intervals_whatever_the_order_of_rows(seed):
     log, _ = simulated_log(600, 7)

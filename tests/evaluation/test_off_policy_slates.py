@@ -74,35 +74,30 @@ SLATES = list(itertools.permutations(range(ACTIONS), LENGTH))
 TRUTH = sum(chance(TARGET, slate) * sum(click_rates(slate)) for slate in SLATES)
 
 
+ODDS = {name: np.array([chance(weights, slate) for slate in SLATES]) for name, weights in (("log", LOGGING), ("target", TARGET))}
+CONDITIONAL = {
+    name: np.array([[choice(weights, slate[:place])[slate[place]] for place in range(LENGTH)] for slate in SLATES])
+    for name, weights in (("log", LOGGING), ("target", TARGET))
+}
+SAME = np.array([[[a[place] == b[place] for place in range(LENGTH)] for b in SLATES] for a in SLATES])  # (slate, slate, place)
+MARGINAL = {name: np.einsum("abp,b->ap", SAME, odds) for name, odds in ODDS.items()}
+RATES = np.array([click_rates(slate) for slate in SLATES])
+AVERAGE = np.array([[expected(TARGET, list(slate[:place]), place) for place in range(LENGTH)] for slate in SLATES])
+TO_COME = RATES + np.array([[expected(TARGET, list(slate[: place + 1]), place + 1) for place in range(LENGTH)] for slate in SLATES])
+
+
 def simulated(rows, seed, *, model_error=0.0):
     rng = np.random.default_rng(seed)
-    odds = {name: np.array([chance(weights, slate) for slate in SLATES]) for name, weights in (("log", LOGGING), ("target", TARGET))}
-    drawn = rng.choice(len(SLATES), rows, p=odds["log"])
-    conditional = {
-        name: np.array([[choice(weights, slate[:place])[slate[place]] for place in range(LENGTH)] for slate in SLATES])
-        for name, weights in (("log", LOGGING), ("target", TARGET))
-    }
-    marginal = {
-        name: np.array(
-            [
-                [sum(odds[name][i] for i, other in enumerate(SLATES) if other[place] == slate[place]) for place in range(LENGTH)]
-                for slate in SLATES
-            ]
-        )
-        for name in odds
-    }
-    to_come = np.array([[click_rates(slate)[p] + expected(TARGET, list(slate[: p + 1]), p + 1) for p in range(LENGTH)] for slate in SLATES])
-    on_average = np.array([[expected(TARGET, list(slate[:place]), place) for place in range(LENGTH)] for slate in SLATES])
-    rates = np.array([click_rates(slate) for slate in SLATES])
+    drawn = rng.choice(len(SLATES), rows, p=ODDS["log"])
     return LoggedSlates(
-        (rng.uniform(size=(rows, LENGTH)) < rates[drawn]).astype(float),
-        conditional["log"][drawn],
-        conditional["target"][drawn],
+        (rng.uniform(size=(rows, LENGTH)) < RATES[drawn]).astype(float),
+        CONDITIONAL["log"][drawn],
+        CONDITIONAL["target"][drawn],
         np.arange(rows),
-        marginal["log"][drawn],
-        marginal["target"][drawn],
-        to_come[drawn] + model_error,
-        on_average[drawn] + model_error,
+        MARGINAL["log"][drawn],
+        MARGINAL["target"][drawn],
+        TO_COME[drawn] + model_error,
+        AVERAGE[drawn] + model_error,
     )
 
 
