@@ -172,7 +172,9 @@ def read_decisions(path: Path, mapping: DecisionsMapping | None) -> DecisionLog:
         )
     names, action = np.unique(_words(ours["action"])[kept].to_numpy(dtype=str), return_inverse=True)
     if names.size < 2:
-        raise EvidenceError(f"{path}: there is one action only, {names[0]!r}; a policy needs at least 2 to choose from. Mend the mapping.")
+        raise EvidenceError(
+            f"{path}: there is one action only, {str(names[0])!r}; a policy needs at least 2 to choose from. Mend the mapping."
+        )
     rows = np.flatnonzero(kept.to_numpy())
     codes = {key: pd.factorize(ours[key][kept])[0].astype(np.int64) for key in ("user_id", "request_id") if key in ours}
     values = {key: column[kept].to_numpy(dtype=np.float64) for key, column in numbers.items()}
