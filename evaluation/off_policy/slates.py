@@ -102,8 +102,8 @@ class LoggedSlates:
             if self.logging_marginal is None or self.target_marginal is None:
                 raise ValueError("position_wise needs `logging_marginal` and `target_marginal`; without them ask for cascade")
             return self.target_marginal / self.logging_marginal
-        running: Array = np.cumprod(self.target_propensity / self.logging_propensity, axis=1)
-        return np.repeat(running[:, -1:], running.shape[1], axis=1) if estimator == "standard" else running
+        running = np.cumprod(self.target_propensity / self.logging_propensity, axis=1, dtype=np.float64)
+        return np.asarray(np.repeat(running[:, -1:], running.shape[1], axis=1) if estimator == "standard" else running, dtype=np.float64)
 
 
 def slate_terms(log: LoggedSlates, estimator: SlateEstimator, *, self_normalised: bool = False) -> Terms:

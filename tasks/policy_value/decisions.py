@@ -161,8 +161,8 @@ def read_decisions(path: Path, mapping: DecisionsMapping | None) -> DecisionLog:
         ours[key] = ours[key].map(lambda cell, words=words: words.get(str(cell).strip(), cell), na_action="ignore")
     if "propensity" not in ours:
         ours["propensity"] = pd.Series(_fraction(form.constants["propensity"]), index=found.index)
-    numeric = [key for key in ("reward", "propensity", "position", "propensity_marginal") if key in ours]
-    numbers = {key: _numbers(ours[key]) for key in numeric}
+    numeric = ("reward", "propensity", "position", "propensity_marginal")
+    numbers: dict[str, pd.Series] = {key: _numbers(ours[key]) for key in numeric if key in ours}
     left_out, kept = _usable(ours, numbers)
     if sum(left_out.values()) > MAX_LEFT_OUT * len(found):
         told = "\n".join(f"  {reason}: {count}" for reason, count in left_out.items())
@@ -236,8 +236,8 @@ def _encoded(found: pd.DataFrame, kinds: dict[str, Kind | None]) -> Floats:
             absent = numbers.isna()
         else:
             frequent = words.value_counts().index[:MAX_WORDS]
-            parts += [words.eq(word).to_numpy(np.float64)[:, None] for word in frequent]
+            parts += [words.eq(word).astype("float64").to_numpy(dtype=np.float64)[:, None] for word in frequent]
             absent = words.isna()
         if absent.any():
-            parts.append(absent.to_numpy(np.float64)[:, None])
+            parts.append(absent.astype("float64").to_numpy(dtype=np.float64)[:, None])
     return np.concatenate(parts, axis=1) if parts else np.zeros((len(found), 0))

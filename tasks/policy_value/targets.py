@@ -160,4 +160,4 @@ def _shares(path: Path, columns: dict[str, pd.Series], names: list[str], log: De
             f"{path}: {int(bad.sum())} cells of {', '.join(names[:5])} are no probability in [0, 1]; first: row {log.rows[row] + 1}, "
             f"column {names[column]}. Mend them."
         )
-    return np.minimum(numbers, 1.0)
+    return np.asarray(np.minimum(numbers, 1.0), dtype=np.float64)
