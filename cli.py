@@ -207,6 +207,23 @@ def write(
     raise typer.Exit(write_file(console, products, out, bundle=bundle, writing=writing))
 
 
+@main.command("evaluate-policy")
+def evaluate_policy(
+    *,
+    decisions: Annotated[Path, typer.Option(help="your log: CSV, JSON lines or Parquet (docs/off-policy.md)")],
+    policy: Annotated[str, typer.Option(help="uniform, best_action, greedy, or a file of target propensities row by row")],
+    mapping: Annotated[Path | None, typer.Option(help="which of its columns is what; mapping.yaml beside the log when left out")] = None,
+    seed: Annotated[int, typer.Option(help="of folds and bootstrap")] = 7,
+    replications: Annotated[int, typer.Option(help="of the bootstrap", min=100)] = 1000,
+    as_json: Annotated[bool, typer.Option("--json", help="print one JSON object and nothing else")] = False,
+) -> None:
+    """What a policy that never ran would have earned on your log, or why the log cannot tell."""
+    from flows.policy_value import show_policy_value
+
+    code = show_policy_value(console, decisions, policy, mapping=mapping, seed=seed, replications=replications, as_json=as_json)
+    raise typer.Exit(code)
+
+
 @main.command()
 def clean() -> None:
     """Remove outputs and caches of the loop; feedback, your own data and the registry stay."""

@@ -10,7 +10,21 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-VERBS = ("run", "status", "promote", "rollback", "ledger", "check-data", "serve", "ui", "prefect", "deploy", "undeploy", "clean")
+VERBS = (
+    "run",
+    "status",
+    "promote",
+    "rollback",
+    "ledger",
+    "check-data",
+    "serve",
+    "ui",
+    "prefect",
+    "deploy",
+    "undeploy",
+    "clean",
+    "evaluate-policy",
+)
 
 
 def adloom(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -13,13 +13,15 @@ from core.params import EvaluateParams
 from evaluation.calibration import auc, calibration, log_losses, reliability
 from evaluation.detection import Detection
 from evaluation.intervals import Interval, bootstrap_mean, bootstrap_paired_difference, bootstrap_ratio
-from evaluation.off_policy import ESTIMATORS, Refusal, logged_choices, policy_value
+from evaluation.off_policy import Estimator, Refusal, logged_choices, policy_value
 from models.pool import Pool
 from tasks.judge.policies import LoggedRequests
 from tasks.judge.writing import WritingEvidence
 
 Floats = NDArray[np.float64]
 Frame = pd.DataFrame
+REPORTED: tuple[Estimator, ...] = ("ips", "snips", "dr")
+"""The off-policy estimators of the report."""
 
 
 @dataclass(frozen=True)
@@ -234,7 +236,7 @@ def _off_policy(logged: LoggedRequests, challenger: Floats, params: EvaluatePara
         logged.click, logged.propensity, logged.at_shown(challenger), logged.users,
         predicted=logged.at_shown(logged.scores["ranker"]), predicted_target=(challenger * logged.scores["ranker"]).sum(axis=1),
     )  # fmt: skip
-    for estimator in ESTIMATORS:
+    for estimator in REPORTED:
         found = policy_value(
             log, estimator, rng=rng, replications=params.bootstrap, min_effective_sample_size=params.min_effective_sample_size
         )

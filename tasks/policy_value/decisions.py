@@ -1,0 +1,243 @@
+"""A log of decisions of the user's own: what was chosen, with which propensity, and what came of it (docs/off-policy.md)."""
+
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from pydantic import Field, ValidationError
+
+from core.errors import EvidenceError, ParamsError, SchemaError
+from core.params import Section, faults_of, read_yaml
+from tasks.sources.reading import Format, read_file
+
+PAGE = "docs/off-policy.md"
+NEEDED = ("action", "reward", "propensity")
+OURS = (*NEEDED, "user_id", "request_id", "position", "propensity_marginal")
+MAX_LEFT_OUT = 0.2
+MAX_WORDS = 30
+Kind = Literal["number", "category"]
+Floats = NDArray[np.float64]
+
+
+class DecisionsMapping(Section):
+    """How a log of decisions is read; a mapping of `benchmarks.policy_learning` serves too.
+
+    Attributes:
+        columns: our column → the user's; `action`, `reward` and `propensity` must be there, or the propensity constant.
+        constants: `propensity`, when it is one number for all rows: 0.5, or a fraction such as 1/3.
+        context: the user's columns that were known before the choice; a list, or column → number or category.
+        values: `action` or `reward` → {the user's word: ours}.
+        format: by the file's ending when absent.
+        encoding: of CSV and JSON lines.
+        separator: of CSV.
+        nulls: CSV cells that mean "unknown" besides the empty one.
+    """
+
+    columns: dict[str, str]
+    constants: dict[str, float | int | str] = Field(default={})
+    context: list[str] | dict[str, Kind | None] = Field(default=[])
+    values: dict[str, dict[str, str | int | float]] = Field(default={})
+    format: Format | None = None
+    encoding: str = "utf-8"
+    separator: str | None = Field(default=None, min_length=1)
+    nulls: list[str] = Field(default=[])
+
+
+@dataclass(frozen=True)
+class DecisionLog:
+    """The rows that can be used.
+
+    Attributes:
+        context: ``(n, d)`` numbers: measures in units of their deviation, words as indicators, and whether a cell was missing.
+        names: of the actions, sorted; an action's place is its code.
+        action: ``(n,)`` codes.
+        rewards: ``(n,)``.
+        propensity: ``(n,)`` in (0, 1].
+        users: ``(n,)`` who it was; the row itself where no user is mapped.
+        rows: ``(n,)`` place of each row in the file, from 0.
+        size: rows of the file.
+        left_out: reason → rows.
+        request: ``(n,)`` which request a row belongs to; None when not mapped.
+        position: ``(n,)``; None when not mapped.
+        marginal: ``(n,)`` marginal propensity; None when not mapped.
+    """
+
+    context: Floats
+    names: tuple[str, ...]
+    action: NDArray[np.int64]
+    rewards: Floats
+    propensity: Floats
+    users: NDArray[np.generic]
+    rows: NDArray[np.int64]
+    size: int
+    left_out: dict[str, int]
+    request: NDArray[np.int64] | None = None
+    position: NDArray[np.int64] | None = None
+    marginal: Floats | None = None
+
+    @property
+    def slates(self) -> bool:
+        """Whether a request fills more than one position."""
+        return self.request is not None and self.position is not None and len(np.unique(self.request)) < len(self.request)
+
+
+def load_decisions_mapping(path: Path) -> DecisionsMapping:
+    """Read and check a mapping file.
+
+    Args:
+        path: the YAML file.
+
+    Raises:
+        ParamsError: no such file, no YAML, or keys that are unknown, missing, ill-typed or contradict each other; all in one message.
+    """
+    try:
+        mapping = DecisionsMapping.model_validate(read_yaml(path))
+        faults = _faults(mapping)
+    except ValidationError as error:
+        faults = list(dict.fromkeys(faults_of(error, page=PAGE)))
+    if faults:
+        lines = "\n".join(f"  {fault}" for fault in faults)
+        raise ParamsError(f"{path}: {len(faults)} fault{'s' if len(faults) > 1 else ''}; mend them ({PAGE}) and run again:\n{lines}")
+    return mapping
+
+
+def _faults(mapping: DecisionsMapping) -> list[str]:
+    faults = [f"columns: we have no column {key!r}; ours are {', '.join(OURS)}" for key in mapping.columns if key not in OURS]
+    faults += [f"constants: {key!r} cannot be one; only propensity can" for key in mapping.constants if key != "propensity"]
+    known = {**mapping.columns, **mapping.constants}
+    faults += [f"columns: {key} is missing; name your column for it" for key in NEEDED if key not in known]
+    if "propensity" in mapping.columns and "propensity" in mapping.constants:
+        faults.append("propensity is in columns and in constants; leave one out")
+    if ("request_id" in mapping.columns) != ("position" in mapping.columns):
+        faults.append("columns: request_id and position belong together; name both, or neither when a request shows one action")
+    faults += [f"values: {key!r} is not action or reward" for key in mapping.values if key not in {"action", "reward"}]
+    after = {mapping.columns.get("action"), mapping.columns.get("reward")} & set(mapping.context)
+    faults += [
+        f"context: {name!r} is the action or the reward; a context is what was known before the choice" for name in sorted(map(str, after))
+    ]
+    if _fraction(mapping.constants.get("propensity", 1)) is None:
+        faults.append(f"constants.propensity: {mapping.constants['propensity']!r} is no number in (0, 1]; write 0.25 or 1/4")
+    return faults
+
+
+def _fraction(value: float | str) -> float | None:
+    try:
+        number = float(Fraction(str(value).replace(" ", "")))
+    except (ValueError, ZeroDivisionError, OverflowError):
+        return None
+    return number if 0 < number <= 1 else None
+
+
+def read_decisions(path: Path, mapping: DecisionsMapping | None) -> DecisionLog:
+    """Read a log; rows that cannot be used are left out and counted by reason.
+
+    Args:
+        path: CSV, JSON lines or Parquet.
+        mapping: of its columns; None: they have our names, and those that begin with `context_` are the context.
+
+    Raises:
+        SourceError: the file cannot be read.
+        SchemaError: mapped columns are not in it, or more than a fifth of its rows cannot be used.
+        EvidenceError: fewer than two actions.
+    """
+    form = mapping or DecisionsMapping(columns={})
+    found = read_file(path, form=form.format, encoding=form.encoding, separator=form.separator, nulls=form.nulls)
+    if mapping is None:
+        context = [str(name) for name in found.columns if str(name).startswith("context_")]
+        form = DecisionsMapping(columns={name: name for name in OURS if name in found or name in NEEDED}, context=context)
+    kinds: dict[str, Kind | None] = dict.fromkeys(form.context) if isinstance(form.context, list) else dict(form.context)
+    missing = [f"  no column {name!r}" for name in (*form.columns.values(), *kinds) if name not in found]
+    if missing:
+        raise SchemaError(
+            f"{path}: {len(missing)} missing column{'s' if len(missing) > 1 else ''}; it has {', '.join(map(str, found.columns))}. "
+            f"Name yours in a mapping ({PAGE}):\n" + "\n".join(missing)
+        )
+    ours = {key: found[name] for key, name in form.columns.items()}
+    for key, words in form.values.items():
+        ours[key] = ours[key].map(lambda cell, words=words: words.get(str(cell).strip(), cell), na_action="ignore")
+    if "propensity" not in ours:
+        ours["propensity"] = pd.Series(_fraction(form.constants["propensity"]), index=found.index)
+    numeric = ("reward", "propensity", "position", "propensity_marginal")
+    numbers: dict[str, pd.Series] = {key: _numbers(ours[key]) for key in numeric if key in ours}
+    left_out, kept = _usable(ours, numbers)
+    if sum(left_out.values()) > MAX_LEFT_OUT * len(found):
+        told = "\n".join(f"  {reason}: {count}" for reason, count in left_out.items())
+        raise SchemaError(
+            f"{path}: {sum(left_out.values())} of {len(found)} rows cannot be used (limit {MAX_LEFT_OUT:.0%}). "
+            f"Mend the rows or the mapping ({PAGE}):\n{told}"
+        )
+    names, action = np.unique(_words(ours["action"])[kept].to_numpy(dtype=str), return_inverse=True)
+    if names.size < 2:
+        raise EvidenceError(
+            f"{path}: there is one action only, {str(names[0])!r}; a policy needs at least 2 to choose from. Mend the mapping."
+        )
+    rows = np.flatnonzero(kept.to_numpy())
+    codes = {key: pd.factorize(ours[key][kept])[0].astype(np.int64) for key in ("user_id", "request_id") if key in ours}
+    values = {key: column[kept].to_numpy(dtype=np.float64) for key, column in numbers.items()}
+    return DecisionLog(
+        context=_encoded(found.loc[kept, list(kinds)], kinds),
+        names=tuple(str(name) for name in names),
+        action=action.astype(np.int64),
+        rewards=values["reward"],
+        propensity=values["propensity"],
+        users=codes.get("user_id", codes.get("request_id", rows)),
+        rows=rows,
+        size=len(found),
+        left_out=left_out,
+        request=codes.get("request_id"),
+        position=values["position"].astype(np.int64) if "position" in values else None,
+        marginal=values.get("propensity_marginal"),
+    )
+
+
+def _usable(ours: dict[str, pd.Series], numbers: dict[str, pd.Series]) -> tuple[dict[str, int], pd.Series]:
+    """Rows left out by reason, and which are kept."""
+    reasons = pd.Series([""] * len(ours["action"]), index=ours["action"].index, dtype="object")
+
+    def refuse(rows: pd.Series, reason: str) -> None:
+        reasons[rows & (reasons == "")] = reason
+
+    refuse(_words(ours["action"]).isna(), "action: missing")
+    for key in ("user_id", "request_id"):
+        if key in ours:
+            refuse(ours[key].isna(), f"{key}: missing")
+    for key, column in numbers.items():
+        refuse(~pd.Series(np.isfinite(column.to_numpy()), index=column.index), f"{key}: missing or no number")
+        if key.startswith("propensity"):
+            refuse(~((column > 0) & (column <= 1)), f"{key}: outside (0, 1]")
+    counts = reasons[reasons != ""].value_counts()
+    return {str(reason): int(count) for reason, count in counts.items()}, reasons == ""
+
+
+def _words(cells: pd.Series) -> pd.Series:
+    """Text without space around it, None where nothing is; 1.0 of a column of numbers is 1."""
+    real = pd.api.types.is_float_dtype(cells.dtype)
+    text = cells.map(lambda cell: f"{cell:g}" if real else str(cell).strip(), na_action="ignore").astype("object")
+    return text.where(text.notna() & (text != ""), None)
+
+
+def _numbers(cells: pd.Series) -> pd.Series:
+    flags = {"true": 1, "false": 0}
+    plain = cells if pd.api.types.is_numeric_dtype(cells.dtype) else cells.map(lambda cell: flags.get(str(cell).strip().lower(), cell))
+    return pd.to_numeric(plain, errors="coerce").astype("float64")
+
+
+def _encoded(found: pd.DataFrame, kinds: dict[str, Kind | None]) -> Floats:
+    parts: list[Floats] = []
+    for name, kind in kinds.items():
+        numbers, words = _numbers(found[name]), _words(found[name])
+        if kind == "number" or (kind is None and numbers.notna().eq(words.notna()).all()):
+            centred = numbers - numbers.mean()
+            parts.append((centred / (centred.std() or 1.0)).fillna(0.0).to_numpy(np.float64)[:, None])
+            absent = numbers.isna()
+        else:
+            frequent = words.value_counts().index[:MAX_WORDS]
+            parts += [words.eq(word).astype("float64").to_numpy(dtype=np.float64)[:, None] for word in frequent]
+            absent = words.isna()
+        if absent.any():
+            parts.append(absent.astype("float64").to_numpy(dtype=np.float64)[:, None])
+    return np.concatenate(parts, axis=1) if parts else np.zeros((len(found), 0))

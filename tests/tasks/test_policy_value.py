@@ -1,0 +1,255 @@
+"""A log of one's own: read with a mapping, answered for built-in policies and files, or refused with the reason."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from rich.console import Console
+
+from core.errors import AdloomError, EvidenceError, ParamsError, SchemaError, SourceError
+from evaluation.off_policy import ESTIMATORS, MODEL_FREE, Estimate, Refusal
+from flows.policy_value import show_policy_value
+from tasks.policy_value.answer import evaluate_policy, slates_of
+from tasks.policy_value.crossfit import cross_fitted, folds_by_user
+from tasks.policy_value.decisions import load_decisions_mapping, read_decisions
+from tasks.policy_value.targets import Target
+
+MAPPING = """
+columns: {action: banner, propensity: p, reward: clicked, user_id: visitor}
+context: {age: number, town: category}
+values: {reward: {"yes": 1, "no": 0}}
+"""
+NAMES, SHARES = np.array(["red", "green", "blue"]), np.array([0.5, 0.3, 0.2])
+RATES = {"city": np.array([0.05, 0.15, 0.40]), "suburb": np.array([0.35, 0.12, 0.04])}
+
+
+def own_log(folder: Path, rows: int = 3000, seed: int = 0, name: str = "log.csv") -> Path:
+    rng = np.random.default_rng(seed)
+    town, action = rng.choice(["city", "suburb"], rows), rng.choice(3, rows, p=SHARES)
+    clicked = rng.uniform(size=rows) < np.array([RATES[where][chosen] for where, chosen in zip(town, action, strict=True)])
+    frame = pd.DataFrame({
+        "visitor": rng.integers(0, rows // 3, rows), "age": rng.normal(40, 9, rows).round(1), "town": town,
+        "banner": NAMES[action], "p": SHARES[action], "clicked": np.where(clicked, "yes", "no"),
+    })  # fmt: skip
+    path = folder / name
+    if name.endswith(".parquet"):
+        frame.to_parquet(path)
+    elif name.endswith(".jsonl"):
+        frame.to_json(path, orient="records", lines=True)
+    else:
+        frame.to_csv(path, index=False)
+    (folder / "mapping.yaml").write_text(MAPPING)
+    return path
+
+
+def answered(path: Path, policy: str, **changes):
+    return evaluate_policy(path, policy, rng=np.random.default_rng(1), replications=100, **changes)
+
+
+TRUTHS = {
+    "uniform": np.mean([rates.mean() for rates in RATES.values()]),
+    "best_action": max(np.mean(list(RATES.values()), axis=0)),
+    "greedy": np.mean([rates.max() for rates in RATES.values()]),
+}
+
+
+@pytest.mark.parametrize("policy", TRUTHS)
+def test_built_in_policies_are_worth_what_they_are_worth_and_the_logged_mean_is_not(tmp_path: Path, policy: str) -> None:
+    answer = answered(own_log(tmp_path), policy)
+    assert tuple(answer.answers) == ESTIMATORS
+    assert not answer.refused
+    for name in ("ips", "snips", "dr", "sndr"):
+        given = answer.answers[name]
+        assert isinstance(given, Estimate)
+        assert abs(given.value.value - TRUTHS[policy]) < 3.5 * given.value.standard_error
+    if policy == "greedy":
+        assert answer.answers["dr"].lift.low > 0
+        assert answer.logged.high < TRUTHS[policy]
+
+
+@pytest.mark.parametrize("name", ["log.jsonl", "log.parquet"])
+def test_the_format_of_the_file_changes_nothing(tmp_path: Path, name: str) -> None:
+    of_csv, other = (answered(own_log(tmp_path, name=file), "greedy").answers["dr"].value for file in ("log.csv", name))
+    assert (other.value, other.low, other.high) == pytest.approx((of_csv.value, of_csv.low, of_csv.high))
+
+
+def test_a_file_of_the_logged_actions_propensities_is_answered_by_what_needs_no_model(tmp_path: Path) -> None:
+    path = own_log(tmp_path)
+    log = pd.read_csv(path)
+    pd.DataFrame({"target_propensity": log["banner"].map({"red": 0.2, "green": 0.2, "blue": 0.6})}).to_csv(tmp_path / "target.csv")
+    answer = answered(path, str(tmp_path / "target.csv"))
+    assert tuple(answer.answers) == MODEL_FREE
+    assert answer.without_model
+    assert answer.answers["ips"].evidence.largest_weight == pytest.approx(3)
+
+
+def test_a_file_of_whole_distributions_is_answered_by_every_estimator_as_the_built_in_policy_is(tmp_path: Path) -> None:
+    path = own_log(tmp_path)
+    pd.DataFrame(np.full((3000, 3), 1 / 3), columns=["blue", "green", "red"]).to_csv(tmp_path / "target.csv", index=False)
+    found, built_in = answered(path, str(tmp_path / "target.csv")), answered(path, "uniform")
+    assert found.as_dict()["estimators"] == built_in.as_dict()["estimators"]
+
+
+def test_rows_that_cannot_be_used_are_left_out_of_log_and_target_alike(tmp_path: Path) -> None:
+    path = own_log(tmp_path)
+    frame = pd.read_csv(path, dtype=str)
+    frame.loc[4, "p"], frame.loc[7, "clicked"], frame.loc[9, "p"] = "0", "maybe", ""
+    frame.to_csv(path, index=False)
+    target = np.full((3000, 3), 1 / 3)
+    target[[4, 7, 9]] = 9.0  # of rows that are not read
+    pd.DataFrame(target, columns=["blue", "green", "red"]).to_csv(tmp_path / "target.csv", index=False)
+    answer = answered(path, str(tmp_path / "target.csv"))
+    assert answer.rows == 2997
+    assert answer.left_out == {"propensity: outside (0, 1]": 1, "reward: missing or no number": 1, "propensity: missing or no number": 1}
+
+
+def test_without_a_mapping_the_columns_have_our_names(tmp_path: Path) -> None:
+    path = own_log(tmp_path)
+    names = {"banner": "action", "p": "propensity", "clicked": "reward", "age": "context_age", "visitor": "user_id"}
+    frame = pd.read_csv(path).rename(columns=names)
+    frame.assign(reward=frame["reward"].eq("yes").astype(int)).to_csv(path, index=False)
+    (tmp_path / "mapping.yaml").unlink()
+    log = read_decisions(path, None)
+    assert log.context.shape == (3000, 1)
+    assert log.names == ("blue", "green", "red")
+    with pytest.raises(SchemaError, match="no column 'reward'"):
+        read_decisions(own_log(tmp_path, name="other.csv"), None)
+
+
+def test_a_log_too_far_from_the_policy_is_refused_with_its_reason(tmp_path: Path) -> None:
+    path = own_log(tmp_path, rows=120)
+    answer = answered(path, "greedy")
+    assert answer.refused
+    assert all(isinstance(given, Refusal) and "(limit 50)" in given.reason for given in answer.answers.values())
+
+
+def test_propensities_that_are_not_those_of_the_log_are_refused(tmp_path: Path) -> None:
+    path = own_log(tmp_path)
+    frame = pd.read_csv(path)
+    frame.assign(p=frame["banner"].map({"red": 0.2, "green": 0.3, "blue": 0.5})).to_csv(path, index=False)
+    answer = answered(path, "uniform")
+    assert answer.refused
+    assert "wrong propensities" in answer.answers["ips"].reason
+
+
+def slate_log(folder: Path) -> Path:
+    rows = [
+        {"request": f"r{n}", "place": place, "action": action, "p": p, "click": click}
+        for n in range(200)
+        for place, (action, p, click) in enumerate([("a", 0.5, n % 2), ("b", 1.0, 0)] if n % 2 else [("b", 0.5, 0), ("a", 1.0, 1)])
+    ]
+    pd.DataFrame(rows).to_csv(folder / "log.csv", index=False)
+    (folder / "mapping.yaml").write_text("columns: {action: action, propensity: p, reward: click, request_id: request, position: place}\n")
+    return folder / "log.csv"
+
+
+def test_slates_are_gathered_by_request_and_position_and_answered_in_rewards_a_slate(tmp_path: Path) -> None:
+    path = slate_log(tmp_path)
+    target = np.where(np.arange(400) % 2 == 1, 1.0, np.where(pd.read_csv(path)["action"] == "a", 0.25, 0.75))
+    pd.DataFrame({"target_propensity": target}).to_csv(tmp_path / "target.csv", index=False)
+    answer = answered(path, str(tmp_path / "target.csv"))
+    assert answer.unit == "rewards a slate"
+    assert list(answer.answers) == ["standard", "cascade"]
+    assert answer.answers["standard"].value.value == pytest.approx(0.25 * 1 + 0.75 * 1)
+    with pytest.raises(EvidenceError, match="policy greedy: requests of this log fill several positions"):
+        answered(path, "greedy")
+
+
+def test_a_slate_with_a_gap_is_refused_by_row(tmp_path: Path) -> None:
+    path = slate_log(tmp_path)
+    frame = pd.read_csv(path).drop(index=[4])
+    frame.to_csv(path, index=False)
+    log = read_decisions(path, load_decisions_mapping(tmp_path / "mapping.yaml"))
+    with pytest.raises(SchemaError, match=r"1 rows have a position that is missing above them .* first: row 5 of the file"):
+        slates_of(log, Target(log.propensity))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("columns: {banner: b}", "columns: we have no column 'banner'"),
+        ("columns: {action: a, reward: r}", "columns: propensity is missing"),
+        ("columns: {action: a, reward: r, propensity: p}\nconstants: {propensity: 1/3}", "propensity is in columns and in constants"),
+        ("columns: {action: a, reward: r}\nconstants: {propensity: 4/3}", "constants.propensity: '4/3' is no number in (0, 1]"),
+        ("columns: {action: a, reward: r, propensity: p, position: q}", "request_id and position belong together"),
+        ("columns: {action: a, reward: r, propensity: p}\ncontext: [r]", "context: 'r' is the action or the reward"),
+        ("columns: {action: a, reward: r, propensity: p}\nvalues: {user_id: {a: b}}", "values: 'user_id' is not action or reward"),
+        ("columns: {action: a, reward: r, propensity: p}\npath: x", "path: unknown key"),
+    ],
+)
+def test_a_wrong_mapping_says_what_to_mend(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "mapping.yaml").write_text(text)
+    with pytest.raises(ParamsError) as caught:
+        load_decisions_mapping(tmp_path / "mapping.yaml")
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("target", "error", "message"),
+    [
+        (None, SourceError, "is neither built in (uniform, best_action, greedy) nor a file"),
+        (pd.DataFrame({"target_propensity": [0.5]}), SchemaError, "1 rows, the log has 3000"),
+        (pd.DataFrame({"red": np.full(3000, 0.5), "green": 0.5}), SchemaError, "of 3 actions 1 are missing, first blue"),
+        (pd.DataFrame({"red": np.full(3000, 0.5), "green": 0.5, "blue": 0.1}), SchemaError, "3000 rows do not sum to 1"),
+        (pd.DataFrame({"target_propensity": np.full(3000, 1.5)}), SchemaError, "are no probability in [0, 1]; first: row 1"),
+    ],
+)
+def test_a_wrong_policy_says_what_to_mend(tmp_path: Path, target: pd.DataFrame | None, error: type[AdloomError], message: str) -> None:
+    path = own_log(tmp_path)
+    if target is not None:
+        target.to_csv(tmp_path / "target.csv", index=False)
+    with pytest.raises(error) as caught:
+        answered(path, str(tmp_path / "target.csv"))
+    assert message in str(caught.value)
+
+
+def test_a_log_with_one_action_or_mostly_unusable_rows_is_refused(tmp_path: Path) -> None:
+    path = own_log(tmp_path)
+    pd.read_csv(path).query("banner == 'red'").to_csv(path, index=False)
+    with pytest.raises(EvidenceError, match="there is one action only, 'red'"):
+        answered(path, "uniform")
+    pd.read_csv(own_log(tmp_path)).assign(p=0).to_csv(path, index=False)
+    with pytest.raises(SchemaError, match=r"3000 of 3000 rows cannot be used \(limit 20%\)"):
+        answered(path, "uniform")
+
+
+def test_no_row_is_predicted_by_a_model_that_saw_its_user() -> None:
+    users = np.repeat(np.arange(30), 4)
+    fold = folds_by_user(users, 5, np.random.default_rng(0))
+    assert all(len(np.unique(fold[users == user])) == 1 for user in range(30))
+    assert np.bincount(fold).tolist() == [24] * 5
+
+    class Remembers:
+        def fit(self, rows, answers):
+            self.seen = set(answers)
+            return self
+
+        def predict(self, rows):
+            return np.array([min(self.seen)] * len(rows))
+
+    answers = fold.astype(float) + np.linspace(0, 0.1, 120)
+    found = cross_fitted(Remembers, np.zeros((120, 1)), np.zeros(120, dtype=int), answers, actions=2, fold=fold)
+    assert (found[fold == 0] >= 1).all()
+    with pytest.raises(ValueError, match="40 folds for 30 users"):
+        folds_by_user(users, 40, np.random.default_rng(0))
+
+
+def test_the_command_prints_every_estimator_or_the_refusal_and_its_code_says_which(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    console = Console(width=200)
+    path = own_log(tmp_path)
+    asked = {"mapping": None, "seed": 1, "replications": 100}
+    assert show_policy_value(console, path, "uniform", as_json=False, **asked) == 0
+    shown = capsys.readouterr().out
+    assert all(
+        name in shown for name in (*ESTIMATORS, "effective sample size", "Bernstein", "largest weight", "support", "standard errors off")
+    )
+    assert show_policy_value(console, path, "uniform", as_json=True, **asked) == 0
+    assert set(json.loads(capsys.readouterr().out)["estimators"]) == set(ESTIMATORS)
+    assert show_policy_value(console, own_log(tmp_path, rows=90), "greedy", as_json=False, **asked) == 3
+    shown = capsys.readouterr().out
+    assert "refused: not enough evidence" in shown
+    assert "Bernstein" not in shown
