@@ -173,8 +173,8 @@ class Belonging:
         if not (folder / _TABLES).exists():
             return NO_BELONGING
         held, arrays = read_json(folder / _TABLES), load_arrays(folder / _ARRAYS)
-        words = (tuple(held[name]) for name in ("kinds", "lexicon", "features"))
-        return cls(*words, arrays["counts"], arrays["copies"], float(arrays["limit"][0]))
+        kinds, lexicon, features = (tuple(held[name]) for name in ("kinds", "lexicon", "features"))
+        return cls(kinds, lexicon, features, arrays["counts"], arrays["copies"], float(arrays["limit"][0]))
 
 
 def log_odds(counts: NDArray[np.int32], copies: NDArray[np.int32]) -> NDArray[np.float64]:
