@@ -234,7 +234,7 @@ class Copy(BaseModel):
 class Refusal(BaseModel):
     """A candidate that was not let through."""
 
-    reason: str = Field(description="length, form, compliance, fact or copied")
+    reason: str = Field(description="length, form, compliance, fact, foreign word or copied")
     rule: str
     found: str = Field(description="the words that decided")
 

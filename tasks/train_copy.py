@@ -16,8 +16,10 @@ from models.encoder import TextEncoder
 from models.generator.bundle import GeneratorBundle
 from models.generator.request import CopyRequest
 from models.generator.training_copies import Copy, copies_of, split_groups
+from tasks.generators.corpus import MIN_COPIES
+from tasks.generators.networks import Audiences
 from tasks.product_lines import Product, read_products
-from tasks.train_generator import MIN_COPIES, Audiences, train_bundle
+from tasks.train_generator import train_bundle
 
 logger = logging.getLogger(__name__)
 

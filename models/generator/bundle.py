@@ -9,6 +9,7 @@ import numpy as np
 
 from core.vocabulary import LENGTH_LIMITS, Origin
 from models.bundle import read_config, writing_bundle
+from models.generator.belonging import NO_BELONGING, Belonging
 from models.generator.choice import SIMILAR, best_first
 from models.generator.clause import ClauseGenerator
 from models.generator.compliance import Compliance
@@ -44,6 +45,7 @@ def make_reviewer(
     max_copied_span: int,
     repeats: int | None = None,
     fluency: Sequence[float] | None = None,
+    belonging: Belonging = NO_BELONGING,
 ) -> Reviewer:
     """A reviewer over training copies.
 
@@ -56,11 +58,14 @@ def make_reviewer(
         max_copied_span: a longer span shared with training copy refuses a text.
         repeats: how often a text may state one attribute value; None: as often as these copies do.
         fluency: what signs of fluency weigh (`FluencyJudge.weights`); None: to be fitted.
+        belonging: which words belong to which kind of product.
     """
     language = FluencyJudge.of([symbols(copy.pieces, slots_of(copy.request), vocabulary) for copy in copies], fluency)
     spans = SpanIndex([*(copy.text for copy in copies), *(copy.source_text for copy in copies)])
     said = usual_repeats(copies) if repeats is None else repeats
-    return Reviewer(facts, Compliance.load(), spans, vocabulary, language, tuple(sorted(levels)), dict(targets), max_copied_span, said)
+    return Reviewer(
+        facts, Compliance.load(), spans, vocabulary, language, tuple(sorted(levels)), dict(targets), max_copied_span, said, belonging
+    )
 
 
 @dataclass(frozen=True)
@@ -170,6 +175,7 @@ class GeneratorBundle:
             save_copies(self.copies, draft / "copies.parquet")
             self.held_out.save(draft / "held_out.parquet")
             reviewer.facts.save(draft / "facts.json")
+            reviewer.belonging.save(draft)
             for name, generator in self.generators.items():
                 generator.save(draft / name)
                 if isinstance(generator, VaeGenerator | GanGenerator) and not (draft / "latent").exists():
@@ -197,6 +203,7 @@ class GeneratorBundle:
             targets=targets,
             max_copied_span=int(config["max_copied_span"]),
             fluency=config["fluency"],
+            belonging=Belonging.load(path),
         )
         latent = LatentTextModel.load(path / "latent") if (path / "latent").exists() else None
         generators: dict[str, CopyGenerator] = {}

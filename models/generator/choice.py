@@ -2,7 +2,7 @@
 
 The consensus of a candidate is its mean agreement with the other candidates and with what people wrote for similar products: minimum Bayes
 risk decoding (Kumar & Byrne 2004; Eikema & Aziz 2020). What a model says in most of its samples is what it knows; what it says once is
-often a slip. Since what everybody says is agreed on most, stock phrases count against a candidate.
+often a slip. Since what everybody says is agreed on most, stock phrases count against a candidate; so do words of other kinds of product.
 """
 
 from collections.abc import Sequence
@@ -21,6 +21,8 @@ _STOCK_WEIGHT = 0.33
 """What a text of stock phrases alone loses."""
 _FLUENCY_WEIGHT = 0.1
 """What reading like human copy is worth."""
+_FOREIGN_WEIGHT = 0.1
+"""What a unit of log-odds that words belong to other kinds of product costs (`Belonging.level`): a reviewer refuses for much of it only."""
 SIMILAR = 16
 """Human copies of similar products that candidates are compared with."""
 
@@ -61,6 +63,7 @@ def best_first(texts: Sequence[str], request: CopyRequest, reviewer: Reviewer, s
         if text not in score:
             review = reviewer.review(text, request)
             share = reviewer.facts.coverage(text, request) / facts if facts else 1.0
+            foreign = _FOREIGN_WEIGHT * reviewer.belonging.level(text, request)
             told = _COVERAGE_WEIGHT * (review.coverage + share) + _FLUENCY_WEIGHT * review.fluency
-            score[text] = (review.accepted, float(agreed[row]) + told - _STOCK_WEIGHT * reviewer.spans.stock(text))
+            score[text] = (review.accepted, float(agreed[row]) + told - _STOCK_WEIGHT * reviewer.spans.stock(text) - foreign)
     return sorted(score, key=lambda text: (not score[text][0], -score[text][1], text))

@@ -1,7 +1,7 @@
 """Facts: generated copy states no attribute value, brand, number, price, date or offer that its product does not have.
 
 The lexicon is the catalogue's own: attribute values (those that human copy uses for products that have them; a value such as 时尚, which
-human copy says of any product, is a word and no fact), brands, and the numbers of each product; and what belongs to what (`topics`).
+human copy says of any product, is a word and no fact), brands, and the numbers of each product; and which products go together (`topics`).
 Of which keys a product has one value, so that another contradicts it, is listed in exclusive.yaml.
 """
 
@@ -20,7 +20,6 @@ from models.generator.request import CopyRequest
 from models.generator.slots import price_text, slots_of
 from models.generator.topics import NO_TOPICS, Topics, any_of, calibrate_topics, finds, own_words
 from models.generator.training_copies import DATE, OFFER, Copy
-from models.generator.vocabulary import Vocabulary
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +43,7 @@ class Fault:
     """One statement that the product does not bear out.
 
     Attributes:
-        rule: contradiction (another value of an exclusive key), attribute, brand, number, price, offer, date, foreign_word or companion.
+        rule: contradiction (another value of an exclusive key), attribute, brand, number, price, offer, date or companion.
         found: the words.
     """
 
@@ -60,7 +59,7 @@ class Facts:
         values: attribute value → keys it stands under.
         exclusive: the catalogue's keys that exclusive.yaml lists.
         brands: all brands of the catalogue.
-        topics: what belongs to what.
+        topics: which products copy names together.
         clashing: value → exclusive keys; it contradicts a product that states one of them and has not the value.
         listed: the catalogue lists what copy says; when it does not, an attribute value that the product lacks is no fault by itself, and
             only contradictions are.
@@ -77,18 +76,17 @@ class Facts:
         object.__setattr__(self, "_values", any_of([*self.values, *(value for value in self.clashing if value not in self.values)]))
         object.__setattr__(self, "_brands", any_of(self.brands))
 
-    def check(self, text: str, request: CopyRequest, vocabulary: Vocabulary) -> list[Fault]:
+    def check(self, text: str, request: CopyRequest) -> list[Fault]:
         """Every statement that the product does not bear out.
 
         Args:
             text: a copy.
             request: its product.
-            vocabulary: cuts the text into words.
 
         Returns:
             Faults; empty when there is none.
         """
-        return self._statements(text, request) + [Fault(rule, word) for rule, word in self.topics.foreign(text, request, vocabulary)]
+        return self._statements(text, request) + [Fault("companion", other) for other in self.topics.foreign(text, request)]
 
     def contradictions(self, text: str, request: CopyRequest) -> list[Fault]:
         """Statements of which the product has another: values of exclusive keys, brand, price, number (exclusive.yaml).
@@ -162,14 +160,13 @@ class Facts:
         return cls(values, frozenset(held["exclusive"]), tuple(held["brands"]), topics, clashing, listed)
 
 
-def fit_facts(products: Sequence[CopyRequest], copies: Sequence[Copy], held_out: Sequence[Copy], vocabulary: Vocabulary) -> Facts:
+def fit_facts(products: Sequence[CopyRequest], copies: Sequence[Copy], held_out: Sequence[Copy]) -> Facts:
     """Read the lexicon off the catalogue and off training copy.
 
     Args:
         products: the catalogue.
         copies: training copies; none is fine.
         held_out: human copies that training does not read; without them topics are not judged.
-        vocabulary: cuts copies into words.
 
     Returns:
         The facts. A value counts when it has two characters or more and at least half of the training copies that say it
@@ -197,7 +194,7 @@ def fit_facts(products: Sequence[CopyRequest], copies: Sequence[Copy], held_out:
     kept = {value: tuple(sorted(found)) for value, found in sorted(keys.items()) if 2 * (meant[value] + 1) >= said[value] + 2}
     clashing = {value: found for value, found in single.items() if meant[value] >= clashed[value]}
     brands = tuple(sorted({product.brand for product in products if product.brand and len(product.brand) >= 2}))
-    topics = calibrate_topics(products, copies, held_out, vocabulary) if held_out else NO_TOPICS
+    topics = calibrate_topics(products, copies, held_out) if held_out else NO_TOPICS
     return Facts(kept, exclusive, brands, topics, clashing, _listed(copies, kept))
 
 

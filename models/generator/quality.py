@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from models.generator.belonging import NO_BELONGING, Belonging
 from models.generator.compliance import Compliance
 from models.generator.facts import Facts
 from models.generator.fluency import FluencyJudge
@@ -27,9 +28,9 @@ class Review:
 
     Attributes:
         accepted: it may be shown.
-        reason: why not: length, form, compliance, fact or copied; empty when accepted.
-        rule: the rule within the reason, such as a compliance rule's id.
-        found: the words that decided.
+        reason: why not: length, form, compliance, fact, foreign word or copied; empty when accepted.
+        rule: the rule within the reason, such as a compliance rule's id; of a foreign word the kind of product that it belongs to.
+        found: the words that decided; of a foreign word with the counts that speak against it.
         quality: geometric mean of the three below, in [0, 1].
         coverage: facts of the product stated, against what human copy of the same scene and channel states, at most 1.
         fluency: twice the share of held-out human copies that hang together less (`FluencyJudge`), at most 1.
@@ -60,6 +61,7 @@ class Reviewer:
         targets: (scene, channel) → facts that human copy states on average.
         max_copied_span: a longer span shared with training copy refuses a text.
         repeats: how often a text may state one attribute value (`usual_repeats`).
+        belonging: which words belong to which kind of product.
     """
 
     facts: Facts
@@ -71,6 +73,7 @@ class Reviewer:
     targets: dict[tuple[str, str], float]
     max_copied_span: int
     repeats: int = 1
+    belonging: Belonging = NO_BELONGING
 
     def review(self, text: str, request: CopyRequest, *, may_copy: bool = False) -> Review:
         """Judge one candidate.
@@ -101,9 +104,12 @@ class Reviewer:
         violations = self.compliance.blocks(text, request.category)
         if violations:
             return "compliance", violations[0].rule, violations[0].found
-        faults = self.facts.check(text, request, self.vocabulary)
+        faults = self.facts.check(text, request)
         if faults:
             return "fact", faults[0].rule, faults[0].found
+        foreign = self.belonging.refuses(text, request)
+        if foreign is not None:
+            return "foreign word", foreign.home, str(foreign)
         return "", "", ""
 
     def fluency(self, text: str, request: CopyRequest) -> float:

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from evaluation import text as metrics
 from evaluation.intervals import Interval, bootstrap_mean, bootstrap_ratio
+from models.generator.belonging import Belonging
 from models.generator.facts import Facts
 from models.generator.ngram import NgramModel
 from models.generator.quality import Review, Reviewer
@@ -82,8 +83,8 @@ def row_measures(
     copied = metrics.copying([o.longest for o in overlaps], [o.covered for o in overlaps], [o.length for o in overlaps])
     blocked = [bool(reviewer.compliance.blocks(text, request.category)) for text, request in zip(texts, requests, strict=True)]
     refused = {
-        reason: np.array([review.reason == reason for review in found.reviews], float)
-        for reason in ("length", "form", "compliance", "fact", "copied")
+        reason.replace(" ", "_"): np.array([review.reason == reason for review in found.reviews], float)
+        for reason in ("length", "form", "compliance", "fact", "foreign word", "copied")
     }
     return {
         MAIN: found.score,
@@ -98,6 +99,7 @@ def row_measures(
         "longest_span": np.array([overlap.longest for overlap in overlaps], float),
         "attribute_coverage": metrics.attribute_coverage(texts, [request.attributes for request in requests]),
         "contradiction_rate": contradicting(texts, requests, reviewer.facts).astype(float),
+        "foreign_word_rate": misplaced(texts, requests, reviewer.belonging).astype(float),
         "violations_per_10k": PER * np.array(blocked, float),
         **{f"refused_{reason}": values for reason, values in refused.items()},
     }
@@ -159,6 +161,20 @@ def contradicting(texts: Sequence[str], requests: Sequence[CopyRequest], facts: 
         (n,) bool.
     """
     return np.array([bool(facts.contradictions(text, request)) for text, request in zip(texts, requests, strict=True)], bool)
+
+
+def misplaced(texts: Sequence[str], requests: Sequence[CopyRequest], belonging: Belonging) -> NDArray[np.bool_]:
+    """Whether each text says what belongs to other kinds of product than its own.
+
+    Args:
+        texts: one a request.
+        requests: the products.
+        belonging: of the generator bundle's reviewer.
+
+    Returns:
+        (n,) bool.
+    """
+    return np.array([belonging.refuses(text, request) is not None for text, request in zip(texts, requests, strict=True)], bool)
 
 
 def held_out_perplexity(

@@ -14,7 +14,9 @@ from tasks.report.charts import PlanePoint, plane_chart
 from tasks.report.latent_chapter import latent_chapter
 from tasks.report.page import Chapter, Page, SampleView, Table, interval_cell, marked, table
 
-PERCENT = frozenset({"accepted", "copy_rate", "span_share", "attribute_coverage", "contradiction_rate", "distinct_1", "distinct_2"})
+PERCENT = frozenset(
+    {"accepted", "copy_rate", "span_share", "attribute_coverage", "contradiction_rate", "foreign_word_rate", "distinct_1", "distinct_2"}
+)
 NAMES = {
     "score": "score (0–1)",
     "bleu_4": "BLEU-4",
@@ -30,6 +32,7 @@ NAMES = {
     "longest_span": "longest shared span",
     "attribute_coverage": "attribute coverage, %",
     "contradiction_rate": "contradictions, %",
+    "foreign_word_rate": "words of other kinds of product, %",
     "frechet": "Fréchet distance",
     "perplexity": "perplexity a character",
     "violations_per_10k": "violations per 10,000",

@@ -133,7 +133,7 @@ def write_pool(folder: Path, *, budget: int | None = 50 * MICROS) -> None:
 def write_generator(folder: Path) -> None:
     products = list(requests_of(items()).values())
     vocabulary = Vocabulary(SPECIALS)
-    reviewer = make_reviewer(fit_facts(products, [], [], vocabulary), [], vocabulary, levels=[], targets={}, max_copied_span=20)
+    reviewer = make_reviewer(fit_facts(products, [], []), [], vocabulary, levels=[], targets={}, max_copied_span=20)
     GeneratorBundle({"template": TemplateGenerator()}, "template", reviewer, (), {}).save(folder)
 
 

@@ -44,7 +44,7 @@ def bundle() -> GeneratorBundle:
     copies = shop()
     train, held = copies[:16], copies[16:]
     vocabulary = Vocabulary(())
-    facts = fit_facts([copy.request for copy in copies], train, [], vocabulary)
+    facts = fit_facts([copy.request for copy in copies], train, [])
     reviewer = make_reviewer(facts, train, vocabulary, levels=[], targets=fit_targets(train, facts), max_copied_span=20)
     texts = {
         "template": tuple(f"{copy.request.title}，值得一试。" for copy in held),

@@ -12,11 +12,11 @@ from core.files import read_json
 from models.generator import GeneratorBundle
 from models.generator.latent import between, on_sphere
 from models.generator.request import CopyRequest
+from tasks.generators.choosing import best_of
 from tasks.judge.adversary import failings
 from tasks.judge.copies import MAIN
 from tasks.judge.curves import above
 from tasks.judge.latent import latent_evidence
-from tasks.train_generator import best_of
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from models.generator.spans import SpanIndex
 
 
 def reviewer_of(shop):
-    facts = fit_facts(list(shop.products.values()), shop.copies, shop.copies[:9], shop.vocabulary)
+    facts = fit_facts(list(shop.products.values()), shop.copies, shop.copies[:9])
     return make_reviewer(facts, [], shop.vocabulary, levels=[], targets=fit_targets(shop.copies, facts), max_copied_span=20)
 
 

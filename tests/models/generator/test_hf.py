@@ -172,7 +172,7 @@ def test_a_bundle_needs_the_base_only_when_it_chose_hf(shop, tmp_path):
     folder = tiny(tmp_path / "base", shop.copies, "llama")
     generator, _, _ = tuned(shop, folder, steps=1)
     copies = shop.copies[:40]
-    facts = fit_facts(list(shop.products.values()), copies, [], shop.vocabulary)
+    facts = fit_facts(list(shop.products.values()), copies, [])
     reviewer = make_reviewer(facts, copies, shop.vocabulary, levels=[0.5], targets={}, max_copied_span=20)
     for chosen in (Origin.HF, Origin.TEMPLATE):
         generators = {Origin.TEMPLATE: TemplateGenerator(), Origin.HF: generator}

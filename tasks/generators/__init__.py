@@ -1,0 +1,1 @@
+"""The parts of training copy generators: what is learned from, the networks, the choice."""

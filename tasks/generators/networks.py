@@ -1,0 +1,207 @@
+"""The networks and baselines, trained."""
+
+from collections.abc import Callable, Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from core.params import GeneratorParams
+from core.tracking import Tracker
+from core.vocabulary import Origin
+from models.embeddings import Embeddings
+from models.generator.clause import ClauseGenerator
+from models.generator.copy_model import CopyModel
+from models.generator.decoder import CopyDecoder, DecoderShape
+from models.generator.gan import GanGenerator, Generator
+from models.generator.gpt import GptGenerator, Sampling
+from models.generator.hf import HfGenerator
+from models.generator.hf.training import TuneSettings, tune
+from models.generator.interface import CopyGenerator
+from models.generator.latent import LatentTextModel, Projection, conditions
+from models.generator.latent_training import CollapseDetector, GanSettings, LatentData, train_gan, train_vae
+from models.generator.ngram import fit_ngram
+from models.generator.prompts import build_phrase_book, fit_feature_scale
+from models.generator.retrieval import RetrievalGenerator
+from models.generator.template import TemplateGenerator
+from models.generator.training import CopyData, FitSettings, fit_decoder
+from models.generator.training_copies import Copy
+from models.generator.vae import VaeGenerator
+from tasks.generators.corpus import Corpus
+
+WATCHED = 4
+"""Steps of the GAN, about, whose texts are measured in the encoder's space."""
+
+
+@dataclass(frozen=True)
+class Audiences:
+    """Whom copy is written for.
+
+    Attributes:
+        features: (audiences, d) raw F of each.
+        weights: (copies, audiences) chance that a training copy speaks to an audience.
+    """
+
+    features: np.ndarray
+    weights: np.ndarray
+
+    @classmethod
+    def none(cls, copies: Sequence[Copy]) -> "Audiences":
+        """For pairs without shoppers.
+
+        Args:
+            copies: training copies.
+        """
+        return cls(np.zeros((0, 1), np.float32), np.zeros((len(copies), 0)))
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What training made.
+
+    Attributes:
+        generators: by origin.
+        notes: epochs, losses, what became of the GAN: for config.json.
+        raw: (held-out copies, d) raw vectors.
+        known: (training copies, d_latent) ℓ.
+        watched: step → the GAN's generator then.
+    """
+
+    generators: dict[str, CopyGenerator]
+    notes: dict[str, Any]
+    raw: np.ndarray
+    known: torch.Tensor
+    watched: dict[int, Generator]
+
+
+def fit_generators(
+    params: GeneratorParams,
+    work: Corpus,
+    audiences: Audiences,
+    vectors: Embeddings,
+    word_vectors: Callable[[Sequence[str]], np.ndarray],
+    *,
+    checkpoints: Path,
+    tracker: Tracker,
+) -> Trained:
+    """Train GPT, latent model, VAE and GAN, the language model where one is named, and the baselines.
+
+    Args:
+        params: sizes, epochs and rates.
+        work: what is learned from.
+        audiences: whom the copies speak to.
+        vectors: raw vectors of the copies.
+        word_vectors: words → (n, d), where the decoder's words begin.
+        checkpoints: where a killed training is taken up.
+        tracker: receives losses.
+    """
+
+    def report(metrics: dict[str, float], step: int) -> None:
+        tracker.log_metrics(metrics, step=step)
+
+    torch.manual_seed(work.seed)
+    scale = fit_feature_scale(audiences.features)
+    book = build_phrase_book([*{copy.request.item_id: copy.request for copy in work.train}.values()])
+    max_tokens = 2 + max(len(work.vocabulary.encode(copy.lesson)) for copy in work.train)
+    shape = DecoderShape(
+        tokens=len(work.vocabulary),
+        names=len(book.names) + 1,
+        values=len(book.values) + 1,
+        d_feature=len(scale.mean),
+        d_latent=params.latent_dim,
+        d_model=params.hidden_dim,
+        layers=params.layers,
+        heads=params.heads,
+        max_tokens=max_tokens,
+    )
+    gpt = CopyModel(work.vocabulary, book, scale, CopyDecoder(shape, params.dropout), work.reviewer.repeats)
+    gpt.decoder.begin_with(*(torch.from_numpy(word_vectors(words)) for words in (work.vocabulary.tokens, book.values)))
+    features = torch.from_numpy(scale.apply(audiences.features)) if len(audiences.features) else torch.zeros(0, 1)
+
+    def tensors(copies: Sequence[Copy], weights: np.ndarray) -> CopyData:
+        prompts, _ = gpt.prompts([copy.request for copy in copies])
+        tokens = [gpt.tokens(copy.lesson) for copy in copies]
+        raw = torch.from_numpy(np.ascontiguousarray(vectors.vectors_of([copy.source_text for copy in copies]), np.float32))
+        return CopyData(prompts, tokens, raw, weights, features)
+
+    train, held_out = tensors(work.train, audiences.weights), tensors(work.held_out, np.zeros((len(work.held_out), 0)))
+    affordable = max(1, int(params.max_positions * 1_000_000) // train.positions)
+    gpt_epochs = min(params.gpt_epochs, max(1, round(affordable * params.gpt_epochs / (params.gpt_epochs + params.latent_epochs))))
+    latent_epochs = min(params.latent_epochs, max(1, affordable - gpt_epochs))
+    settings = FitSettings(gpt_epochs, params.batch_size, params.learning_rate, work.seed, bf16=True, label="gpt")
+    gpt_loss = fit_decoder(gpt, None, train, held_out, settings, checkpoints=checkpoints / "gpt", report=report)
+
+    decoder = CopyDecoder(shape, params.dropout)
+    decoder.load_state_dict(gpt.decoder.state_dict())
+    torch.manual_seed(work.seed + 1)  # ℓ begins alike whether the fit before ran through or was resumed
+    latent = LatentTextModel(
+        CopyModel(work.vocabulary, book, scale, decoder, gpt.repeats), Projection(train.raw.mean(0), params.latent_dim)
+    )
+    settings = FitSettings(latent_epochs, params.batch_size, params.learning_rate / 3, work.seed + 1, bf16=True, label="latent")
+    latent_loss = fit_decoder(latent.model, latent.projection, train, held_out, settings, checkpoints=checkpoints / "latent", report=report)
+    latent.projection.requires_grad_(False).eval()
+
+    def latents(data: CopyData) -> LatentData:
+        return LatentData(
+            latent.encode(data.raw.numpy()).clone(),
+            conditions(latent.model, data.prompts),
+            torch.from_numpy(data.weights).float(),
+            features,
+        )
+
+    known, unseen = latents(train), latents(held_out)
+    vae = train_vae(
+        known,
+        d_hidden=2 * params.hidden_dim,
+        epochs=params.vae_epochs,
+        batch_size=params.batch_size,
+        seed=work.seed + 2,
+        report=report,
+    )
+    gan_settings = GanSettings(
+        params.noise_dim, 2 * params.hidden_dim, params.gan_steps, 2 * params.batch_size, params.r1_weight, params.ema_decay
+    )
+    checks = -(-params.gan_steps // gan_settings.check_every)
+    watched: dict[int, Generator] = {}
+
+    def watch(network: Generator, step: int) -> None:
+        if step == params.gan_steps or -(-step // gan_settings.check_every) % max(1, checks // WATCHED) == 0:
+            watched[step] = deepcopy(network)
+
+    gan, detector = train_gan(known, unseen, gan_settings, seed=work.seed + 3, report=report, watch=watch)
+    start = Sampling(params.temperatures[0], params.top_p, params.guidance)
+    generators: dict[str, CopyGenerator] = {
+        Origin.TEMPLATE: TemplateGenerator(),
+        Origin.CLAUSE: ClauseGenerator(tuple(work.train)),
+        Origin.RETRIEVAL: RetrievalGenerator(tuple(work.train)),
+        Origin.NGRAM: fit_ngram(work.train, work.vocabulary),
+        Origin.GPT: GptGenerator(gpt, start),
+        Origin.VAE: VaeGenerator(latent, vae, start),
+        Origin.GAN: GanGenerator(latent, gan, start),
+    }
+    notes: dict[str, Any] = {
+        "epochs": {"gpt": gpt_epochs, "latent": latent_epochs},
+        "validation_loss": {"gpt": gpt_loss, "latent": latent_loss},
+        "gan": _gan_note(detector),
+    }
+    if params.hf.model is not None:
+        own = params.hf
+        settings_hf = TuneSettings(
+            own.model or "", own.rank, own.alpha, own.steps, own.batch_size, own.learning_rate, own.max_tokens, seed=work.seed + 4
+        )
+        tuned, notes["validation_loss"]["hf"] = tune(
+            work.train, work.held_out, settings_hf, features=audiences.features, weights=audiences.weights, report=report
+        )
+        generators[Origin.HF] = HfGenerator(tuned, start)
+    return Trained(generators, notes, held_out.raw.numpy(), known.latent, watched)
+
+
+def _gan_note(detector: CollapseDetector) -> dict[str, Any]:
+    return {
+        "kept_step": detector.best_step,
+        "frechet": detector.best_distance if detector.best_step >= 0 else None,
+        "stopped": detector.reason,
+    }
