@@ -236,8 +236,8 @@ def _encoded(found: pd.DataFrame, kinds: dict[str, Kind | None]) -> Floats:
             absent = numbers.isna()
         else:
             frequent = words.value_counts().index[:MAX_WORDS]
-            parts += [words.eq(word).astype("float64").to_numpy(dtype=np.float64)[:, None] for word in frequent]
+            parts += [np.asarray(words.eq(word), dtype=np.float64)[:, None] for word in frequent]
             absent = words.isna()
         if absent.any():
-            parts.append(absent.astype("float64").to_numpy(dtype=np.float64)[:, None])
+            parts.append(np.asarray(absent, dtype=np.float64)[:, None])
     return np.concatenate(parts, axis=1) if parts else np.zeros((len(found), 0))
