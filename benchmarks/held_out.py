@@ -1,6 +1,6 @@
 """The next item of each user, held out of published logs: what `benchmarks.recommend` fits and judges."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -101,6 +101,36 @@ def read_held_out(data: Path, attributes: Path | None, titles: Path | None, test
         events=events[from_end >= 1].reset_index(drop=True),
         validation=_as_targets(events[from_end == 1]),
         test=_as_targets(events[from_end == 0]),
+    )
+
+
+def part_of(held: HeldOut, *, users: int | None, hide: float) -> HeldOut:
+    """A smaller log, or one with items that nobody met before the test.
+
+    Args:
+        held: the log.
+        users: how many stay, drawn by a fixed seed; None for all.
+        hide: share of items, drawn alike, whose events before the test and validation targets are left out.
+    """
+    rng = np.random.default_rng(0)
+    names = sorted(set(held.test.users))
+    kept = set(names) if users is None else {names[row] for row in rng.permutation(len(names))[:users]}
+    items = sorted(held.items[C.ITEM])
+    hidden = {items[row] for row in rng.permutation(len(items))[: round(hide * len(items))]}
+
+    def events(of: pd.DataFrame) -> pd.DataFrame:
+        return of[of[C.USER].isin(kept) & ~of[C.ITEM].isin(hidden)].reset_index(drop=True)
+
+    def targets(of: NextItems, without: set[str]) -> NextItems:
+        rows = [row for row, (user, item) in enumerate(zip(of.users, of.items, strict=True)) if user in kept and item not in without]
+        return NextItems([of.users[row] for row in rows], [of.items[row] for row in rows], of.moments[rows])
+
+    return replace(
+        held,
+        early=events(held.early),
+        events=events(held.events),
+        validation=targets(held.validation, hidden),
+        test=targets(held.test, set()),
     )
 
 

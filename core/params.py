@@ -95,7 +95,7 @@ class RecommenderParams(Section):
     max_events: int = Field(ge=2, description="latest events of a shopper that the models read")
     points: int = Field(ge=1, description="prediction points a window that enter the softmax")
     dropout: float = Field(ge=0, lt=1)
-    id_dropout: float = Field(ge=0, lt=1, description="share of item ids that training hides, so that text and tags stand alone")
+    id_dropout: float = Field(ge=0, le=1, description="share of item ids that training hides, so that text and tags stand alone; 1: no ids")
     epochs: int = Field(ge=1)
     patience: int = Field(ge=1)
     batch_size: int = Field(ge=1)

@@ -27,7 +27,7 @@ class SequenceSizes:
         items: size of the catalogue.
         tags: tags of the catalogue.
         dropout: share of inputs and outputs that training drops.
-        id_dropout: share of item id embeddings that training drops, so that text and tags learn to stand alone.
+        id_dropout: share of item id embeddings that training drops, so that text and tags learn to stand alone; 1: there are no ids.
     """
 
     dim: int

@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import recommend
+from benchmarks import fitting, recommend
 from benchmarks.held_out import read_held_out
 from core.errors import SourceError
 
@@ -28,11 +28,21 @@ def log_of_chains(folder: Path, users: int = 80) -> Path:
 def test_every_recommender_is_judged_on_the_last_item_and_order_beats_popularity(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(recommend, "DIM", 16)
-    assert recommend.main(["--data", str(log_of_chains(tmp_path)), "--seeds", "1", "--epochs", "2"]) == 0
+    monkeypatch.setattr(fitting, "DIM", 16)
+    assert recommend.main(["--data", str(log_of_chains(tmp_path)), "--seeds", "1", "--epochs", "2", "--parts", "--hide", "0.05"]) == 0
     shown = capsys.readouterr().out.strip().splitlines()
     found = json.loads(shown[-1])["recommenders"]
-    assert set(found) == {"popularity", "item_knn", "markov", "als", "content_cosine", "content_linear", "sequence"}
+    assert set(found) == {
+        "popularity",
+        "item_knn",
+        "markov",
+        "als",
+        "content_cosine",
+        "content_linear",
+        "sequence",
+        "sequence_text",
+        "sequence_ids",
+    }
     assert all(0 <= figures[f"ndcg{k}"] <= figures[f"hr{k}"] <= 1 for figures in found.values() for k in (5, 10, 20))
     assert found["markov"]["hr5"] > 0.9
     assert found["sequence"]["hr5"] > found["popularity"]["hr5"]

@@ -114,7 +114,8 @@ def start_from_text(network: SequenceNetwork, catalogue: Catalogue, counts: np.n
     with torch.no_grad():
         network.item_text.weight.copy_(torch.from_numpy(main))
         network.query_text.weight.copy_(torch.from_numpy(main))
-        network.item_id.weight.masked_fill_(torch.from_numpy(counts == 0)[:, None], 0.0)
+        hidden = (counts == 0) | (network.sizes.id_dropout >= 1)  # ids that no training reaches
+        network.item_id.weight.masked_fill_(torch.from_numpy(hidden)[:, None], 0.0)
 
 
 def sequence_loss(network: SequenceNetwork, linear: ContentLinear, points: Points, *, candidates: Tensor, log_included: Tensor) -> Tensor:
