@@ -226,6 +226,7 @@ class ServingParams(Section):
     max_events: int = Field(ge=1, description="latest events of a shopper that a decision reads")
     late_event_days: float = Field(gt=0, description="behaviour older than this is refused; clicks and conversions have their own window")
     poll_seconds: float = Field(gt=0, description="how often the registry is asked for another champion")
+    requests_per_second: float = Field(ge=0, description="of one token, or of one address where there are no tokens; 0: no limit")
 
 
 class Params(Section):

@@ -12,6 +12,7 @@ from fastapi.responses import HTMLResponse, JSONResponse
 from starlette.exceptions import HTTPException
 
 from core.errors import AdloomError
+from serving.access import Access, Rates, describe
 from serving.api import (
     AdsAnswer,
     AdsRequest,
@@ -40,7 +41,13 @@ from serving.writing import Writing
 
 _log = logging.getLogger(__name__)
 
-ERRORS: dict[int | str, dict[str, object]] = {
+REFUSALS: dict[int | str, dict[str, object]] = {
+    401: {"model": ErrorAnswer, "description": "no token, or an unknown one; only where the service has tokens"},
+    403: {"model": ErrorAnswer, "description": "the token's scope does not cover this"},
+    429: {"model": ErrorAnswer, "description": "too many requests; Retry-After says when to come back"},
+}
+"""What every route that needs a scope may answer."""
+ERRORS: dict[int | str, dict[str, object]] = REFUSALS | {
     409: {"model": ErrorAnswer, "description": "an event_id that stands for another event"},
     413: {"model": ErrorAnswer, "description": "a body above the limit"},
     422: {"model": ErrorAnswer, "description": "a field is wrong; every wrong one is named"},
@@ -88,10 +95,12 @@ def create_app(settings: Settings, *, wall: Callable[[], int] = wall_clock) -> F
         redoc_url=None,
     )
     app.state.champions = champions
+    app.add_middleware(Access, tokens=settings.tokens, rates=Rates(settings.params.requests_per_second))
     app.add_middleware(Around, metrics=metrics, body_limit=BODY_LIMIT)
     _add_error_handlers(app, metrics)
     _add_routes(app, Parts(settings, database, champions), metrics)
     _add_pages(app, champions, metrics)
+    describe(app, settings.tokens)
     return app
 
 
@@ -139,7 +148,7 @@ def _add_pages(app: FastAPI, champions: Champions[ModelSet], metrics: Metrics) -
             now=moment(models.world.now() if models else wall_clock()),
         )
 
-    @app.get("/metrics", response_class=Response, summary="Prometheus metrics", responses={200: {"content": {"text/plain": {}}}})
+    @app.get("/metrics", response_class=Response, summary="Prometheus metrics", responses=REFUSALS | {200: {"content": {"text/plain": {}}}})
     def metrics_page() -> Response:
         """Requests, latency, decisions, events, exploration, champions, failures to store."""
         models = champions.current

@@ -8,6 +8,7 @@ import uvicorn
 
 from core.environment import limit_threads
 from core.errors import ServiceError
+from serving.access import SCOPES, Tokens
 from serving.app import create_app
 from serving.logs import log_as_json
 from serving.settings import Settings
@@ -25,11 +26,12 @@ def serve(root: Path, *, host: str | None = None, port: int | None = None, bundl
         bundles: a folder of bundles to serve instead of the registry's champions.
 
     Raises:
-        ServiceError: the port is in use, or the database cannot be opened.
+        ServiceError: the port is in use, the database cannot be opened, or other machines could ask without a token.
         ParamsError: params.yaml is wrong.
     """
     settings = Settings.of_project(root, bundles=bundles)
     host, port = host or settings.params.host, port or settings.params.port
+    check_host(host, settings.tokens)
     limit_threads(1)
     log_as_json()
     bound = _bind(host, port)
@@ -37,6 +39,23 @@ def serve(root: Path, *, host: str | None = None, port: int | None = None, bundl
     _log.info("serving on http://%s:%d, reference at /docs", host, port)
     server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=10))
     server.run(sockets=[bound])
+
+
+def check_host(host: str, tokens: Tokens) -> None:
+    """A service that other machines can reach has tokens.
+
+    Args:
+        host: the address to bind.
+        tokens: who may ask.
+
+    Raises:
+        ServiceError: it has none.
+    """
+    if not tokens and host not in ("localhost", "::1") and not host.startswith("127."):
+        raise ServiceError(
+            f"{host} can be reached from other machines, and the service has no tokens: set {', '.join(SCOPES.values())} "
+            "(openssl rand -hex 32 makes one), or serve on 127.0.0.1."
+        )
 
 
 def _bind(host: str, port: int) -> socket.socket:

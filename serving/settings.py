@@ -1,11 +1,12 @@
 """What the service is told at its start: parameters, and where its files are."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
 from core.params import ServingParams, load_params
 from core.stage import PARAMS_FILE, path_of, read_graph
+from serving.access import Tokens
 
 DATABASE = Path("data") / "live" / "serving.sqlite"
 FETCHED = Path("data") / "cache" / "bundles"
@@ -42,6 +43,7 @@ class Settings:
         database: where events, decisions and feedback are kept.
         fetched: where bundles from the registry are kept, by content.
         bundles: a folder with the bundles recommender, generator, ranker and pool; None: the champions of the registry.
+        tokens: who may ask for what; none: everybody for everything.
     """
 
     root: Path
@@ -51,6 +53,7 @@ class Settings:
     database: Path
     fetched: Path
     bundles: Path | None = None
+    tokens: Tokens = field(default_factory=Tokens)
 
     @classmethod
     def of_project(cls, root: Path, *, bundles: Path | None = None) -> "Settings":
@@ -62,6 +65,7 @@ class Settings:
 
         Raises:
             ParamsError: params.yaml is wrong.
+            ServiceError: a token of the environment is too short.
             StageError: dvc.yaml lists no such file.
         """
         params = load_params(root / PARAMS_FILE)
@@ -75,4 +79,5 @@ class Settings:
             database=root / DATABASE,
             fetched=root / FETCHED,
             bundles=bundles,
+            tokens=Tokens.of_environment(),
         )

@@ -231,6 +231,7 @@ def settings_in(folder: Path, **changed: object) -> Settings:
         max_events=100,
         late_event_days=7.0,
         poll_seconds=0.05,
+        requests_per_second=0.0,
     ).model_copy(update=changed)
     data = CleanData(*(folder / "clean" / name for name in ("lineage.json", "events.parquet", "impressions.parquet", "copies.parquet")))
     return Settings(folder, params, timedelta(days=3), data, folder / "live" / "serving.sqlite", folder / "fetched", folder / "models")
