@@ -48,6 +48,7 @@ REFUSALS: dict[int | str, dict[str, object]] = {
 }
 """What every route that needs a scope may answer."""
 ERRORS: dict[int | str, dict[str, object]] = REFUSALS | {
+    400: {"model": ErrorAnswer, "description": "the body is no text that can be read"},
     409: {"model": ErrorAnswer, "description": "an event_id that stands for another event"},
     413: {"model": ErrorAnswer, "description": "a body above the limit"},
     422: {"model": ErrorAnswer, "description": "a field is wrong; every wrong one is named"},
