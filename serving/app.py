@@ -29,12 +29,13 @@ from serving.champions import Champions, FolderSource, Found, RegistrySource, So
 from serving.clock import moment, wall_clock
 from serving.database import Database
 from serving.errors import RefusedError
-from serving.metrics import Metrics
+from serving.metrics import Metrics, Stopwatch
 from serving.middleware import Around
 from serving.model_set import ModelSet, load_models
 from serving.page import reference_page
-from serving.service import Ads, Parts
-from serving.settings import BODY_LIMIT, Settings
+from serving.service import Ads, Answered, Asked, Parts
+from serving.settings import BODY_LIMIT, GROUP, Settings
+from serving.turns import Turns
 from serving.world import World
 from serving.writing import Writing
 
@@ -71,11 +72,16 @@ def create_app(settings: Settings, *, wall: Callable[[], int] = wall_clock) -> F
 
     champions: Champions[ModelSet] = Champions(source, load, poll_seconds=settings.params.poll_seconds)
     metrics = Metrics()
+    parts = Parts(settings, database, champions)
+    ads_door = Ads(parts, Stopwatch(metrics.stages, metrics.stages_cpu, metrics.groups))
+    turns: Turns[Asked, Answered] = Turns(ads_door.answer_all, most=GROUP, name="decisions")
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         champions.start()
+        turns.start()
         yield
+        turns.stop()
         champions.stop()
         database.close()
 
@@ -90,20 +96,21 @@ def create_app(settings: Settings, *, wall: Callable[[], int] = wall_clock) -> F
     app.state.champions = champions
     app.add_middleware(Around, metrics=metrics, body_limit=BODY_LIMIT)
     _add_error_handlers(app, metrics)
-    _add_routes(app, Parts(settings, database, champions), metrics)
+    _add_routes(app, parts, ads_door, turns, metrics)
     _add_pages(app, champions, metrics)
     return app
 
 
-def _add_routes(app: FastAPI, parts: Parts, metrics: Metrics) -> None:
-    ads_door, behaviour, writing = Ads(parts), Behaviour(parts), Writing(parts)
+def _add_routes(app: FastAPI, parts: Parts, ads_door: Ads, turns: Turns[Asked, Answered], metrics: Metrics) -> None:
+    behaviour, writing = Behaviour(parts), Writing(parts)
 
     @app.post("/v1/ads", response_model=AdsAnswer, responses=ERRORS, summary="Choose ads for a shopper")
-    def ads(body: AdsRequest, request: Request) -> AdsAnswer:
+    async def ads(body: AdsRequest, request: Request) -> Response:
         """Draw a slate. Every position comes with its exact propensity, and its record is on disk before this answers."""
-        answer, decision = ads_door.answer(body, request.state.request_id)
-        metrics.count_decision(decision, body.scene, body.channel)
-        return answer
+        ads_door.check(body)
+        found = await turns.ask(Asked(body, request.state.request_id))
+        metrics.count_decision(found.decision, body.scene, body.channel)
+        return Response(found.answer.model_dump_json(), media_type="application/json")
 
     @app.post("/v1/events", response_model=EventsAnswer, responses=ERRORS, summary="Tell what shoppers did")
     def events(body: EventsRequest) -> EventsAnswer:

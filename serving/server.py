@@ -2,6 +2,7 @@
 
 import logging
 import socket
+import sys
 from pathlib import Path
 
 import uvicorn
@@ -13,6 +14,9 @@ from serving.logs import log_as_json
 from serving.settings import Settings
 
 _log = logging.getLogger(__name__)
+
+SWITCH_SECONDS = 0.001
+"""How long a thread may keep the interpreter from others that wait: the loop that takes requests in waits for no whole group."""
 
 
 def serve(root: Path, *, host: str | None = None, port: int | None = None, bundles: Path | None = None) -> None:
@@ -29,10 +33,24 @@ def serve(root: Path, *, host: str | None = None, port: int | None = None, bundl
         ParamsError: params.yaml is wrong.
     """
     settings = Settings.of_project(root, bundles=bundles)
-    host, port = host or settings.params.host, port or settings.params.port
+    run(settings, host=host or settings.params.host, port=port or settings.params.port)
+
+
+def run(settings: Settings, *, host: str, port: int) -> None:
+    """Serve what the settings say until the process is told to stop.
+
+    Args:
+        settings: where everything is.
+        host: the address to bind.
+        port: the port.
+
+    Raises:
+        ServiceError: the port is in use, or the database cannot be opened.
+    """
     limit_threads(1)
     log_as_json()
     bound = _bind(host, port)
+    sys.setswitchinterval(SWITCH_SECONDS)
     app = create_app(settings)
     _log.info("serving on http://%s:%d, reference at /docs", host, port)
     server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=10))

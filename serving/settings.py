@@ -12,6 +12,9 @@ FETCHED = Path("data") / "cache" / "bundles"
 BODY_LIMIT = 256 * 1024
 """Bytes of a request's body at the most."""
 
+GROUP = 16
+"""Requests for ads that are decided and committed together at the most."""
+
 
 @dataclass(frozen=True)
 class CleanData:

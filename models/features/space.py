@@ -14,7 +14,7 @@ from core.columns import Columns
 from core.files import write_table
 from models.bundle import load_arrays, load_table, save_arrays
 from models.features import blocks
-from models.features.batch import Candidates, Requests
+from models.features.batch import Candidates, Recommended, Requests
 from models.features.catalogue import Catalogue, Vectorise, projection, unit
 from models.features.fitted import Fitted
 from models.features.memory import Creatives, TextVectors
@@ -152,12 +152,15 @@ class FeatureSpace:
         rows = self.catalogue.rows_of(list(item_ids)).tolist()
         self._creatives.prepare([key for key in zip(texts, rows, channels, strict=True) if key[1] >= 0])
 
-    def compute(self, requests: Requests, candidates: Candidates) -> tuple[NDArray[np.float32], tuple[str, ...]]:
+    def compute(
+        self, requests: Requests, candidates: Candidates, *, recommended: Recommended | None = None
+    ) -> tuple[NDArray[np.float32], tuple[str, ...]]:
         """Features of candidates.
 
         Args:
             requests: ``r`` of them, at least 1.
             candidates: ``n`` of them, in any order.
+            recommended: what the recommender says of the requests; asked here when None.
 
         Returns:
             ``(n, features)`` in the order of ``candidates``, and the features' names.
@@ -176,7 +179,8 @@ class FeatureSpace:
             if start == stop and filled is not None:
                 continue
             rows, first = order[start:stop], part * _REQUESTS_AT_ONCE
-            columns = self._columns(requests.rows(first, first + _REQUESTS_AT_ONCE), candidates.take(rows, first_request=first))
+            told = None if recommended is None else recommended.rows(first, first + _REQUESTS_AT_ONCE)
+            columns = self._columns(requests.rows(first, first + _REQUESTS_AT_ONCE), candidates.take(rows, first_request=first), told)
             if filled is None:
                 names = tuple(columns)
                 filled = np.zeros((len(candidates), len(names)), np.float32)
@@ -184,7 +188,7 @@ class FeatureSpace:
         assert filled is not None  # there is at least one part
         return filled, names
 
-    def _columns(self, requests: Requests, candidates: Candidates) -> dict[str, NDArray[np.float32]]:
+    def _columns(self, requests: Requests, candidates: Candidates, told: Recommended | None) -> dict[str, NDArray[np.float32]]:
         item = self.catalogue.rows_of(candidates.item_ids)
         if (item < 0).any():
             unknown = candidates.item_ids[item < 0][0]
@@ -196,6 +200,8 @@ class FeatureSpace:
         texts, places = [text for one in held for text in one.texts], [name for one in held for name in one.channels]
         answered = list(zip(texts, answered_item.tolist(), places, strict=True))
         self._creatives.prepare([*keys, *answered])
+        if told is None:
+            told = Recommended(by_length(self._recommender.champion.score, requests), by_length(self._recommender.user_feature, requests))
         batch = blocks.Joined(
             requests=requests,
             candidates=candidates,
@@ -204,8 +210,8 @@ class FeatureSpace:
             answered=self._creatives.rows(answered),
             answered_item=answered_item,
             events=events_of(requests, self.catalogue),
-            scores=by_length(self._recommender.champion.score, requests),
-            shopper=by_length(self._recommender.user_feature, requests),
+            scores=told.scores,
+            shopper=told.shopper,
             catalogue=self.catalogue,
             creatives=self._creatives,
             text_vectors=self.text_vectors,
