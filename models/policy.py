@@ -16,6 +16,7 @@ leave the set for the positions below. Without groups every candidate is a group
 Source: Sutton and Barto (2018), Reinforcement Learning, section 2.2 (ε-greedy), drawn without replacement.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -87,14 +88,14 @@ def slate(scores: ArrayLike, k: int, exploration: float, rng: np.random.Generato
     propensity: list[float] = []
     while len(indices) < k and bool((left > -np.inf).any()):
         p = _distribution(left, exploration)
-        choice = int(rng.choice(p.size, p=p))
+        choice = _draw(p, rng)
         indices.append(choice)
         propensity.append(float(p[choice]))
         left[codes == codes[choice]] = -np.inf
     if not indices:
         raise ValueError("no candidates; answer such a request with an empty slate before asking the policy")
-    rows = _marginals(values, codes, min(len(indices), EXACT_POSITIONS), exploration)
-    marginal = [float(row[choice]) for row, choice in zip(rows, indices, strict=False)] + [np.nan] * (len(indices) - len(rows))
+    depth = min(len(indices), EXACT_POSITIONS)
+    marginal = _marginals_of(values, codes, indices[:depth], exploration) + [np.nan] * (len(indices) - depth)
     return Slate(np.array(indices, dtype=np.int64), np.array(propensity), np.array(marginal))
 
 
@@ -153,6 +154,60 @@ def _marginals(scores: NDArray[np.float64], codes: NDArray[np.integer], depth: i
     return spread
 
 
+def _marginals_of(
+    scores: NDArray[np.float64], codes: NDArray[np.integer], chosen: Sequence[int], exploration: float
+) -> list[float]:
+    """What `_marginals` says of the candidate that was chosen at each position, without the distributions of all others.
+
+    The sums go over the groups that can stand above. Without ties among the highest scores, which group is best once two are gone
+    is one of three, and all that remains of the others is how many candidates they have; with ties `_marginals` itself is asked.
+    """
+    held = np.flatnonzero(scores > -np.inf).tolist()
+    values, names = scores.tolist(), codes.tolist()
+    place: dict[int, int] = {}
+    size: list[int] = []
+    highest: list[float] = []
+    for row in held:
+        group = place.setdefault(names[row], len(size))
+        if group == len(size):
+            size.append(0)
+            highest.append(-np.inf)
+        size[group] += 1
+        highest[group] = max(highest[group], values[row])
+    order = sorted(range(len(size)), key=lambda group: -highest[group])[:EXACT_POSITIONS]
+    tops = [highest[group] for group in order]
+    if len(set(tops)) < len(tops) or any(sum(values[row] == top for row in held) > 1 for top in tops):
+        rows = _marginals(scores, codes, len(chosen), exploration)
+        return [float(row[choice]) for row, choice in zip(rows, chosen, strict=True)]
+    total, greedy = len(held), 1 - exploration
+    rank = {group: position for position, group in enumerate(order)}
+    found = [exploration / total + greedy * (values[chosen[0]] == tops[0])]
+    on_top = [exploration * count / total for count in size]
+    on_top[order[0]] += greedy
+    if len(chosen) > 1:
+        own = place[names[chosen[1]]]
+        p = sum(exploration * on_top[group] / (total - size[group]) for group in range(len(size)) if group != own)
+        if values[chosen[1]] == highest[own] and rank.get(own, 2) < 2:
+            p += greedy * (on_top[order[0]] if rank[own] else sum(on_top) - on_top[own])
+        found.append(p)
+    if len(chosen) > 2:
+        own = place[names[chosen[2]]]
+        sizes = np.array(size, dtype=np.float64)
+        above = np.array(on_top)
+        pair = exploration * above[:, None] * sizes / (total - sizes)[:, None]  # (groups, groups): this pair above, in this order
+        pair[:, order[0]] += greedy * above
+        pair[order[0], order[1]] += greedy * above[order[0]]
+        pair.flat[:: len(size) + 1] = 0
+        pair[own] = pair[:, own] = 0
+        p = exploration * float((pair / np.maximum(total - sizes[:, None] - sizes, 1)).sum())
+        if values[chosen[2]] == highest[own] and own in rank:
+            first, second = order[0], order[1]
+            ways = (pair.sum(), pair[first].sum() + pair[:, first].sum(), pair[first, second] + pair[second, first])
+            p += greedy * float(ways[rank[own]])
+        found.append(p)
+    return found
+
+
 def _distribution(values: NDArray[np.float64], exploration: float) -> NDArray[np.float64]:
     """`probabilities` of checked scores; every row has a candidate."""
     top = values.max(axis=-1, keepdims=True)
@@ -160,6 +215,12 @@ def _distribution(values: NDArray[np.float64], exploration: float) -> NDArray[np
     share = (1 - exploration) / best.sum(axis=-1, keepdims=True)
     floor = exploration / present.sum(axis=-1, keepdims=True)
     return np.asarray(best * share + present * floor)
+
+
+def _draw(p: NDArray[np.float64], rng: np.random.Generator) -> int:
+    """What ``rng.choice(p.size, p=p)`` draws, without its checks."""
+    bounds = p.cumsum()
+    return int((bounds / bounds[-1]).searchsorted(rng.random(), side="right"))
 
 
 def _codes(groups: NDArray[np.integer] | None, size: int) -> NDArray[np.integer]:
