@@ -11,16 +11,18 @@ from core.errors import IdentityError, ServiceError
 from core.identity import KEY_VARIABLE
 
 VERSION = 1
+MAPPED = 2**30
+"""Bytes of the file that are read through the operating system's page cache without a copy."""
 FINGERPRINT_KEY = "user_key_fingerprint"
 """Where the database keeps which key its users were hashed with."""
 PAST = {
-    "past_events": """event_id TEXT PRIMARY KEY, user_id TEXT NOT NULL, item_id TEXT, event_type TEXT NOT NULL, query TEXT,
-        timestamp INTEGER NOT NULL""",
-    "past_impressions": """request_id TEXT NOT NULL, position INTEGER NOT NULL, user_id TEXT NOT NULL, timestamp INTEGER NOT NULL,
+    "past_events": """user_id TEXT NOT NULL, timestamp INTEGER NOT NULL, event_id TEXT NOT NULL, item_id TEXT, event_type TEXT NOT NULL,
+        query TEXT, PRIMARY KEY (user_id, timestamp, event_id)""",
+    "past_impressions": """user_id TEXT NOT NULL, timestamp INTEGER NOT NULL, request_id TEXT NOT NULL, position INTEGER NOT NULL,
         item_id TEXT NOT NULL, creative_id TEXT NOT NULL, channel TEXT NOT NULL, click INTEGER NOT NULL,
-        PRIMARY KEY (request_id, position)""",
+        PRIMARY KEY (user_id, timestamp, request_id, position)""",
 }
-"""What is taken over from the clean tables: columns by table. Each is read by user and time."""
+"""What is taken over from the clean tables: columns by table. A shopper's rows lie together, in the order of time."""
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS texts (creative_id TEXT PRIMARY KEY, text TEXT NOT NULL) WITHOUT ROWID;
@@ -72,6 +74,7 @@ class Database:
             self._connection.execute("PRAGMA journal_mode=WAL")
             self._connection.execute("PRAGMA synchronous=FULL")
             self._connection.execute("PRAGMA temp_store=MEMORY")
+            self._connection.execute(f"PRAGMA mmap_size={MAPPED}")
             found = int(self._connection.execute("PRAGMA user_version").fetchone()[0])
             if found not in (0, VERSION):
                 self._connection.close()

@@ -67,6 +67,9 @@ class RecommenderBundle:
         self.models = dict(models)
         self.champion = self.models[champion]
         self.max_events = max_events
+        read = self.champion.reads if isinstance(self.champion, EventRecommender) else None
+        held = self.fusion.state_dict()
+        self._one_fusion = read is not None and all(torch.equal(value, held[name]) for name, value in read.state_dict().items())
 
     @property
     def items(self) -> pd.DataFrame:
@@ -121,7 +124,7 @@ class RecommenderBundle:
             batch = event_batch(histories, moments, self.catalogue, self.max_events)
             at = torch.from_numpy(moments.copy())
             features = self.fusion(batch.vectors, batch.kind, batch.time, at[:, None])[:, 0]
-            return champion.logits(batch, at).numpy(), features.numpy()
+            return champion.logits(batch, at, features if self._one_fusion else None).numpy(), features.numpy()
 
     def audience_of(self, features: np.ndarray) -> list[str]:
         """The audience of each user feature; the largest for a zero feature.

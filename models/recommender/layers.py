@@ -44,7 +44,31 @@ class GatedLayer(nn.Module):
         mixed = self.mixed(self.attention_norm(states)).view(batch, length, 3, self.heads, dim // self.heads)
         query, key, value = mixed.permute(2, 0, 3, 1, 4)  # each (batch, heads, length, dim / heads)
         seen = nn.functional.scaled_dot_product_attention(query, key, value, is_causal=True)
-        seen = self.attended(seen.transpose(1, 2).reshape(batch, length, dim))
+        return self._passed(states, self.attended(seen.transpose(1, 2).reshape(batch, length, dim)))
+
+    def at(self, states: Tensor, places: Tensor) -> Tensor:
+        """What `forward` gives at one position of each row, without the others.
+
+        Args:
+            states: (batch, length, dim).
+            places: (batch,) int64.
+
+        Returns:
+            (batch, dim).
+        """
+        batch, length, dim = states.shape
+        rows = torch.arange(batch)
+        normed = self.attention_norm(states)
+        weight, bias = self.mixed.weight, self.mixed.bias
+        query = nn.functional.linear(normed[rows, places], weight[:dim], bias[:dim]).view(batch, self.heads, 1, dim // self.heads)
+        both = nn.functional.linear(normed, weight[dim:], bias[dim:]).view(batch, length, 2, self.heads, dim // self.heads)
+        key, value = both.permute(2, 0, 3, 1, 4)  # each (batch, heads, length, dim / heads)
+        visible = torch.arange(length) <= places[:, None]  # (batch, length)
+        seen = nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=visible[:, None, None])
+        return self._passed(states[rows, places], self.attended(seen.reshape(batch, dim)))
+
+    def _passed(self, states: Tensor, seen: Tensor) -> Tensor:
+        """The gate on what attention has seen, then the perceptron and its gate; (..., dim)."""
         states = states + torch.sigmoid(self.attention_gate(states)) * self.dropout(seen)
         left, right = self.inner(self.inner_norm(states)).chunk(2, dim=-1)
         made = self.outer(nn.functional.silu(left) * right)

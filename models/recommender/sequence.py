@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from core.errors import BundleError
 from core.vocabulary import EVENT_TYPES
 from models.bundle import load_arrays, read_config, save_arrays, writing_bundle
-from models.fusion import HOUR
+from models.fusion import HOUR, Fusion
 from models.recommender.base import EventRecommender
 from models.recommender.catalogue import Catalogue
 from models.recommender.content import ContentLinear
@@ -132,15 +132,36 @@ class SequenceNetwork(nn.Module):
         Returns:
             (n, events + 1, dim); slot p has seen the first p events and nothing later.
         """
-        gap = torch.diff(batch.time, dim=1, prepend=batch.time[:, :1] + 1)  # the first event has no gap: -1
-        inputs = self._ids(batch.item) + self.event_text(batch.vectors) + self.kind(batch.kind.clamp(min=0)) + self.gap(gap_bucket(gap))
-        start = self.start.expand(len(inputs), 1, -1)
-        states = torch.cat([start, inputs], dim=1)  # (n, events + 1, dim)
-        states = self.dropout(states + self.place(torch.arange(states.shape[1])))
+        states = self._entered(batch, self.event_text(batch.vectors))
         for layer in self.layers:
             states = layer(states)
         found: Tensor = self.norm(states)
         return found
+
+    def last_state(self, batch: EventBatch, text: Tensor) -> Tensor:
+        """The state after all events of each row: what `states` gives there, without the others.
+
+        Args:
+            batch: (n, events) of them.
+            text: (n, events, dim) projected text of each event, as ``event_text`` gives it.
+
+        Returns:
+            (n, dim).
+        """
+        states, last = self._entered(batch, text), len(self.layers) - 1
+        for layer in self.layers[:last]:
+            states = layer(states)
+        found: Tensor = self.norm(self.layers[last].at(states, batch.sizes))  # type: ignore[operator]
+        return found
+
+    def _entered(self, batch: EventBatch, text: Tensor) -> Tensor:
+        """What the first layer reads, (n, events + 1, dim)."""
+        gap = torch.diff(batch.time, dim=1, prepend=batch.time[:, :1] + 1)  # the first event has no gap: -1
+        inputs = self._ids(batch.item) + text + self.kind(batch.kind.clamp(min=0)) + self.gap(gap_bucket(gap))
+        start = self.start.expand(len(inputs), 1, -1)
+        states = torch.cat([start, inputs], dim=1)  # (n, events + 1, dim)
+        entered: Tensor = self.dropout(states + self.place(torch.arange(states.shape[1])))
+        return entered
 
     def repeats(self, batch: EventBatch, at: Tensor, seen: Tensor) -> Tensor:
         """What each event adds to the logit of its own item.
@@ -204,12 +225,22 @@ class SequenceRecommender(EventRecommender):
         with torch.no_grad():
             by_text = self.network.item_text(torch.from_numpy(self.catalogue.vectors))[torch.from_numpy(self.catalogue.text_of)]
             self._items = (self.network.item_id.weight + by_text).T.contiguous()  # (dim, n_items)
+            self._event_text = self.network.event_text(torch.from_numpy(self.catalogue.vectors))[torch.from_numpy(self.catalogue.text_of)]
 
-    def logits(self, batch: EventBatch, at: Tensor) -> Tensor:
+    @property
+    def reads(self) -> Fusion:
+        """See `EventRecommender.reads`."""
+        return self.content.fusion
+
+    def logits(self, batch: EventBatch, at: Tensor, feature: Tensor | None = None) -> Tensor:
         """See `EventRecommender.logits`."""
         network, seen = self.network, batch.sizes[:, None]
-        state = network.states(batch)[torch.arange(len(seen)), seen[:, 0]]  # (n, dim)
-        feature = self.content.fusion(batch.vectors, batch.kind, batch.time, at[:, None])[:, 0]  # (n, text_dim)
+        text = self._event_text[batch.item.clamp(min=0)]  # (n, events, dim)
+        searched = (batch.item < 0) & (batch.kind >= 0)
+        text[searched] = network.event_text(batch.vectors[searched])
+        state = network.last_state(batch, text)  # (n, dim)
+        if feature is None:
+            feature = self.content.fusion(batch.vectors, batch.kind, batch.time, at[:, None])[:, 0]  # (n, text_dim)
         bucket = last_gap(batch, at[:, None], seen)[:, 0]
         scores = (network.state_scale(bucket) * state) @ self._items
         scores += self.content.personal(network.fused_scale(bucket) * feature)
