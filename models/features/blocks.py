@@ -1,6 +1,8 @@
 """The features, block by block; each block is a function of `Joined` and returns columns by name."""
 
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 import scipy.sparse as sp
@@ -60,13 +62,35 @@ class Joined:
         """``(n,)`` request of each candidate."""
         return self.candidates.request
 
-    def to_item(self, profile: NDArray[np.floating]) -> Column:
-        """Dot product of a profile ``(r, p)`` with each candidate's item: ``(n,)``."""
-        return np.asarray(np.einsum("np,np->n", profile[self.request], self.catalogue.vectors[self.item]), dtype=np.float32)
+    @cached_property
+    def bounds(self) -> list[int]:
+        """Where the candidates of each request begin, and where the last ones end: they stand in the order of their requests."""
+        return np.searchsorted(self.request, np.arange(len(self.requests) + 1)).tolist()
 
-    def to_copy(self, profile: NDArray[np.floating]) -> Column:
-        """Dot product of a profile ``(r, p)`` with each candidate's copy: ``(n,)``."""
-        return np.asarray(np.einsum("np,np->n", profile[self.request], self.creatives.vectors[self.creative]), dtype=np.float32)
+    @cached_property
+    def item_vectors(self) -> NDArray[np.float32]:
+        """``(n, p)`` vector of each candidate's item."""
+        return self.catalogue.vectors[self.item]
+
+    @cached_property
+    def copy_vectors(self) -> NDArray[np.float32]:
+        """``(n, p)`` vector of each candidate's copy."""
+        return self.creatives.vectors[self.creative]
+
+    def to_item(self, profiles: NDArray[np.floating]) -> Column:
+        """Dot products of profiles ``(k, r, p)``, or one ``(r, p)``, with each candidate's item: ``(k, n)``, or ``(n,)``."""
+        return self._to(profiles, self.item_vectors)
+
+    def to_copy(self, profiles: NDArray[np.floating]) -> Column:
+        """Dot products of profiles ``(k, r, p)``, or one ``(r, p)``, with each candidate's copy: ``(k, n)``, or ``(n,)``."""
+        return self._to(profiles, self.copy_vectors)
+
+    def _to(self, profiles: NDArray[np.floating], vectors: NDArray[np.float32]) -> Column:
+        held = np.asarray(profiles, dtype=np.float32).reshape(-1, *profiles.shape[-2:])  # (k, r, p)
+        found = np.empty((len(held), len(vectors)), np.float32)
+        for row, (start, stop) in enumerate(pairwise(self.bounds)):  # a request's candidates share its profiles
+            found[:, start:stop] = held[:, row] @ vectors[start:stop].T
+        return found if profiles.ndim == 3 else found[0]
 
 
 def recommended(batch: Joined) -> dict[str, Column]:
@@ -92,13 +116,17 @@ def searched(batch: Joined) -> dict[str, Column]:
     asker, texts, ages = latest_queries(batch.requests)
     r = len(batch.requests)
     vectors = batch.text_vectors(texts)
-    found = {}
-    for name, half_life in QUERY_HALF_LIVES:
+    profiles = []
+    for _, half_life in QUERY_HALF_LIVES:
         weights = np.exp2(-ages / half_life).astype(np.float32)
         total = np.bincount(asker, weights=weights, minlength=r).astype(np.float32)
         summed = sp.csr_matrix((weights, (asker, np.arange(len(texts)))), shape=(r, len(texts))) @ vectors
         profile = (summed / (total + 0.5)[:, None]).astype(np.float32)
-        found[f"query · item: {name}"], found[f"query · copy: {name}"] = batch.to_item(profile), batch.to_copy(profile)
+        profiles.append(profile)
+    to_item, to_copy = batch.to_item(np.stack(profiles)), batch.to_copy(np.stack(profiles))
+    found = {}
+    for row, (name, _) in enumerate(QUERY_HALF_LIVES):
+        found[f"query · item: {name}"], found[f"query · copy: {name}"] = to_item[row], to_copy[row]
     return found
 
 
@@ -111,7 +139,7 @@ def written(batch: Joined) -> dict[str, Column]:
     fitted, made, catalogue = batch.fitted, batch.creatives, batch.catalogue
     seen = (made.cues[batch.creative] - fitted.cue_mean) / fitted.cue_scale
     found = {f"copy: {name}": seen[:, column] for column, name in enumerate(CUES)}
-    axes = made.vectors[batch.creative] @ fitted.copy_axes
+    axes = batch.copy_vectors @ fitted.copy_axes
     found.update({f"copy {axis}": axes[:, axis] for axis in range(axes.shape[1])})
     r = len(batch.requests)
     total = batch.events.totals[EVER] + 1
@@ -119,7 +147,7 @@ def written(batch: Joined) -> dict[str, Column]:
     tastes = sp.csr_matrix(ever @ catalogue.labels[:, catalogue.bounds[-2] :])
     found["named attributes liked"] = named_sum(tastes, batch.request, made.named, batch.creative) / total[batch.request]
     found["closeness of copy"] = batch.to_copy((ever @ catalogue.vectors) / total[:, None])
-    found["copy · item"] = np.einsum("np,np->n", made.vectors[batch.creative], catalogue.vectors[batch.item])
+    found["copy · item"] = np.einsum("np,np->n", batch.copy_vectors, batch.item_vectors)
     return found
 
 
@@ -201,6 +229,7 @@ def current(batch: Joined) -> dict[str, Column]:
         given = np.array(values, dtype=object)
         found |= {f"{word} {name}": (given == name).astype(np.float32)[request] for name in words}
     names = batch.catalogue.category_names[:MAX_CATEGORIES]
-    found |= {f"category {name}": (category == code).astype(np.float32) for code, name in enumerate(names)}
+    of_category = (category == np.arange(len(names))[:, None]).astype(np.float32)  # (names, n)
+    found |= {f"category {name}": row for name, row in zip(names, of_category, strict=True)}
     found["position"] = batch.candidates.positions.astype(np.float32)
     return found
