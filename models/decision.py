@@ -263,7 +263,7 @@ class Decider:
         bids = np.array([campaign.bid_micros if campaign else self._bid for campaign in paying], dtype=np.float64)
         values = predicted.p_click * bids
         drawn = slate(values, ask.k, ask.exploration, ask.rng, groups=one.found.codes)
-        explored = _explored(values, one.found.codes, drawn.indices)
+        explored = _explored(values, codes, drawn.indices.tolist())
         chances = _shares(one.scores, codes)
         choices = tuple(
             Choice(
@@ -286,13 +286,13 @@ class Decider:
         return Decision(choices, tuple(self._creative_id[row] for row in rows), one.audience, RETRIEVAL_VERSION)
 
 
-def _explored(values: NDArray[np.float64], codes: NDArray[np.int64], chosen: NDArray[np.int64]) -> list[bool]:
+def _explored(values: NDArray[np.float64], codes: Sequence[int], chosen: Sequence[int]) -> list[bool]:
     """Whether a better candidate was left, position by position."""
-    left = np.ones(len(values), dtype=bool)
+    left = list(zip(values.tolist(), codes, strict=True))
     found: list[bool] = []
-    for index in chosen.tolist():
-        found.append(bool(values[index] < values[left].max()))
-        left &= codes != codes[index]
+    for index in chosen:
+        found.append(bool(values[index] < max(left)[0]))
+        left = [one for one in left if one[1] != codes[index]]
     return found
 
 

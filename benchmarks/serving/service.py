@@ -6,6 +6,7 @@
 import json
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -21,7 +22,8 @@ def main() -> int:
     from benchmarks.serving.world import Shop
     from serving.server import run
 
-    run(Shop(folder, 0).settings(), host="127.0.0.1", port=port)
+    with suppress(KeyboardInterrupt):
+        run(Shop(folder, 0).settings(), host="127.0.0.1", port=port)
     note.write_text(json.dumps(None if syncs is None else {"log": syncs.log, "main": syncs.main}), encoding="utf-8")
     return 0
 

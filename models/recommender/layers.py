@@ -4,6 +4,31 @@ import torch
 from torch import Tensor, nn
 
 
+class Spread:
+    """Where tokens that are kept row after row, without padding, stand in a padded batch.
+
+    Attributes:
+        there: (batch, length) True where there is a token.
+        last: (batch,) place of each row's last token among the tokens.
+    """
+
+    def __init__(self, sizes: Tensor) -> None:
+        """Args: (batch,) tokens of each row, at least 1."""
+        length = int(sizes.max())
+        self.there = torch.arange(length) < sizes[:, None]
+        self.last = sizes.cumsum(0) - 1
+        self._places = self.there.flatten().nonzero()[:, 0]  # (tokens,)
+
+    def padded(self, tokens: Tensor) -> Tensor:
+        """(tokens, d) → (batch, length, d), 0 where there is none."""
+        found = tokens.new_zeros(self.there.numel(), tokens.shape[1])
+        return found.index_copy_(0, self._places, tokens).view(*self.there.shape, -1)
+
+    def packed(self, padded: Tensor) -> Tensor:
+        """(batch, length, d) → (tokens, d)."""
+        return padded.flatten(0, 1).index_select(0, self._places)
+
+
 class GatedLayer(nn.Module):
     """One LiGR layer: x + sigmoid(x W_g) ⊙ f(norm(x)) for f = causal self-attention, then for f = SwiGLU.
 
@@ -46,26 +71,38 @@ class GatedLayer(nn.Module):
         seen = nn.functional.scaled_dot_product_attention(query, key, value, is_causal=True)
         return self._passed(states, self.attended(seen.transpose(1, 2).reshape(batch, length, dim)))
 
-    def at(self, states: Tensor, places: Tensor) -> Tensor:
-        """What `forward` gives at one position of each row, without the others.
+    def packed(self, tokens: Tensor, spread: "Spread") -> Tensor:
+        """What `forward` gives, for rows of different lengths without their padding.
 
         Args:
-            states: (batch, length, dim).
-            places: (batch,) int64.
+            tokens: (tokens, dim), row after row.
+            spread: where they stand.
+
+        Returns:
+            (tokens, dim).
+        """
+        mixed = spread.padded(self.mixed(self.attention_norm(tokens)))
+        query, key, value = mixed.unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)  # each (batch, heads, length, dim / heads)
+        seen = nn.functional.scaled_dot_product_attention(query, key, value, is_causal=True)
+        return self._passed(tokens, self.attended(spread.packed(seen.transpose(1, 2).flatten(2))))
+
+    def last(self, tokens: Tensor, spread: "Spread") -> Tensor:
+        """What `packed` gives at the last token of each row, without the others.
+
+        Args:
+            tokens: (tokens, dim), row after row.
+            spread: where they stand.
 
         Returns:
             (batch, dim).
         """
-        batch, length, dim = states.shape
-        rows = torch.arange(batch)
-        normed = self.attention_norm(states)
-        weight, bias = self.mixed.weight, self.mixed.bias
-        query = nn.functional.linear(normed[rows, places], weight[:dim], bias[:dim]).view(batch, self.heads, 1, dim // self.heads)
-        both = nn.functional.linear(normed, weight[dim:], bias[dim:]).view(batch, length, 2, self.heads, dim // self.heads)
-        key, value = both.permute(2, 0, 3, 1, 4)  # each (batch, heads, length, dim / heads)
-        visible = torch.arange(length) <= places[:, None]  # (batch, length)
-        seen = nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=visible[:, None, None])
-        return self._passed(states[rows, places], self.attended(seen.reshape(batch, dim)))
+        dim, weight, bias = tokens.shape[1], self.mixed.weight, self.mixed.bias
+        normed = self.attention_norm(tokens)
+        query = nn.functional.linear(normed[spread.last], weight[:dim], bias[:dim]).unflatten(1, (self.heads, 1, -1))
+        both = spread.padded(nn.functional.linear(normed, weight[dim:], bias[dim:]))
+        key, value = both.unflatten(2, (2, self.heads, -1)).permute(2, 0, 3, 1, 4)  # each (batch, heads, length, dim / heads)
+        seen = nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=spread.there[:, None, None])
+        return self._passed(tokens[spread.last], self.attended(seen.flatten(1)))
 
     def _passed(self, states: Tensor, seen: Tensor) -> Tensor:
         """The gate on what attention has seen, then the perceptron and its gate; (..., dim)."""

@@ -15,7 +15,7 @@ from models.recommender.base import EventRecommender
 from models.recommender.catalogue import Catalogue
 from models.recommender.content import ContentLinear
 from models.recommender.events import EventBatch
-from models.recommender.layers import GatedLayer
+from models.recommender.layers import GatedLayer, Spread
 from models.recommender.weights import load_state, state_of
 
 GAPS = 32
@@ -148,10 +148,11 @@ class SequenceNetwork(nn.Module):
         Returns:
             (n, dim).
         """
-        states, last = self._entered(batch, text), len(self.layers) - 1
-        for layer in self.layers[:last]:
-            states = layer(states)
-        found: Tensor = self.norm(self.layers[last].at(states, batch.sizes))  # type: ignore[operator]
+        spread, layers = Spread(batch.sizes + 1), [layer for layer in self.layers if isinstance(layer, GatedLayer)]
+        tokens = spread.packed(self._entered(batch, text))
+        for layer in layers[:-1]:
+            tokens = layer.packed(tokens, spread)
+        found: Tensor = self.norm(layers[-1].last(tokens, spread))
         return found
 
     def _entered(self, batch: EventBatch, text: Tensor) -> Tensor:
