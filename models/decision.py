@@ -225,9 +225,7 @@ class Decider:
         )
         return _Prepared(ask, history, moment, scores, audience, campaigns, found)
 
-    def _predict(
-        self, prepared: Sequence[_Prepared], told: Recommended, at: NDArray[np.int64], ended: Callable[[str], None]
-    ) -> Prediction:
+    def _predict(self, prepared: Sequence[_Prepared], told: Recommended, at: NDArray[np.int64], ended: Callable[[str], None]) -> Prediction:
         """The candidates of all requests, one after the other."""
         rows = [one.found.rows.tolist() for one in prepared]
         if not any(rows):

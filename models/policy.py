@@ -156,9 +156,7 @@ def _marginals(scores: NDArray[np.float64], codes: NDArray[np.integer], depth: i
     return spread
 
 
-def _marginals_of(
-    scores: NDArray[np.float64], codes: NDArray[np.integer], chosen: Sequence[int], exploration: float
-) -> list[float]:
+def _marginals_of(scores: NDArray[np.float64], codes: NDArray[np.integer], chosen: Sequence[int], exploration: float) -> list[float]:
     """What `_marginals` says of the candidate that was chosen at each position, without the distributions of all others.
 
     The sums go over the groups that can stand above. Without ties among the highest scores, which group is best once two are gone

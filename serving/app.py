@@ -27,7 +27,7 @@ from serving.api import (
 from serving.behaviour import Behaviour
 from serving.champions import Champions, FolderSource, Found, RegistrySource, Source
 from serving.clock import moment, wall_clock
-from serving.database import Database
+from serving.database import Checkpoints, Database
 from serving.errors import RefusedError
 from serving.metrics import Metrics, Stopwatch
 from serving.middleware import Around
@@ -71,6 +71,7 @@ def create_app(settings: Settings, *, wall: Callable[[], int] = wall_clock) -> F
         return load_models(bundles, path, exploration=settings.params.exploration, world=world)
 
     champions: Champions[ModelSet] = Champions(source, load, poll_seconds=settings.params.poll_seconds)
+    checkpoints = Checkpoints(settings.database)
     metrics = Metrics()
     parts = Parts(settings, database, champions)
     ads_door = Ads(parts, Stopwatch(metrics.stages, metrics.stages_cpu, metrics.groups))
@@ -78,11 +79,13 @@ def create_app(settings: Settings, *, wall: Callable[[], int] = wall_clock) -> F
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        checkpoints.start()
         champions.start()
         turns.start()
         yield
         turns.stop()
         champions.stop()
+        checkpoints.stop()
         database.close()
 
     app = FastAPI(
@@ -93,7 +96,7 @@ def create_app(settings: Settings, *, wall: Callable[[], int] = wall_clock) -> F
         docs_url=None,
         redoc_url=None,
     )
-    app.state.champions = champions
+    app.state.champions, app.state.database = champions, database
     app.add_middleware(Around, metrics=metrics, body_limit=BODY_LIMIT)
     _add_error_handlers(app, metrics)
     _add_routes(app, parts, ads_door, turns, metrics)

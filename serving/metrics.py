@@ -47,7 +47,9 @@ class Metrics:
         self.requests = Counter("adloom_requests", "Requests answered", ("route", "method", "status"), registry=self._registry)
         self.latency = Histogram("adloom_request_seconds", "Time to answer", ("route",), buckets=_BUCKETS, registry=self._registry)
         self.decisions = Counter("adloom_decisions", "Slates drawn and stored", ("scene", "channel"), registry=self._registry)
-        self.groups = Counter("adloom_decision_groups", "Groups of requests that were decided and committed together", registry=self._registry)
+        self.groups = Counter(
+            "adloom_decision_groups", "Groups of requests that were decided and committed together", registry=self._registry
+        )
         self.stages = Counter("adloom_decision_stage_seconds", "Time spent on decisions, by stage", ("stage",), registry=self._registry)
         self.stages_cpu = Counter(
             "adloom_decision_stage_cpu_seconds", "Processor time spent on decisions, by stage", ("stage",), registry=self._registry

@@ -8,7 +8,7 @@ import numpy as np
 
 from core.identity import pseudonymise
 from models.card import Card, card_svg
-from models.decision import Ask, Choice, Decision
+from models.decision import Ask, Choice, Decider, Decision
 from models.features import Responses
 from models.history import History
 from serving.api import Ad, AdsAnswer, AdsRequest, Audience, CampaignAnswer, Fault
@@ -122,64 +122,79 @@ class Ads:
             if c.daily_budget_micros is not None
         }
         closed = [campaign for campaign, left in budgets.items() if left <= 0]
-        found: list[Answered | Exception] = []
         known: list[_Known] = []
+        answers: list[Answered | Exception] = []
         for one in asked:
             try:
-                known.append(self._known(one, models.world.key, now))
+                known.append(self._known(one, len(answers), models.world.key, now))
             except RefusedError as error:
-                found.append(error)
+                answers.append(error)
+            else:
+                answers.append(_UNDECIDED)
         watch("read what is known of the shopper")
         params = self._parts.settings.params
         asks = [
             Ask(
-                history=one.history,
-                scene=one.asked.body.scene,
-                channel=one.asked.body.channel,
-                k=one.asked.body.k,
+                history=who.history,
+                scene=who.asked.body.scene,
+                channel=who.asked.body.channel,
+                k=who.asked.body.k,
                 now=moment(now),
                 exploration=params.exploration,
-                rng=np.random.default_rng(uuid.UUID(one.asked.request_id).int),
+                rng=np.random.default_rng(uuid.UUID(who.asked.request_id).int),
                 size=params.candidates,
-                exclude=one.asked.body.exclude,
-                responses=one.responses,
+                exclude=who.asked.body.exclude,
+                responses=who.responses,
                 closed_campaigns=closed,
             )
-            for one in known
+            for who in known
         ]
-        decisions = models.decider.decide_all(asks, ended=watch) if asks else []
-        records = [
-            _record(one, decision, models, now, budgets) for one, decision in zip(known, decisions, strict=True) if decision.choices
-        ]
+        decided: list[tuple[_Known, Decision]] = []
+        for who, decision in zip(known, _each(models.decider, asks, watch), strict=True):
+            if isinstance(decision, Exception):
+                answers[who.place] = decision
+            else:
+                decided.append((who, decision))
+        records = [_record(who, decision, models, now, budgets) for who, decision in decided if decision.choices]
         if records:
             self._log.write(records)
         watch("store the decisions, synced")
-        told = iter(
-            [Answered(_answer(one.asked, decision, models), decision) for one, decision in zip(known, decisions, strict=True)]
-        )
-        refused = iter(found)
-        kept = {id(one.asked) for one in known}
-        answers = [next(told) if id(one) in kept else next(refused) for one in asked]
+        for who, decision in decided:
+            answers[who.place] = Answered(_answer(who.asked, decision, models), decision)
         watch("make the answer")
         return answers
 
-    def _known(self, asked: Asked, key: bytes, now: int) -> "_Known":
+    def _known(self, asked: Asked, place: int, key: bytes, now: int) -> "_Known":
         """Raises: RefusedError, an anonymous history is wrong."""
         body = asked.body
         named = body.user_id is not None and body.consent
         user = pseudonymise([plain(body.user_id) if named and body.user_id else f"anonymous request {asked.request_id}"], key)[0]
         if named:
-            return _Known(asked, user, self._state.history(user, now), self._state.responses(user, now), True)
+            return _Known(asked, place, user, self._state.history(user, now), self._state.responses(user, now), True)
         if body.history and body.consent:
-            return _Known(asked, user, readable_history(body.history, now, gap=GAP), Responses.empty(), False)
-        return _Known(asked, user, History.empty(), Responses.empty(), True)
+            return _Known(asked, place, user, readable_history(body.history, now, gap=GAP), Responses.empty(), False)
+        return _Known(asked, place, user, History.empty(), Responses.empty(), True)
+
+
+_UNDECIDED = RuntimeError("a request of the group was left out")
+
+
+def _each(decider: Decider, asks: Sequence[Ask], watch: Stopwatch) -> Sequence[Decision | Exception]:
+    """Decisions; when the group fails, each by itself, so that a request that cannot be decided harms no other."""
+    try:
+        return decider.decide_all(asks, ended=watch) if asks else []
+    except Exception as error:
+        if len(asks) == 1:
+            return [error]
+        return [one for ask in asks for one in _each(decider, [ask], watch)]
 
 
 @dataclass(frozen=True)
 class _Known:
-    """A request with what is known of its shopper; not replayable when that is stored nowhere."""
+    """A request, its place in its group, and what is known of its shopper; not replayable when that is stored nowhere."""
 
     asked: Asked
+    place: int
     user: str
     history: History
     responses: Responses

@@ -1,6 +1,6 @@
 """The load generator: a closed loop over keep-alive connections, in a process of its own, light enough not to be what is measured.
 
-    python -m benchmarks.serving.load PLAN.json       writes what it saw into the file that the plan names
+python -m benchmarks.serving.load PLAN.json       writes what it saw into the file that the plan names
 """
 
 import asyncio

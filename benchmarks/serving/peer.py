@@ -4,6 +4,7 @@ import json
 import shutil
 import sqlite3
 import sys
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 from core.columns import Columns as C
 from core.files import read_table
+from models.bundle import load_arrays
 from models.features import Candidates, Requests
 from models.ranker import RankerBundle
 from serving.database import Database
@@ -44,6 +46,9 @@ def logged(database: Path, bundles: Path, *, requests: int, max_events: int) -> 
     """
     ranker = RankerBundle.load(bundles / "ranker")
     pool = read_table(bundles / "pool" / "creatives.parquet").set_index(C.CREATIVE)
+    first = ~pool[C.TEXT].duplicated().to_numpy()
+    raw = load_arrays(bundles / "pool" / "vectors.safetensors")["vectors"]
+    ranker.remember(pool[C.TEXT][first].astype(str).tolist(), ranker.recommender.encoder.centre(raw[first]))
     with sqlite3.connect(f"file:{database}?mode=ro", uri=True) as connection:
         rows = connection.execute(
             "SELECT request_id, user_id, timestamp, scene, channel, candidates FROM decisions WHERE position = 0 ORDER BY seq DESC LIMIT ?",
@@ -87,24 +92,24 @@ def write_model(bundles: Path, folder: Path, features: int) -> None:
     signature = ModelSignature(
         inputs=Schema([TensorSpec(np.dtype(np.float32), (-1, features))]), outputs=Schema([TensorSpec(np.dtype(np.float64), (-1, 2))])
     )
-    save_model(
-        path=str(folder),
-        python_model=str(Path(__file__).with_name("peer_model.py")),
-        artifacts={"ranker": str(bundles / "ranker")},
-        signature=signature,
-        pip_requirements=["mlflow"],
-    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it misses an input example and type hints; the signature says it all
+        save_model(
+            path=str(folder),
+            python_model=str(Path(__file__).with_name("peer_model.py")),
+            artifacts={"ranker": str(bundles / "ranker")},
+            signature=signature,
+            pip_requirements=["mlflow"],
+        )
 
 
 def body(features: NDArray[np.float32]) -> bytes:
-    """A request for `/invocations`: the shortest decimal form of each number.
+    """A request for `/invocations`, as MLflow's documentation writes it.
 
     Args:
         features: ``(candidates, f)``.
     """
-    import orjson
-
-    return orjson.dumps({"inputs": np.ascontiguousarray(features, dtype=np.float32)}, option=orjson.OPT_SERIALIZE_NUMPY)
+    return json.dumps({"inputs": features.tolist()}).encode()
 
 
 def command(folder: Path, port: int) -> list[str]:

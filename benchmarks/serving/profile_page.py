@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from html import escape
+from math import isnan
 from pathlib import Path
 
 STAGES = "adloom_decision_stage_seconds_total"
@@ -42,7 +43,7 @@ def write_page(path: Path, stages: Sequence[tuple[str, float, float]], facts: Ma
     """
     total = sum(row[2] for row in stages)
     rows = "".join(
-        f"<tr><td>{escape(stage)}</td><td class=n>{'' if wall != wall else f'{wall:.3f}'}</td><td class=n>{cpu:.3f}</td>"
+        f"<tr><td>{escape(stage)}</td><td class=n>{'' if isnan(wall) else f'{wall:.3f}'}</td><td class=n>{cpu:.3f}</td>"
         f"<td class=n>{100 * cpu / total:.1f} %</td><td><div style='width:{300 * cpu / total:.0f}px'></div></td></tr>"
         for stage, wall, cpu in stages
     )

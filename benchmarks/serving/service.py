@@ -1,6 +1,6 @@
 """The service as it is measured: `adloom serve` over the benchmark's shop, on one core, with its syncs counted.
 
-    python -m benchmarks.serving.service FOLDER PORT CORE NOTE.json
+python -m benchmarks.serving.service FOLDER PORT CORE NOTE.json
 """
 
 import json

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 _POINTER = ctypes.c_void_p
-_OPEN = ctypes.CFUNCTYPE(ctypes.c_int, _POINTER, ctypes.c_char_p, _POINTER, ctypes.c_int, _POINTER)
+_OPEN = ctypes.CFUNCTYPE(ctypes.c_int, _POINTER, _POINTER, _POINTER, ctypes.c_int, _POINTER)  # the name is kept by SQLite: never copy it
 _SYNC = ctypes.CFUNCTYPE(ctypes.c_int, _POINTER, ctypes.c_int)
 _WAL = 0x00080000  # SQLITE_OPEN_WAL
 _MAIN = 0x00000100  # SQLITE_OPEN_MAIN_DB
@@ -72,7 +72,7 @@ def count_syncs() -> Syncs | None:
     open_as_before = _OPEN(vfs.open)
     tables: dict[int, int] = {}  # address of SQLite's methods and kind → address of ours
 
-    def opened(vfs_at: int, name: bytes | None, file: int, flags: int, told: int) -> int:
+    def opened(vfs_at: int, name: int | None, file: int, flags: int, told: int) -> int:
         code = int(open_as_before(vfs_at, name, file, flags, told))
         methods_at = ctypes.cast(file, ctypes.POINTER(_POINTER))
         if code == 0 and methods_at[0] and flags & (_WAL | _MAIN):

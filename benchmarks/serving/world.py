@@ -128,9 +128,7 @@ def _write_pool(data: Path, pool: Path) -> None:
                     rows.append((f"{copy}-{scene}-{channel}", item, scene, channel, str(held[C.TEXT].iloc[place]), "human"))
     table = pd.DataFrame(rows, columns=[C.CREATIVE, C.ITEM, C.SCENE, C.CHANNEL, C.TEXT, C.ORIGIN])
     nobody = pd.Series([None] * len(table), dtype="str")
-    table = table.assign(
-        **{C.AUDIENCE: nobody, C.GENERATOR_VERSION: "benchmark", C.QUALITY: 1.0, C.VERDICT: "passed", C.AI_LABEL: False}
-    )
+    table = table.assign(**{C.AUDIENCE: nobody, C.GENERATOR_VERSION: "benchmark", C.QUALITY: 1.0, C.VERDICT: "passed", C.AI_LABEL: False})
     known = Embeddings.load(data / "features" / "embeddings")
     with writing_bundle(pool, "pool", {}) as draft:
         write_table(table, draft / "creatives.parquet", arrow_schema("creatives"))

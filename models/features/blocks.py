@@ -65,7 +65,8 @@ class Joined:
     @cached_property
     def bounds(self) -> list[int]:
         """Where the candidates of each request begin, and where the last ones end: they stand in the order of their requests."""
-        return np.searchsorted(self.request, np.arange(len(self.requests) + 1)).tolist()
+        found: list[int] = np.searchsorted(self.request, np.arange(len(self.requests) + 1)).tolist()
+        return found
 
     @cached_property
     def item_vectors(self) -> NDArray[np.float32]:

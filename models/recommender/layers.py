@@ -82,7 +82,9 @@ class GatedLayer(nn.Module):
             (tokens, dim).
         """
         mixed = spread.padded(self.mixed(self.attention_norm(tokens)))
-        query, key, value = mixed.unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)  # each (batch, heads, length, dim / heads)
+        query, key, value = mixed.view(*mixed.shape[:2], 3, self.heads, -1).permute(
+            2, 0, 3, 1, 4
+        )  # each (batch, heads, length, dim / heads)
         seen = nn.functional.scaled_dot_product_attention(query, key, value, is_causal=True)
         return self._passed(tokens, self.attended(spread.packed(seen.transpose(1, 2).flatten(2))))
 
@@ -98,9 +100,9 @@ class GatedLayer(nn.Module):
         """
         dim, weight, bias = tokens.shape[1], self.mixed.weight, self.mixed.bias
         normed = self.attention_norm(tokens)
-        query = nn.functional.linear(normed[spread.last], weight[:dim], bias[:dim]).unflatten(1, (self.heads, 1, -1))
+        query = nn.functional.linear(normed[spread.last], weight[:dim], bias[:dim]).view(-1, self.heads, 1, dim // self.heads)
         both = spread.padded(nn.functional.linear(normed, weight[dim:], bias[dim:]))
-        key, value = both.unflatten(2, (2, self.heads, -1)).permute(2, 0, 3, 1, 4)  # each (batch, heads, length, dim / heads)
+        key, value = both.view(*both.shape[:2], 2, self.heads, -1).permute(2, 0, 3, 1, 4)  # each (batch, heads, length, dim / heads)
         seen = nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=spread.there[:, None, None])
         return self._passed(tokens[spread.last], self.attended(seen.flatten(1)))
 
