@@ -84,21 +84,20 @@ def write_model(bundles: Path, folder: Path, features: int) -> None:
         folder: to write.
         features: columns of a row.
     """
-    from mlflow.models import ModelSignature
-    from mlflow.pyfunc import save_model
-    from mlflow.types import Schema, TensorSpec
-
     shutil.rmtree(folder, ignore_errors=True)
-    signature = ModelSignature(
-        inputs=Schema([TensorSpec(np.dtype(np.float32), (-1, features))]), outputs=Schema([TensorSpec(np.dtype(np.float64), (-1, 2))])
-    )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it misses an input example and type hints; the signature says it all
+        from mlflow.models import ModelSignature
+        from mlflow.pyfunc import save_model
+        from mlflow.types import Schema, TensorSpec
+
+        inputs = Schema([TensorSpec(np.dtype(np.float32), (-1, features))])
+        outputs = Schema([TensorSpec(np.dtype(np.float64), (-1, 2))])
         save_model(
             path=str(folder),
             python_model=str(Path(__file__).with_name("peer_model.py")),
             artifacts={"ranker": str(bundles / "ranker")},
-            signature=signature,
+            signature=ModelSignature(inputs=inputs, outputs=outputs),
             pip_requirements=["mlflow"],
         )
 

@@ -66,10 +66,10 @@ def test_the_peer_s_model_answers_what_the_service_logged(shop, result, tmp_path
     logged = peer.logged(settings.database, shop.folder / "models", requests=5, max_events=settings.params.max_events)
     assert len(logged) == 5
     peer.write_model(shop.folder / "models", tmp_path / "model", logged[0].features.shape[1])
-    import mlflow
-
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        import mlflow
+
         model = mlflow.pyfunc.load_model(str(tmp_path / "model"))
     for one in logged:
         rows = np.array(json.loads(peer.body(one.features))["inputs"], dtype=np.float32)
