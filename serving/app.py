@@ -34,7 +34,7 @@ from serving.middleware import Around
 from serving.model_set import ModelSet, load_models
 from serving.page import reference_page
 from serving.service import Ads, Answered, Asked, Parts
-from serving.settings import BODY_LIMIT, GROUP, Settings
+from serving.settings import BODY_LIMIT, GATHER_SECONDS, GROUP, Settings
 from serving.turns import Turns
 from serving.world import World
 from serving.writing import Writing
@@ -75,7 +75,7 @@ def create_app(settings: Settings, *, wall: Callable[[], int] = wall_clock) -> F
     metrics = Metrics()
     parts = Parts(settings, database, champions)
     ads_door = Ads(parts, Stopwatch(metrics.stages, metrics.stages_cpu, metrics.groups))
-    turns: Turns[Asked, Answered] = Turns(ads_door.answer_all, most=GROUP, name="decisions")
+    turns: Turns[Asked, Answered] = Turns(ads_door.answer_all, most=GROUP, name="decisions", gather_seconds=GATHER_SECONDS)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:

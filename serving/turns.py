@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
@@ -10,6 +11,8 @@ from typing import Generic, TypeVar
 
 _log = logging.getLogger(__name__)
 
+_NAP = 0.0002
+"""Seconds between two looks at the queue: long enough for the event loop to take several requests in."""
 Asked = TypeVar("Asked")
 Answered = TypeVar("Answered")
 
@@ -24,18 +27,28 @@ class _Waiting(Generic[Asked, Answered]):
 class Turns(Generic[Asked, Answered]):
     """A thread that takes whatever waits, and answers it in one go.
 
-    Nothing is waited for: a lone request goes at once; under load a group is what came in while the group before was answered, so a
-    request waits for one group at the most, and its own. An answer is given only after the whole group's work has returned.
+    A lone request goes at once. Under load a group waits a moment until as many requests are there as were in the air a group ago:
+    those who have just been answered ask again, and one group of eight costs much less than two of four. An answer is given only
+    after the whole group's work has returned.
     """
 
-    def __init__(self, answer_all: Callable[[Sequence[Asked]], Sequence[Answered | Exception]], *, most: int, name: str) -> None:
+    def __init__(
+        self,
+        answer_all: Callable[[Sequence[Asked]], Sequence[Answered | Exception]],
+        *,
+        most: int,
+        name: str,
+        gather_seconds: float = 0.0,
+    ) -> None:
         """Answer nothing yet; see `start`.
 
         Args:
             answer_all: requests → an answer or an error for each, in order; an error that it raises is everybody's.
             most: requests in a group at the most; keeps one group, and so the wait for it, short.
             name: of the thread.
+            gather_seconds: how long a group waits at the most for others to come.
         """
+        self._gather_seconds = gather_seconds
         self._answer_all = answer_all
         self._most = most
         self._name = name
@@ -68,8 +81,10 @@ class Turns(Generic[Asked, Answered]):
         return await future
 
     def _work(self) -> None:
+        expected = 1  # requests in the air
         while (first := self._queue.get()) is not None:
             group, last = [first], False
+            self._gather(min(expected, self._most) - 1)
             try:
                 while len(group) < self._most and not last:
                     found = self._queue.get_nowait()
@@ -80,8 +95,15 @@ class Turns(Generic[Asked, Answered]):
             except Empty:
                 pass
             self._answer(group)
+            expected = len(group) + self._queue.qsize()
             if last:
                 return
+
+    def _gather(self, wanted: int) -> None:
+        """Wait until so many requests are in the queue, for as long as a group may wait."""
+        deadline = time.perf_counter() + self._gather_seconds
+        while self._queue.qsize() < wanted and time.perf_counter() < deadline:
+            time.sleep(_NAP)
 
     def _answer(self, group: list[_Waiting[Asked, Answered]]) -> None:
         try:

@@ -168,14 +168,15 @@ def answered(batch: Joined) -> dict[str, Column]:
     surprise = (clicks - fitted.base_rate).astype(np.float32)
     seen = np.bincount(who, minlength=r).astype(np.float32)
     trust = 1 / (seen * np.float32(fitted.base_rate) + np.float32(_PRIOR_CLICKS))  # (r,)
-    by_creative = sp.csr_matrix((surprise, (who, batch.answered)), shape=(r, len(made.cues)), dtype=np.float32)
-    standard = (made.cues - fitted.cue_mean) / fitted.cue_scale
-    products = ((by_creative @ standard) * trust[:, None])[request] * standard[batch.creative]  # (n, cues)
+    by_ad = sp.csr_matrix((surprise, (who, np.arange(len(who)))), shape=(r, len(who)), dtype=np.float32)
+    shown, own = ((made.cues[rows] - fitted.cue_mean) / fitted.cue_scale for rows in (batch.answered, batch.creative))
+    products = ((by_ad @ shown) * trust[:, None])[request] * own  # (n, cues)
     found = {f"answers to {name}": products[:, column] for column, name in enumerate(CUES)}
     found["answers to cues"] = products.sum(axis=1)
-    found["answers to copy"] = batch.to_copy((by_creative @ made.vectors) * trust[:, None])
+    found["answers to copy"] = batch.to_copy((by_ad @ made.vectors[batch.answered]) * trust[:, None])
     found["answers in all"] = (np.bincount(who, weights=surprise, minlength=r).astype(np.float32) * trust)[request]
     found["answers counted"] = np.log1p(seen)[request]
+    by_creative = sp.csr_matrix((surprise, (who, batch.answered)), shape=(r, len(made.cues)), dtype=np.float32)
     named = sp.csr_matrix(by_creative @ made.named)
     found["answers to named attributes"] = named_sum(named, request, made.named, batch.creative) * trust[request]
     known = batch.answered_item >= 0

@@ -134,8 +134,8 @@ class Creatives:
         Args:
             keys: (text, item row or −1, channel), all that one computation needs.
         """
-        known = self._rows
-        if not all(key in known for key in keys):
+        try:
+            return np.array([self._rows[key] for key in keys], dtype=np.int64)
+        except KeyError:
             self.prepare(keys)
-            known = self._rows
-        return np.fromiter((known[key] for key in keys), np.int64, len(keys))
+            return np.array([self._rows[key] for key in keys], dtype=np.int64)

@@ -1,5 +1,6 @@
 import asyncio
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -41,6 +42,37 @@ def test_what_comes_in_while_a_group_is_answered_is_the_next_group():
     assert asyncio.run(ask_all()) == [0, 10, 20, 30, 40, 50]
     turns.stop()
     assert groups == [[0], [1, 2, 3], [4, 5]]
+
+
+def test_a_group_waits_for_those_who_were_in_the_air_and_no_longer_than_it_may():
+    groups: list[int] = []
+
+    def answer_all(asked):
+        groups.append(len(asked))
+        time.sleep(0.02)
+        return asked
+
+    turns = Turns(answer_all, most=8, name="turns", gather_seconds=0.5)
+    turns.start()
+
+    async def ask(times, pause):
+        for turn in range(times):
+            await turns.ask(turn)
+            await asyncio.sleep(pause)
+
+    async def ask_all():
+        await asyncio.gather(*(ask(6, pause) for pause in (0.0, 0.01, 0.02, 0.03)))
+        begun = time.perf_counter()
+        await turns.ask(0)  # the others are gone: this one waits in vain, once
+        first = time.perf_counter() - begun
+        await turns.ask(0)
+        return first, time.perf_counter() - begun - first
+
+    waited, at_once = asyncio.run(ask_all())
+    turns.stop()
+    assert groups.count(4) >= 4
+    assert waited < 5
+    assert at_once < 0.4
 
 
 def test_an_error_of_one_is_not_another_s_and_a_raised_one_is_everybody_s():
