@@ -3,10 +3,10 @@ PYTHON ?= python3
 ARGS ?=
 IN := $(PYTHON) -m bootstrap
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-all check format repro serve ui prefect deploy undeploy bench lock clean
+.PHONY: help setup run test test-all check format repro serve ui prefect deploy undeploy bench bench-serving lock clean
 
 help:      ## what can be made
-	@$(PYTHON) -c "import re; [print(f'make {m[1]:<10} {m[2]}') for m in re.finditer(r'^([\w-]+):.*?## (.*)$$', open('Makefile').read(), re.M)]"
+	@$(PYTHON) -c "import re; [print(f'make {m[1]:<14} {m[2]}') for m in re.finditer(r'^([\w-]+):.*?## (.*)$$', open('Makefile').read(), re.M)]"
 setup:     ## the environment in .venv, from requirements.lock
 	@$(IN)
 run:       ## the whole loop as a Prefect flow; ARGS="-S section.key=value" or ARGS="--profile ci"
@@ -33,6 +33,8 @@ undeploy:  ## stop what deploy started
 	@$(IN) adloom undeploy
 bench:     ## the benchmarks, peers beside ours
 	@$(IN) python -m benchmarks $(ARGS)
+bench-serving: ## the service under load beside `mlflow models serve`; ARGS="--no-peer" for the service alone
+	@$(IN) python -m benchmarks.serving $(ARGS)
 lock:      ## resolve pyproject.toml anew into requirements.lock
 	@$(IN) --lock
 clean:     ## remove outputs, caches and runs; keeps feedback and the registry

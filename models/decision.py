@@ -1,30 +1,22 @@
 """From a shopper and a slot to a slate: candidates, scores, constraints, policy. The one path of serving and report alike."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from threading import Lock
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
-from core.columns import Columns
-from core.vocabulary import EventType, Scene
-from models.features import Candidates, Requests, Responses
+from models.features import Candidates, Recommended, Requests, Responses
 from models.history import History, micros
 from models.policies.slate import slate
 from models.pool import Campaign, Pool, default_bid
-from models.ranker import RankerBundle
+from models.ranker import Prediction, RankerBundle
 from models.recommender import RecommenderBundle
-from models.sharing import SharedRecommender
-from models.text import attributes_of
+from models.retrieval import Found, Retrieval
 
 RETRIEVAL_VERSION = "recommender-top-1"
-NEAREST = 20
-"""Items that answer a search which no title holds."""
-CREATIVES_PER_ITEM = 2
-"""Creatives of one item among the candidates at the most."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +71,55 @@ class Decision:
     retrieval_version: str
 
 
+@dataclass(frozen=True)
+class Ask:
+    """One request for a slate.
+
+    Attributes:
+        history: what the shopper did; events at or after ``now`` are not looked at.
+        scene: why an ad is shown.
+        channel: where.
+        k: positions wanted.
+        now: the moment of the decision, UTC.
+        exploration: the policy's floor, in [0, 1].
+        rng: the stream to draw from.
+        size: candidates at the most.
+        exclude: items that must not be shown.
+        responses: the shopper's answers to earlier ads, when known.
+        closed_campaigns: ids of campaigns that pay no more today.
+    """
+
+    history: History
+    scene: str
+    channel: str
+    k: int
+    now: datetime
+    exploration: float
+    rng: np.random.Generator
+    size: int = 50
+    exclude: Sequence[str] = ()
+    responses: Responses | None = None
+    closed_campaigns: Collection[str] = ()
+
+    @property
+    def moment(self) -> int:
+        """``now`` in microseconds since 1970 UTC."""
+        return int(micros(self.now)[0]) if self.now.tzinfo is None else round(self.now.timestamp() * 1_000_000)
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """A request with its candidates, before the ranker and the policy have seen it."""
+
+    ask: Ask
+    history: History
+    moment: int
+    scores: NDArray[np.float32]
+    audience: str
+    campaigns: Mapping[str, Campaign]
+    found: Found
+
+
 class Decider:
     """Chooses items and creatives; holds no state about shoppers. Several threads may ask: they wait for each other.
 
@@ -91,21 +132,13 @@ class Decider:
     def __init__(self, recommender: RecommenderBundle, ranker: RankerBundle, pool: Pool) -> None:
         self.recommender = recommender
         self.pool = pool
-        self._shared = SharedRecommender(recommender)
-        self.ranker = ranker.reading(self._shared) if ranker.recommender is recommender else ranker
+        self.ranker = ranker
+        self._same = ranker.recommender is recommender
         self._turn = Lock()
         self._bid = default_bid(pool)
-        catalogue = recommender.catalogue
-        rankable = set(ranker.recommender.catalogue.item_ids)
-        self._servable = np.array([item in pool.item_row and item in rankable for item in catalogue.item_ids], dtype=bool)
-        rows = catalogue.items.to_dict("records")
-        self._title = [str(row[Columns.TITLE]) for row in rows]
-        self._category = [str(row[Columns.CATEGORY]) for row in rows]
-        kinds = [_kind({str(name): value for name, value in row.items()}) for row in rows]
-        self._kind = np.unique([" ".join(kind) for kind in kinds], return_inverse=True)[1]  # (items,)
-        brands = ["" if pd.isna(row[Columns.BRAND]) else str(row[Columns.BRAND]) for row in rows]
-        self._branded = np.array([bool(brand) for brand in brands], dtype=bool)
-        self._brand = np.unique(brands, return_inverse=True)[1]  # (items,)
+        self.retrieval = Retrieval(recommender, pool, ranker.recommender.catalogue.item_ids)
+        self._creative_id: list[str] = [str(name) for name in pool.creative_id]
+        self._text: list[str] = [str(text) for text in pool.text]
 
     def decide(
         self,
@@ -122,49 +155,119 @@ class Decider:
         responses: Responses | None = None,
         closed_campaigns: Collection[str] = (),
     ) -> Decision:
-        """Draw a slate for one request.
+        """Draw a slate for one request; the arguments are those of `Ask`.
 
         Args:
-            history: what the shopper did; events at or after ``now`` are not looked at.
-            scene: why an ad is shown.
-            channel: where.
-            k: positions wanted.
-            now: the moment of the decision, UTC.
-            exploration: the policy's floor, in [0, 1].
-            rng: the stream to draw from.
-            size: candidates at the most.
-            exclude: items that must not be shown.
-            responses: the shopper's answers to earlier ads, when known.
-            closed_campaigns: ids of campaigns that pay no more today.
+            history: see `Ask`.
+            scene: see `Ask`.
+            channel: see `Ask`.
+            k: see `Ask`.
+            now: see `Ask`.
+            exploration: see `Ask`.
+            rng: see `Ask`.
+            size: see `Ask`.
+            exclude: see `Ask`.
+            responses: see `Ask`.
+            closed_campaigns: see `Ask`.
 
         Returns:
             The decision; without choices when no creative fits.
         """
-        moment = int(micros(now)[0]) if now.tzinfo is None else round(now.timestamp() * 1_000_000)
+        ask = Ask(history, scene, channel, k, now, exploration, rng, size, exclude, responses, closed_campaigns)
+        return self.decide_all([ask])[0]
+
+    def decide_all(self, asks: Sequence[Ask], *, ended: Callable[[str], None] = lambda stage: None) -> list[Decision]:
+        """Draw slates for requests that stand together: the networks and the features are computed once for all.
+
+        Args:
+            asks: at least one.
+            ended: told the name of each stage when it has ended.
+
+        Returns:
+            One decision a request, in order; without choices when no creative fits. Each is what `decide` gives, but for the
+            last digits of floating-point sums.
+        """
         with self._turn:
-            known = history.before(moment)
-            scores = self._shared.champion.score([known], moment)[0]
-            audience = self._shared.audience_of(self._shared.user_feature([known], moment))[0]
-            campaigns = self.pool.campaigns_by_category(scene=scene, channel=channel, audience=audience, now=now, closed=closed_campaigns)
-            ranked = self._ranked(known, scores, moment, exclude)
-            codes, rows = self._candidates(known, ranked, scene=scene, channel=channel, audience=audience, promoted=campaigns, size=size)
-            if not rows:
-                return Decision((), (), audience, RETRIEVAL_VERSION)
-            items = [str(self.pool.item_id[row]) for row in rows]
-            answered = (responses or Responses.empty()).before(moment)
-            requests = Requests((known,), (answered,), (scene,), (channel,), np.array([moment], dtype=np.int64))
-            predicted = self.ranker.predict(requests, Candidates.one(items, [str(self.pool.text[row]) for row in rows]))
-        paying = [campaigns.get(self._category[code]) for code in codes]
+            moments = [ask.moment for ask in asks]
+            known = [ask.history.before(moment) for ask, moment in zip(asks, moments, strict=True)]
+            at = np.array(moments, dtype=np.int64)
+            told = Recommended(*self.recommender.scores_and_features(known, at))
+            audiences = self.recommender.audience_of(told.shopper)
+            ended("recommender: scores and F")
+            prepared = [
+                self._prepare(ask, history, moment, scores, audience)
+                for ask, history, moment, scores, audience in zip(asks, known, moments, told.scores, audiences, strict=True)
+            ]
+            ended("candidates")
+            predicted = self._predict(prepared, told, at, ended)
+        bounds = np.cumsum([0, *[len(one.found) for one in prepared]]).tolist()
+        decisions = [
+            self._drawn(one, Prediction(predicted.p_click[start:stop], predicted.p_convert[start:stop]))
+            for one, start, stop in zip(prepared, bounds[:-1], bounds[1:], strict=True)
+        ]
+        ended("policy: slate and propensities")
+        return decisions
+
+    def _prepare(self, ask: Ask, history: History, moment: int, scores: NDArray[np.float32], audience: str) -> _Prepared:
+        campaigns = self.pool.campaigns_by_category(
+            scene=ask.scene, channel=ask.channel, audience=audience, now=ask.now, closed=ask.closed_campaigns
+        )
+        found = self.retrieval.find(
+            history,
+            scores,
+            moment=moment,
+            scene=ask.scene,
+            channel=ask.channel,
+            audience=audience,
+            promoted=campaigns,
+            exclude=ask.exclude,
+            size=ask.size,
+        )
+        return _Prepared(ask, history, moment, scores, audience, campaigns, found)
+
+    def _predict(self, prepared: Sequence[_Prepared], told: Recommended, at: NDArray[np.int64], ended: Callable[[str], None]) -> Prediction:
+        """The candidates of all requests, one after the other."""
+        rows = [one.found.rows.tolist() for one in prepared]
+        if not any(rows):
+            return Prediction(np.zeros(0), np.zeros(0))
+        ids = self.recommender.catalogue.item_ids
+        requests = Requests(
+            tuple(one.history for one in prepared),
+            tuple((one.ask.responses or Responses.empty()).before(one.moment) for one in prepared),
+            tuple(one.ask.scene for one in prepared),
+            tuple(one.ask.channel for one in prepared),
+            at,
+        )
+        candidates = Candidates.many(
+            [[ids[code] for code in one.found.codes.tolist()] for one in prepared], [[self._text[row] for row in held] for held in rows]
+        )
+        asked = told if self._same else None
+        if not self.ranker.trained:
+            return self.ranker.predict(requests, candidates, recommended=asked)
+        features, _ = self.ranker.features(requests, candidates, recommended=asked)
+        ended("features")
+        predicted = self.ranker.predict_matrix(features)
+        ended("ranker")
+        return predicted
+
+    def _drawn(self, one: _Prepared, predicted: Prediction) -> Decision:
+        """The policy's turn."""
+        ask = one.ask
+        codes, rows = one.found.codes.tolist(), one.found.rows.tolist()
+        if not rows:
+            return Decision((), (), one.audience, RETRIEVAL_VERSION)
+        category, ids = self.retrieval.category, self.recommender.catalogue.item_ids
+        paying = [one.campaigns.get(category[code]) for code in codes]
         bids = np.array([campaign.bid_micros if campaign else self._bid for campaign in paying], dtype=np.float64)
         values = predicted.p_click * bids
-        drawn = slate(values, k, exploration, rng, groups=np.array(codes))
-        explored = _explored(values, np.array(codes), drawn.indices)
-        chances = _shares(scores, codes)
+        drawn = slate(values, ask.k, ask.exploration, ask.rng, groups=one.found.codes)
+        explored = _explored(values, codes, drawn.indices.tolist())
+        chances = _shares(one.scores, codes)
         choices = tuple(
             Choice(
                 row=rows[index],
-                creative_id=str(self.pool.creative_id[rows[index]]),
-                item_id=items[index],
+                creative_id=self._creative_id[rows[index]],
+                item_id=ids[codes[index]],
                 campaign=paying[index],
                 p_click=float(predicted.p_click[index]),
                 p_convert=float(predicted.p_convert[index]),
@@ -173,122 +276,21 @@ class Decider:
                 propensity=float(propensity),
                 marginal=float(marginal),
                 probability=chances[codes[index]],
-                reason=self._reason(known, codes[index], scene),
+                reason=self.retrieval.reason(one.history, codes[index], ask.scene),
                 explored=worse,
             )
             for index, propensity, marginal, worse in zip(drawn.indices.tolist(), drawn.propensity, drawn.marginal, explored, strict=True)
         )
-        return Decision(choices, tuple(str(self.pool.creative_id[row]) for row in rows), audience, RETRIEVAL_VERSION)
-
-    def _ranked(self, history: History, scores: NDArray[np.float32], moment: int, exclude: Sequence[str]) -> NDArray[np.int64]:
-        """Codes of the items that the rules allow and the pool knows, the most probable first."""
-        allowed = self.recommender.allowed([history], moment)[0] & self._servable
-        barred = self.recommender.catalogue.codes(list(exclude))
-        allowed[barred[barred >= 0]] = False
-        codes = np.flatnonzero(allowed)
-        return np.asarray(codes[np.argsort(-scores[codes], kind="stable")])
-
-    def _candidates(
-        self,
-        history: History,
-        ranked: NDArray[np.int64],
-        *,
-        scene: str,
-        channel: str,
-        audience: str | None,
-        promoted: Mapping[str, Campaign],
-        size: int,
-    ) -> tuple[list[int], list[int]]:
-        """Item code and pool row of each candidate; items without a creative for the place give way to the next."""
-        fits = self._fits(history, scene, promoted)
-        for considered in (ranked[fits[ranked]], ranked):  # a scene that fits no item says less, but never nothing
-            codes: list[int] = []
-            rows: list[int] = []
-            found = 0
-            for code in considered.tolist():
-                item = self.recommender.catalogue.item_ids[code]
-                own = self.pool.candidates_of(item, scene=scene, channel=channel, audience=audience)[:CREATIVES_PER_ITEM]
-                rows += own
-                codes += [code] * len(own)
-                found += bool(own)
-                if found >= max(1, size // CREATIVES_PER_ITEM):
-                    break
-            if rows:
-                return codes[:size], rows[:size]
-        return [], []
-
-    def _fits(self, history: History, scene: str, promoted: Mapping[str, Campaign]) -> NDArray[np.bool_]:
-        """Which items the scene is about, ``(items,)``."""
-        everything = np.ones(len(self._category), dtype=bool)
-        if scene == Scene.PROMOTION:
-            promotable = np.array([category in promoted for category in self._category], dtype=bool)
-            sought = promotable & self._answers(history)
-            return sought if sought.any() else promotable
-        codes = self.recommender.catalogue.codes(history.item_ids)
-        met = codes >= 0
-        if scene == Scene.BRAND:
-            liked = np.unique(self._brand[codes[met]])
-            return self._branded & np.isin(self._brand, liked) if self._branded[codes[met]].any() else self._branded
-        if scene == Scene.CROSS_SELL and met.any():
-            taken = np.array([kind in {EventType.CART, EventType.PURCHASE} for kind in history.event_types], dtype=bool)
-            latest = codes[met & taken] if (met & taken).any() else codes[met]
-            return ~np.isin(self._kind, self._kind[latest[-3:]])
-        return everything
-
-    def _answers(self, history: History) -> NDArray[np.bool_]:
-        """Which items answer the search that the shopper has just made, ``(items,)``; all when the last event was none.
-
-        Those whose title holds the query; where none does, the nearest by text.
-        """
-        query = history.queries[-1] if len(history) else ""
-        if not query:
-            return np.ones(len(self._title), dtype=bool)
-        held = np.array([query in title for title in self._title], dtype=bool)
-        if held.any():
-            return held
-        catalogue = self.recommender.catalogue
-        nearness = (catalogue.vectors @ catalogue.featurise([query])[0])[catalogue.text_of]  # (items,)
-        return np.asarray(nearness >= np.sort(nearness)[-min(NEAREST, len(nearness))])
-
-    def _reason(self, history: History, code: int, scene: str) -> str:
-        """One line on why this item, from the shopper's own latest related event."""
-        title, category, index = self._title[code], self._category[code], self.recommender.catalogue.index
-        for event, kind, query in zip(reversed(history.item_ids), reversed(history.event_types), reversed(history.queries), strict=True):
-            if kind == EventType.SEARCH and query and (query in title or category in query):
-                return f"searched for “{query}”"
-            seen = index.get(event, -1) if event else -1
-            if seen == code:
-                return f"{_DEEDS[kind]} this product"
-            if seen >= 0 and self._kind[seen] == self._kind[code]:
-                return f"{_DEEDS[kind]} {self._title[seen]}, a product of the same kind"
-            if seen >= 0 and self._category[seen] == category:
-                return f"{_DEEDS[kind]} {self._title[seen]}, also {category}"
-        return {Scene.PROMOTION: "in a running promotion", Scene.BRAND: "a brand near the shopper's taste"}.get(
-            Scene(scene), "popular with shoppers like this one"
-        )
+        return Decision(choices, tuple(self._creative_id[row] for row in rows), one.audience, RETRIEVAL_VERSION)
 
 
-_DEEDS: dict[str, str] = {
-    EventType.VIEW: "viewed",
-    EventType.SEARCH: "searched for",
-    EventType.CART: "put in the cart",
-    EventType.FAVOURITE: "marked as favourite",
-    EventType.PURCHASE: "bought",
-}
-
-
-def _kind(item: dict[str, object]) -> tuple[str, ...]:
-    """What kind of product it is: its category and which attributes it has; two of one kind stand for each other."""
-    return (str(item[Columns.CATEGORY]), *sorted({key for key, _ in attributes_of(item[Columns.ATTRIBUTES])}))
-
-
-def _explored(values: NDArray[np.float64], codes: NDArray[np.int64], chosen: NDArray[np.int64]) -> list[bool]:
+def _explored(values: NDArray[np.float64], codes: Sequence[int], chosen: Sequence[int]) -> list[bool]:
     """Whether a better candidate was left, position by position."""
-    left = np.ones(len(values), dtype=bool)
+    left = list(zip(values.tolist(), codes, strict=True))
     found: list[bool] = []
-    for index in chosen.tolist():
-        found.append(bool(values[index] < values[left].max()))
-        left &= codes != codes[index]
+    for index in chosen:
+        found.append(bool(values[index] < max(left)[0]))
+        left = [one for one in left if one[1] != codes[index]]
     return found
 
 

@@ -46,7 +46,7 @@ class Fusion(nn.Module):
         visible = (kind >= 0)[:, None, :] & (time[:, None, :] < at[:, :, None])  # (batch, moments, events)
         age = ((at[:, :, None] - time[:, None, :]).clamp(min=0).double() / HOUR).float()
         decay = nn.functional.softplus(self.decay)
-        pull = (vectors * self.query[source]).sum(dim=-1)  # (batch, events)
+        pull = (vectors @ self.query.T).gather(2, source[:, :, None])[:, :, 0]  # (batch, events)
         logits = pull[:, None, :] - decay[source][:, None, :] * torch.log1p(age)
         weight = torch.where(visible, logits, torch.full_like(logits, -torch.inf)).exp()  # (batch, moments, events)
         of_source = nn.functional.one_hot(source, len(EVENT_TYPES)).to(weight.dtype)  # (batch, events, sources)

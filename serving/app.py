@@ -28,14 +28,15 @@ from serving.api import (
 from serving.behaviour import Behaviour
 from serving.champions import Champions, FolderSource, Found, RegistrySource, Source
 from serving.clock import moment, wall_clock
-from serving.database import Database
+from serving.database import Checkpoints, Database
 from serving.errors import RefusedError
-from serving.metrics import Metrics
+from serving.metrics import Metrics, Stopwatch
 from serving.middleware import Around
 from serving.model_set import ModelSet, load_models
 from serving.page import reference_page
-from serving.service import Ads, Parts
-from serving.settings import BODY_LIMIT, Settings
+from serving.service import Ads, Answered, Asked, Parts
+from serving.settings import BODY_LIMIT, GATHER_SECONDS, GROUP, Settings
+from serving.turns import Turns
 from serving.world import World
 from serving.writing import Writing
 
@@ -78,13 +79,21 @@ def create_app(settings: Settings, *, wall: Callable[[], int] = wall_clock) -> F
         return load_models(bundles, path, exploration=settings.params.exploration, world=world)
 
     champions: Champions[ModelSet] = Champions(source, load, poll_seconds=settings.params.poll_seconds)
+    checkpoints = Checkpoints(settings.database)
     metrics = Metrics()
+    parts = Parts(settings, database, champions)
+    ads_door = Ads(parts, Stopwatch(metrics.stages, metrics.stages_cpu, metrics.groups))
+    turns: Turns[Asked, Answered] = Turns(ads_door.answer_all, most=GROUP, name="decisions", gather_seconds=GATHER_SECONDS)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        checkpoints.start()
         champions.start()
+        turns.start()
         yield
+        turns.stop()
         champions.stop()
+        checkpoints.stop()
         database.close()
 
     app = FastAPI(
@@ -95,25 +104,26 @@ def create_app(settings: Settings, *, wall: Callable[[], int] = wall_clock) -> F
         docs_url=None,
         redoc_url=None,
     )
-    app.state.champions = champions
+    app.state.champions, app.state.database = champions, database
     app.add_middleware(Access, tokens=settings.tokens, rates=Rates(settings.params.requests_per_second))
     app.add_middleware(Around, metrics=metrics, body_limit=BODY_LIMIT)
     _add_error_handlers(app, metrics)
-    _add_routes(app, Parts(settings, database, champions), metrics)
+    _add_routes(app, parts, ads_door, turns, metrics)
     _add_pages(app, champions, metrics)
     describe(app, settings.tokens)
     return app
 
 
-def _add_routes(app: FastAPI, parts: Parts, metrics: Metrics) -> None:
-    ads_door, behaviour, writing = Ads(parts), Behaviour(parts), Writing(parts)
+def _add_routes(app: FastAPI, parts: Parts, ads_door: Ads, turns: Turns[Asked, Answered], metrics: Metrics) -> None:
+    behaviour, writing = Behaviour(parts), Writing(parts)
 
     @app.post("/v1/ads", response_model=AdsAnswer, responses=ERRORS, summary="Choose ads for a shopper")
-    def ads(body: AdsRequest, request: Request) -> AdsAnswer:
+    async def ads(body: AdsRequest, request: Request) -> Response:
         """Draw a slate. Every position comes with its exact propensity, and its record is on disk before this answers."""
-        answer, decision = ads_door.answer(body, request.state.request_id)
-        metrics.count_decision(decision, body.scene, body.channel)
-        return answer
+        ads_door.check(body)
+        found = await turns.ask(Asked(body, request.state.request_id))
+        metrics.count_decision(found.decision, body.scene, body.channel)
+        return Response(found.answer.model_dump_json(), media_type="application/json")
 
     @app.post("/v1/events", response_model=EventsAnswer, responses=ERRORS, summary="Tell what shoppers did")
     def events(body: EventsRequest) -> EventsAnswer:

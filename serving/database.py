@@ -1,5 +1,6 @@
 """The service's one SQLite file: what is written is on disk before the call returns."""
 
+import logging
 import sqlite3
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,17 +11,23 @@ from typing import Any
 from core.errors import IdentityError, ServiceError
 from core.identity import KEY_VARIABLE
 
+_log = logging.getLogger(__name__)
+
 VERSION = 1
+MAPPED = 2**30
+"""Bytes of the file that are read through the operating system's page cache without a copy."""
+LOG_PAGES = 20_000
+"""Pages of the write-ahead log at which a commit itself moves them into the file; `Checkpoints` does so long before."""
 FINGERPRINT_KEY = "user_key_fingerprint"
 """Where the database keeps which key its users were hashed with."""
 PAST = {
-    "past_events": """event_id TEXT PRIMARY KEY, user_id TEXT NOT NULL, item_id TEXT, event_type TEXT NOT NULL, query TEXT,
-        timestamp INTEGER NOT NULL""",
-    "past_impressions": """request_id TEXT NOT NULL, position INTEGER NOT NULL, user_id TEXT NOT NULL, timestamp INTEGER NOT NULL,
+    "past_events": """user_id TEXT NOT NULL, timestamp INTEGER NOT NULL, event_id TEXT NOT NULL, item_id TEXT, event_type TEXT NOT NULL,
+        query TEXT, PRIMARY KEY (user_id, timestamp, event_id)""",
+    "past_impressions": """user_id TEXT NOT NULL, timestamp INTEGER NOT NULL, request_id TEXT NOT NULL, position INTEGER NOT NULL,
         item_id TEXT NOT NULL, creative_id TEXT NOT NULL, channel TEXT NOT NULL, click INTEGER NOT NULL,
-        PRIMARY KEY (request_id, position)""",
+        PRIMARY KEY (user_id, timestamp, request_id, position)""",
 }
-"""What is taken over from the clean tables: columns by table. Each is read by user and time."""
+"""What is taken over from the clean tables: columns by table. A shopper's rows lie together, in the order of time."""
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS texts (creative_id TEXT PRIMARY KEY, text TEXT NOT NULL) WITHOUT ROWID;
@@ -72,6 +79,8 @@ class Database:
             self._connection.execute("PRAGMA journal_mode=WAL")
             self._connection.execute("PRAGMA synchronous=FULL")
             self._connection.execute("PRAGMA temp_store=MEMORY")
+            self._connection.execute(f"PRAGMA mmap_size={MAPPED}")
+            self._connection.execute(f"PRAGMA wal_autocheckpoint={LOG_PAGES}")
             found = int(self._connection.execute("PRAGMA user_version").fetchone()[0])
             if found not in (0, VERSION):
                 self._connection.close()
@@ -159,3 +168,37 @@ class Database:
         """Close the file; later calls fail."""
         with self._lock:
             self._connection.close()
+
+
+class Checkpoints:
+    """Moves what is in the write-ahead log into the file, from a thread and a connection of its own: no commit waits for that."""
+
+    def __init__(self, path: Path, *, every_seconds: float = 1.0) -> None:
+        """Begin nothing yet; see `start`.
+
+        Args:
+            path: of the database.
+            every_seconds: how often.
+        """
+        self._path = path
+        self._every = every_seconds
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._work, name="checkpoints", daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End; what is in the log stays there, and is durable there."""
+        self._stop.set()
+        self._thread.join(timeout=30)
+
+    def _work(self) -> None:
+        connection = sqlite3.connect(self._path, timeout=20, check_same_thread=False, isolation_level=None)
+        while not self._stop.wait(self._every):
+            try:
+                connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+            except sqlite3.Error as error:  # commits go on without it, and move the pages themselves when the log is long
+                _log.warning("no checkpoint: %s", error)
+        connection.close()

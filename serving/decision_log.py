@@ -1,10 +1,11 @@
 """The decision record and what came back for it; both are on disk before anything is answered."""
 
-import json
 import math
 import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+
+import orjson
 
 from models.decision import Decision
 from serving.database import Database
@@ -84,6 +85,30 @@ class Answer:
     shown: Shown
 
 
+@dataclass(frozen=True)
+class Record:
+    """A slate as it is stored.
+
+    Attributes:
+        context: of the request.
+        decision: at least one position.
+        texts: creative_id → text of what is shown.
+        budget_left: campaign_id → what is left of today's budget; campaigns without a budget are absent.
+    """
+
+    context: Context
+    decision: Decision
+    texts: Mapping[str, str]
+    budget_left: Mapping[str, int]
+
+
+_INSERT = (
+    "INSERT INTO decisions (request_id, position, timestamp, user_id, scene, channel, candidates, creative_id, item_id, propensity, "
+    "propensity_marginal, policy_version, model_version, retrieval_version, p_click, p_convert, bid_micros, ecpm_micros, campaign_id, "
+    f"budget_left_micros, consent, replayable, key_fingerprint) VALUES ({', '.join('?' * 23)})"
+)
+
+
 class DecisionLog:
     """Writes decisions and feedback, and counts what campaigns have spent today."""
 
@@ -95,34 +120,16 @@ class DecisionLog:
         """
         self._database = database
 
-    def write(self, context: Context, decision: Decision, texts: Mapping[str, str], budget_left: Mapping[str, int]) -> None:
-        """Store a slate; when this returns it is on disk.
+    def write(self, records: Sequence[Record]) -> None:
+        """Store the slates of requests that are answered together, all or none; when this returns they are on disk: one commit.
 
         Args:
-            context: of the request.
-            decision: at least one position.
-            texts: creative_id → text of what is shown.
-            budget_left: campaign_id → what is left of today's budget; campaigns without a budget are absent.
+            records: at least one.
         """
-        candidates = json.dumps(decision.candidates, separators=(",", ":"))
-        rows = [
-            (
-                context.request_id, position, context.timestamp, context.user_id, context.scene, context.channel, candidates,
-                choice.creative_id, choice.item_id, choice.propensity, None if math.isnan(choice.marginal) else choice.marginal,
-                context.policy_version, context.model_version, context.retrieval_version, choice.p_click, choice.p_convert,
-                choice.bid_micros, choice.ecpm_micros, choice.campaign.campaign_id if choice.campaign else None,
-                budget_left.get(choice.campaign.campaign_id) if choice.campaign else None, context.consent, context.replayable,
-                context.key_fingerprint,
-            )
-            for position, choice in enumerate(decision.choices)
-        ]  # fmt: skip
+        rows = [row for record in records for row in _rows(record)]
+        texts = {name: text for record in records for name, text in record.texts.items()}
         with self._database.transaction() as connection:
-            connection.executemany(
-                "INSERT INTO decisions (request_id, position, timestamp, user_id, scene, channel, candidates, creative_id, item_id, "
-                "propensity, propensity_marginal, policy_version, model_version, retrieval_version, p_click, p_convert, bid_micros, "
-                f"ecpm_micros, campaign_id, budget_left_micros, consent, replayable, key_fingerprint) VALUES ({', '.join('?' * 23)})",
-                rows,
-            )
+            connection.executemany(_INSERT, rows)
             connection.executemany("INSERT OR IGNORE INTO texts VALUES (?, ?)", sorted(texts.items()))
 
     def shown(self, request_id: str, position: int) -> Shown | None:
@@ -153,6 +160,22 @@ class DecisionLog:
         """
         rows = self._database.read("SELECT campaign_id, spent_micros FROM spend WHERE day = ?", (now // DAY,))
         return {str(campaign): int(spent) for campaign, spent in rows}
+
+
+def _rows(record: Record) -> list[tuple[object, ...]]:
+    context, budget_left = record.context, record.budget_left
+    candidates = orjson.dumps(record.decision.candidates).decode()
+    return [
+        (
+            context.request_id, position, context.timestamp, context.user_id, context.scene, context.channel, candidates,
+            choice.creative_id, choice.item_id, choice.propensity, None if math.isnan(choice.marginal) else choice.marginal,
+            context.policy_version, context.model_version, context.retrieval_version, choice.p_click, choice.p_convert,
+            choice.bid_micros, choice.ecpm_micros, choice.campaign.campaign_id if choice.campaign else None,
+            budget_left.get(choice.campaign.campaign_id) if choice.campaign else None, context.consent, context.replayable,
+            context.key_fingerprint,
+        )
+        for position, choice in enumerate(record.decision.choices)
+    ]  # fmt: skip
 
 
 def insert_feedback(connection: sqlite3.Connection, answers: Sequence[Answer]) -> None:

@@ -1,10 +1,11 @@
 """Logs as JSON, one object a line, with the request's id; never a user id."""
 
-import json
 import logging
 import sys
 from contextvars import ContextVar
 from datetime import UTC, datetime
+
+import orjson
 
 request_id: ContextVar[str] = ContextVar("request_id", default="")
 """Id of the request that this thread or task works on; "" outside one."""
@@ -28,7 +29,7 @@ class JsonLines(logging.Formatter):
         line.update({name: value for name, value in vars(record).items() if name not in _STANDARD})
         if record.exc_info:
             line["error"] = self.formatException(record.exc_info)
-        return json.dumps(line, ensure_ascii=False, default=str)
+        return orjson.dumps(line, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
 
 
 def log_as_json(level: int = logging.INFO) -> None:

@@ -1,7 +1,9 @@
 """Starting the service: one process, one torch thread, JSON logs."""
 
+import gc
 import logging
 import socket
+import sys
 from pathlib import Path
 
 import uvicorn
@@ -14,6 +16,11 @@ from serving.logs import log_as_json
 from serving.settings import Settings
 
 _log = logging.getLogger(__name__)
+
+GARBAGE = 20_000
+"""Objects made before the garbage collector looks at the young ones; requests leave hardly any cycles behind."""
+SWITCH_SECONDS = 0.001
+"""How long a thread may keep the interpreter from others that wait: the loop that takes requests in waits for no whole group."""
 
 
 def serve(root: Path, *, host: str | None = None, port: int | None = None, bundles: Path | None = None) -> None:
@@ -30,11 +37,26 @@ def serve(root: Path, *, host: str | None = None, port: int | None = None, bundl
         ParamsError: params.yaml is wrong.
     """
     settings = Settings.of_project(root, bundles=bundles)
-    host, port = host or settings.params.host, port or settings.params.port
+    run(settings, host=host or settings.params.host, port=port or settings.params.port)
+
+
+def run(settings: Settings, *, host: str, port: int) -> None:
+    """Serve what the settings say until the process is told to stop.
+
+    Args:
+        settings: where everything is.
+        host: the address to bind.
+        port: the port.
+
+    Raises:
+        ServiceError: the port is in use, the database cannot be opened, or other machines could ask without a token.
+    """
     check_host(host, settings.tokens)
     limit_threads(1)
     log_as_json()
     bound = _bind(host, port)
+    sys.setswitchinterval(SWITCH_SECONDS)
+    gc.set_threshold(GARBAGE)
     app = create_app(settings)
     _log.info("serving on http://%s:%d, reference at /docs", host, port)
     server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=10))

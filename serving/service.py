@@ -1,22 +1,23 @@
 """What the service does, free of HTTP: ads, events, copy."""
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from core.identity import pseudonymise
 from models.card import Card, card_svg
-from models.decision import Choice, Decision
+from models.decision import Ask, Choice, Decider, Decision
 from models.features import Responses
 from models.history import History
 from serving.api import Ad, AdsAnswer, AdsRequest, Audience, CampaignAnswer, Fault
 from serving.champions import Champions
 from serving.clock import moment
 from serving.database import Database
-from serving.decision_log import Context, DecisionLog
+from serving.decision_log import Context, DecisionLog, Record
 from serving.errors import RefusedError, invalid
+from serving.metrics import Stopwatch
 from serving.model_set import ModelSet
 from serving.reading import plain, readable_history
 from serving.settings import Settings
@@ -52,82 +53,171 @@ class Parts:
         return found
 
 
-class Ads:
-    """From a request for ads to a slate whose record is on disk."""
+@dataclass(frozen=True)
+class Asked:
+    """A request for ads.
 
-    def __init__(self, parts: Parts) -> None:
-        """Args: what to work with."""
+    Attributes:
+        body: as it was sent.
+        request_id: a fresh UUID in hexadecimal; it also seeds the draw, so that a decision can be replayed.
+    """
+
+    body: AdsRequest
+    request_id: str
+
+
+@dataclass(frozen=True)
+class Answered:
+    """An answer, and the decision behind it."""
+
+    answer: AdsAnswer
+    decision: Decision
+
+
+class Ads:
+    """From requests for ads to slates whose records are on disk."""
+
+    def __init__(self, parts: Parts, stopwatch: Stopwatch) -> None:
+        """Args: what to work with, and what is told which stage has ended."""
         self._parts = parts
+        self._stopwatch = stopwatch
         self._state = OnlineState(parts.database, max_events=parts.settings.params.max_events)
         self._log = DecisionLog(parts.database)
 
-    def answer(self, asked: AdsRequest, request_id: str) -> tuple[AdsAnswer, Decision]:
-        """Decide, store, answer.
+    def check(self, body: AdsRequest) -> None:
+        """What the parameters and the fields together do not allow.
 
         Args:
-            asked: the request.
-            request_id: a fresh UUID in hexadecimal; it also seeds the draw, so that a decision can be replayed.
-
-        Returns:
-            The answer, and the decision behind it.
+            body: the request.
 
         Raises:
-            RefusedError: a field is wrong, or there are no champions.
+            RefusedError: a field is wrong.
         """
-        params = self._parts.settings.params
-        if asked.k > params.max_slate:
-            raise invalid(Fault(field="k", problem=f"{asked.k} is above serving.max_slate, {params.max_slate}"))
-        if asked.user_id is not None and asked.history is not None:
+        limit = self._parts.settings.params.max_slate
+        if body.k > limit:
+            raise invalid(Fault(field="k", problem=f"{body.k} is above serving.max_slate, {limit}"))
+        if body.user_id is not None and body.history is not None:
             raise invalid(Fault(field="history", problem="given beside user_id; give one of them"))
+
+    def answer_all(self, asked: Sequence[Asked]) -> list[Answered | Exception]:
+        """Decide, store, answer, for requests that stand together: the records are on disk, by one commit, when this returns.
+
+        Args:
+            asked: checked requests, at least one.
+
+        Returns:
+            One answer a request, or why it is refused.
+
+        Raises:
+            RefusedError: there are no champions.
+            Error: of SQLite: the records could not be stored, and nobody has an answer.
+        """
+        watch = self._stopwatch.start()
         models = self._parts.models()
-        world, now = models.world, models.world.now()
-        named = asked.user_id is not None and asked.consent
-        user = pseudonymise([plain(asked.user_id) if named and asked.user_id else f"anonymous request {request_id}"], world.key)[0]
-        history, responses = self._known(asked, user, now, named=named)
+        now = models.world.now()
         spent = self._log.spent_today(now)
         budgets = {
             c.campaign_id: c.daily_budget_micros - spent.get(c.campaign_id, 0)
             for c in models.pool.campaigns
             if c.daily_budget_micros is not None
         }
-        decision = models.decider.decide(
-            history,
-            scene=asked.scene,
-            channel=asked.channel,
-            k=asked.k,
-            now=moment(now),
-            exploration=params.exploration,
-            rng=np.random.default_rng(uuid.UUID(request_id).int),
-            size=params.candidates,
-            exclude=asked.exclude,
-            responses=responses,
-            closed_campaigns=[campaign for campaign, left in budgets.items() if left <= 0],
-        )
-        if decision.choices:
-            context = Context(
-                request_id=request_id,
-                timestamp=now,
-                user_id=user,
-                scene=asked.scene,
-                channel=asked.channel,
-                consent=asked.consent,
-                replayable=named or not len(history),
-                policy_version=models.versions.policy,
-                model_version=models.versions.model,
-                retrieval_version=f"{decision.retrieval_version}/{models.versions.retrieval}",
-                key_fingerprint=world.fingerprint,
+        closed = [campaign for campaign, left in budgets.items() if left <= 0]
+        known: list[_Known] = []
+        answers: list[Answered | Exception] = []
+        for one in asked:
+            try:
+                known.append(self._known(one, len(answers), models.world.key, now))
+            except RefusedError as error:
+                answers.append(error)
+            else:
+                answers.append(_UNDECIDED)
+        watch("read what is known of the shopper")
+        params = self._parts.settings.params
+        asks = [
+            Ask(
+                history=who.history,
+                scene=who.asked.body.scene,
+                channel=who.asked.body.channel,
+                k=who.asked.body.k,
+                now=moment(now),
+                exploration=params.exploration,
+                rng=np.random.default_rng(uuid.UUID(who.asked.request_id).int),
+                size=params.candidates,
+                exclude=who.asked.body.exclude,
+                responses=who.responses,
+                closed_campaigns=closed,
             )
-            texts = {choice.creative_id: str(models.pool.text[choice.row]) for choice in decision.choices}
-            self._log.write(context, decision, texts, budgets)
-        met = [event.item_id for event in asked.history or [] if event.item_id is not None]
-        return _answer(asked, decision, models, request_id, _unknown([*met, *asked.exclude], models)), decision
+            for who in known
+        ]
+        decided: list[tuple[_Known, Decision]] = []
+        for who, decision in zip(known, _each(models.decider, asks, watch), strict=True):
+            if isinstance(decision, Exception):
+                answers[who.place] = decision
+            else:
+                decided.append((who, decision))
+        records = [_record(who, decision, models, now, budgets) for who, decision in decided if decision.choices]
+        if records:
+            self._log.write(records)
+        watch("store the decisions, synced")
+        for who, decision in decided:
+            answers[who.place] = Answered(_answer(who.asked, decision, models), decision)
+        watch("make the answer")
+        return answers
 
-    def _known(self, asked: AdsRequest, user: str, now: int, *, named: bool) -> tuple[History, Responses]:
+    def _known(self, asked: Asked, place: int, key: bytes, now: int) -> "_Known":
+        """Raises: RefusedError, an anonymous history is wrong."""
+        body = asked.body
+        named = body.user_id is not None and body.consent
+        user = pseudonymise([plain(body.user_id) if named and body.user_id else f"anonymous request {asked.request_id}"], key)[0]
         if named:
-            return self._state.history(user, now), self._state.responses(user, now)
-        if asked.history and asked.consent:
-            return readable_history(asked.history, now, gap=GAP), Responses.empty()
-        return History.empty(), Responses.empty()
+            return _Known(asked, place, user, self._state.history(user, now), self._state.responses(user, now), True)
+        if body.history and body.consent:
+            return _Known(asked, place, user, readable_history(body.history, now, gap=GAP), Responses.empty(), False)
+        return _Known(asked, place, user, History.empty(), Responses.empty(), True)
+
+
+_UNDECIDED = RuntimeError("a request of the group was left out")
+
+
+def _each(decider: Decider, asks: Sequence[Ask], watch: Stopwatch) -> Sequence[Decision | Exception]:
+    """Decisions; when the group fails, each by itself, so that a request that cannot be decided harms no other."""
+    try:
+        return decider.decide_all(asks, ended=watch) if asks else []
+    except Exception as error:
+        if len(asks) == 1:
+            return [error]
+        return [one for ask in asks for one in _each(decider, [ask], watch)]
+
+
+@dataclass(frozen=True)
+class _Known:
+    """A request, its place in its group, and what is known of its shopper; not replayable when that is stored nowhere."""
+
+    asked: Asked
+    place: int
+    user: str
+    history: History
+    responses: Responses
+    replayable: bool
+
+
+def _record(one: _Known, decision: Decision, models: ModelSet, now: int, budgets: Mapping[str, int]) -> Record:
+    body = one.asked.body
+    context = Context(
+        request_id=one.asked.request_id,
+        timestamp=now,
+        user_id=one.user,
+        scene=body.scene,
+        channel=body.channel,
+        consent=body.consent,
+        replayable=one.replayable,
+        policy_version=models.versions.policy,
+        model_version=models.versions.model,
+        retrieval_version=f"{decision.retrieval_version}/{models.versions.retrieval}",
+        key_fingerprint=models.world.fingerprint,
+    )
+    texts = {choice.creative_id: str(models.pool.text[choice.row]) for choice in decision.choices}
+    return Record(context, decision, texts, budgets)
 
 
 def _unknown(items: Sequence[str], models: ModelSet) -> list[str]:
@@ -145,15 +235,17 @@ def audience_answer(models: ModelSet, audience: str | None) -> Audience | None:
     return None if audience is None else Audience(audience_id=audience, name=models.recommender.audience_names[audience])
 
 
-def _answer(asked: AdsRequest, decision: Decision, models: ModelSet, request_id: str, unknown: list[str]) -> AdsAnswer:
-    ads = [_ad(choice, position, asked, models) for position, choice in enumerate(decision.choices)]
+def _answer(asked: Asked, decision: Decision, models: ModelSet) -> AdsAnswer:
+    body = asked.body
+    ads = [_ad(choice, position, body, models) for position, choice in enumerate(decision.choices)]
+    met = [event.item_id for event in body.history or [] if event.item_id is not None]
     return AdsAnswer(
-        request_id=request_id,
+        request_id=asked.request_id,
         slate=ads,
         candidates=len(decision.candidates),
         audience=audience_answer(models, decision.audience),
         versions=models.versions,
-        unknown_items=unknown,
+        unknown_items=_unknown([*met, *body.exclude], models),
     )
 
 

@@ -13,6 +13,12 @@ FETCHED = Path("data") / "cache" / "bundles"
 BODY_LIMIT = 256 * 1024
 """Bytes of a request's body at the most."""
 
+GROUP = 16
+"""Requests for ads that are decided and committed together at the most."""
+
+GATHER_SECONDS = 0.002
+"""How long a group waits at the most for requests that were in the air a group ago."""
+
 
 @dataclass(frozen=True)
 class CleanData:

@@ -27,7 +27,9 @@ SELECT item_id, text, channel, click, timestamp FROM (
         EXISTS (SELECT 1 FROM feedback f WHERE f.request_id = d.request_id AND f.position = d.position), timestamp, request_id, position
     FROM decisions d
     WHERE user_id = :user AND timestamp < :now
-        AND NOT EXISTS (SELECT 1 FROM past_impressions p WHERE p.request_id = d.request_id AND p.position = d.position)
+        AND NOT EXISTS (
+            SELECT 1 FROM past_impressions p WHERE p.user_id = :user AND p.request_id = d.request_id AND p.position = d.position
+        )
 ) JOIN texts USING (creative_id) ORDER BY timestamp DESC, request_id DESC, position DESC LIMIT :most
 """
 

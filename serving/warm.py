@@ -17,8 +17,8 @@ _log = logging.getLogger(__name__)
 _VERSION = "data_version"
 _BATCH = 10_000
 _COLUMNS = {
-    "past_events": (C.EVENT, C.USER, C.ITEM, C.EVENT_TYPE, C.QUERY, C.TIMESTAMP),
-    "past_impressions": (C.REQUEST, C.POSITION, C.USER, C.TIMESTAMP, C.ITEM, C.CREATIVE, C.CHANNEL, C.CLICK),
+    "past_events": (C.USER, C.TIMESTAMP, C.EVENT, C.ITEM, C.EVENT_TYPE, C.QUERY),
+    "past_impressions": (C.USER, C.TIMESTAMP, C.REQUEST, C.POSITION, C.ITEM, C.CREATIVE, C.CHANNEL, C.CLICK),
 }
 
 
@@ -49,7 +49,6 @@ def warm_start(database: Database, data: CleanData, data_version: str) -> bool:
                 sources[table],
                 columns,
             )
-            connection.execute(f"CREATE INDEX {table}_{data_version[:16]} ON new_{table} (user_id, timestamp)")
         _insert(connection, "INSERT OR REPLACE INTO texts VALUES (?, ?)", data.copies, (C.COPY, C.TEXT))
     with database.transaction() as connection:
         for table in _COLUMNS:

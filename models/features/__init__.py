@@ -1,6 +1,15 @@
 """Features of (shopper, item, copy, context), from events strictly before the request; one code for training and serving."""
 
-from models.features.batch import Candidates, Requests, Responses, considered_candidates, logged_candidates, requests_of, responses
+from models.features.batch import (
+    Candidates,
+    Recommended,
+    Requests,
+    Responses,
+    considered_candidates,
+    logged_candidates,
+    requests_of,
+    responses,
+)
 from models.features.fitted import Fitted
 from models.features.space import FeatureSpace, Recommendations
 
@@ -9,6 +18,7 @@ __all__ = [
     "FeatureSpace",
     "Fitted",
     "Recommendations",
+    "Recommended",
     "Requests",
     "Responses",
     "considered_candidates",

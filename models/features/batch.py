@@ -130,6 +130,28 @@ class Requests:
 
 
 @dataclass(frozen=True)
+class Recommended:
+    """What a recommender says of requests, for those who have asked it already.
+
+    Attributes:
+        scores: ``(r, items)`` the champion's logits.
+        shopper: ``(r, d)`` F.
+    """
+
+    scores: NDArray[np.float32]
+    shopper: NDArray[np.float32]
+
+    def rows(self, start: int, stop: int) -> "Recommended":
+        """A run of requests.
+
+        Args:
+            start: first row.
+            stop: first row that is left out.
+        """
+        return Recommended(self.scores[start:stop], self.shopper[start:stop])
+
+
+@dataclass(frozen=True)
 class Candidates:
     """What could be shown: rows of (request, item, copy, position).
 
@@ -176,6 +198,19 @@ class Candidates:
             position: 0-based.
         """
         return replace(self, positions=np.full(len(self), position, np.int64))
+
+    @classmethod
+    def many(cls, item_ids: Sequence[Sequence[str]], texts: Sequence[Sequence[str]]) -> "Candidates":
+        """All candidates of several requests, at position 0.
+
+        Args:
+            item_ids: of each candidate, by request.
+            texts: of each candidate, by request.
+        """
+        request = np.repeat(np.arange(len(item_ids)), [len(held) for held in item_ids])
+        items = np.array([item for held in item_ids for item in held], dtype=object)
+        shown = np.array([text for held in texts for text in held], dtype=object)
+        return cls(request, items, shown, np.zeros(len(request), np.int64))
 
     def take(self, rows: NDArray[np.int64], *, first_request: int = 0) -> "Candidates":
         """Some rows, with requests counted from ``first_request``.

@@ -1,6 +1,8 @@
 """The features, block by block; each block is a function of `Joined` and returns columns by name."""
 
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 import scipy.sparse as sp
@@ -60,13 +62,36 @@ class Joined:
         """``(n,)`` request of each candidate."""
         return self.candidates.request
 
-    def to_item(self, profile: NDArray[np.floating]) -> Column:
-        """Dot product of a profile ``(r, p)`` with each candidate's item: ``(n,)``."""
-        return np.asarray(np.einsum("np,np->n", profile[self.request], self.catalogue.vectors[self.item]), dtype=np.float32)
+    @cached_property
+    def bounds(self) -> list[int]:
+        """Where the candidates of each request begin, and where the last ones end: they stand in the order of their requests."""
+        found: list[int] = np.searchsorted(self.request, np.arange(len(self.requests) + 1)).tolist()
+        return found
 
-    def to_copy(self, profile: NDArray[np.floating]) -> Column:
-        """Dot product of a profile ``(r, p)`` with each candidate's copy: ``(n,)``."""
-        return np.asarray(np.einsum("np,np->n", profile[self.request], self.creatives.vectors[self.creative]), dtype=np.float32)
+    @cached_property
+    def item_vectors(self) -> NDArray[np.float32]:
+        """``(n, p)`` vector of each candidate's item."""
+        return self.catalogue.vectors[self.item]
+
+    @cached_property
+    def copy_vectors(self) -> NDArray[np.float32]:
+        """``(n, p)`` vector of each candidate's copy."""
+        return self.creatives.vectors[self.creative]
+
+    def to_item(self, profiles: NDArray[np.floating]) -> Column:
+        """Dot products of profiles ``(k, r, p)``, or one ``(r, p)``, with each candidate's item: ``(k, n)``, or ``(n,)``."""
+        return self._to(profiles, self.item_vectors)
+
+    def to_copy(self, profiles: NDArray[np.floating]) -> Column:
+        """Dot products of profiles ``(k, r, p)``, or one ``(r, p)``, with each candidate's copy: ``(k, n)``, or ``(n,)``."""
+        return self._to(profiles, self.copy_vectors)
+
+    def _to(self, profiles: NDArray[np.floating], vectors: NDArray[np.float32]) -> Column:
+        held = np.asarray(profiles, dtype=np.float32).reshape(-1, *profiles.shape[-2:])  # (k, r, p)
+        found = np.empty((len(held), len(vectors)), np.float32)
+        for row, (start, stop) in enumerate(pairwise(self.bounds)):  # a request's candidates share its profiles
+            found[:, start:stop] = held[:, row] @ vectors[start:stop].T
+        return found if profiles.ndim == 3 else found[0]
 
 
 def recommended(batch: Joined) -> dict[str, Column]:
@@ -92,13 +117,17 @@ def searched(batch: Joined) -> dict[str, Column]:
     asker, texts, ages = latest_queries(batch.requests)
     r = len(batch.requests)
     vectors = batch.text_vectors(texts)
-    found = {}
-    for name, half_life in QUERY_HALF_LIVES:
+    profiles = []
+    for _, half_life in QUERY_HALF_LIVES:
         weights = np.exp2(-ages / half_life).astype(np.float32)
         total = np.bincount(asker, weights=weights, minlength=r).astype(np.float32)
         summed = sp.csr_matrix((weights, (asker, np.arange(len(texts)))), shape=(r, len(texts))) @ vectors
         profile = (summed / (total + 0.5)[:, None]).astype(np.float32)
-        found[f"query · item: {name}"], found[f"query · copy: {name}"] = batch.to_item(profile), batch.to_copy(profile)
+        profiles.append(profile)
+    to_item, to_copy = batch.to_item(np.stack(profiles)), batch.to_copy(np.stack(profiles))
+    found = {}
+    for row, (name, _) in enumerate(QUERY_HALF_LIVES):
+        found[f"query · item: {name}"], found[f"query · copy: {name}"] = to_item[row], to_copy[row]
     return found
 
 
@@ -111,7 +140,7 @@ def written(batch: Joined) -> dict[str, Column]:
     fitted, made, catalogue = batch.fitted, batch.creatives, batch.catalogue
     seen = (made.cues[batch.creative] - fitted.cue_mean) / fitted.cue_scale
     found = {f"copy: {name}": seen[:, column] for column, name in enumerate(CUES)}
-    axes = made.vectors[batch.creative] @ fitted.copy_axes
+    axes = batch.copy_vectors @ fitted.copy_axes
     found.update({f"copy {axis}": axes[:, axis] for axis in range(axes.shape[1])})
     r = len(batch.requests)
     total = batch.events.totals[EVER] + 1
@@ -119,7 +148,7 @@ def written(batch: Joined) -> dict[str, Column]:
     tastes = sp.csr_matrix(ever @ catalogue.labels[:, catalogue.bounds[-2] :])
     found["named attributes liked"] = named_sum(tastes, batch.request, made.named, batch.creative) / total[batch.request]
     found["closeness of copy"] = batch.to_copy((ever @ catalogue.vectors) / total[:, None])
-    found["copy · item"] = np.einsum("np,np->n", made.vectors[batch.creative], catalogue.vectors[batch.item])
+    found["copy · item"] = np.einsum("np,np->n", batch.copy_vectors, batch.item_vectors)
     return found
 
 
@@ -139,14 +168,15 @@ def answered(batch: Joined) -> dict[str, Column]:
     surprise = (clicks - fitted.base_rate).astype(np.float32)
     seen = np.bincount(who, minlength=r).astype(np.float32)
     trust = 1 / (seen * np.float32(fitted.base_rate) + np.float32(_PRIOR_CLICKS))  # (r,)
-    by_creative = sp.csr_matrix((surprise, (who, batch.answered)), shape=(r, len(made.cues)), dtype=np.float32)
-    standard = (made.cues - fitted.cue_mean) / fitted.cue_scale
-    products = ((by_creative @ standard) * trust[:, None])[request] * standard[batch.creative]  # (n, cues)
+    by_ad = sp.csr_matrix((surprise, (who, np.arange(len(who)))), shape=(r, len(who)), dtype=np.float32)
+    shown, own = ((made.cues[rows] - fitted.cue_mean) / fitted.cue_scale for rows in (batch.answered, batch.creative))
+    products = ((by_ad @ shown) * trust[:, None])[request] * own  # (n, cues)
     found = {f"answers to {name}": products[:, column] for column, name in enumerate(CUES)}
     found["answers to cues"] = products.sum(axis=1)
-    found["answers to copy"] = batch.to_copy((by_creative @ made.vectors) * trust[:, None])
+    found["answers to copy"] = batch.to_copy((by_ad @ made.vectors[batch.answered]) * trust[:, None])
     found["answers in all"] = (np.bincount(who, weights=surprise, minlength=r).astype(np.float32) * trust)[request]
     found["answers counted"] = np.log1p(seen)[request]
+    by_creative = sp.csr_matrix((surprise, (who, batch.answered)), shape=(r, len(made.cues)), dtype=np.float32)
     named = sp.csr_matrix(by_creative @ made.named)
     found["answers to named attributes"] = named_sum(named, request, made.named, batch.creative) * trust[request]
     known = batch.answered_item >= 0
@@ -201,6 +231,7 @@ def current(batch: Joined) -> dict[str, Column]:
         given = np.array(values, dtype=object)
         found |= {f"{word} {name}": (given == name).astype(np.float32)[request] for name in words}
     names = batch.catalogue.category_names[:MAX_CATEGORIES]
-    found |= {f"category {name}": (category == code).astype(np.float32) for code, name in enumerate(names)}
+    of_category = (category == np.arange(len(names))[:, None]).astype(np.float32)  # (names, n)
+    found |= {f"category {name}": row for name, row in zip(names, of_category, strict=True)}
     found["position"] = batch.candidates.positions.astype(np.float32)
     return found

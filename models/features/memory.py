@@ -96,7 +96,7 @@ class Creatives:
         """Sparse ``(creatives, attribute values)``: 1 where the text names the value."""
 
     def prepare(self, keys: Sequence[tuple[str, int, str]]) -> None:
-        """Compute what is not known yet; call before `rows` for all keys that one computation needs.
+        """Compute what is not known yet, so that `rows` does not have to.
 
         Args:
             keys: (text, item row or −1, channel).
@@ -129,9 +129,13 @@ class Creatives:
         self._rows.update({key: start + place for place, key in enumerate(missing)})
 
     def rows(self, keys: Sequence[tuple[str, int, str]]) -> NDArray[np.int64]:
-        """Rows in `cues`, `vectors` and `named`.
+        """Rows in `cues`, `vectors` and `named`; what is not known yet is computed. They hold until the next call.
 
         Args:
-            keys: all of them prepared.
+            keys: (text, item row or −1, channel), all that one computation needs.
         """
-        return np.fromiter((self._rows[key] for key in keys), np.int64, len(keys))
+        try:
+            return np.array([self._rows[key] for key in keys], dtype=np.int64)
+        except KeyError:
+            self.prepare(keys)
+            return np.array([self._rows[key] for key in keys], dtype=np.int64)

@@ -35,6 +35,10 @@ WEIGHTINGS: tuple[tuple[str, float, dict[str, float]], ...] = (
 )
 """Name, half-life in days, and weight by source of each way to add a history up."""
 EVER = 4
+_SOURCE = {str(kind): place for place, kind in enumerate(_ALL)}
+_HALF_LIVES = np.array([half_life for _, half_life, _ in WEIGHTINGS], dtype=np.float32)
+_BY_SOURCE = np.array([[weights.get(kind, 0.0) for kind in (*_ALL, "")] for _, _, weights in WEIGHTINGS], dtype=np.float32)
+"""Weight of each source in each weighting; the last column is of sources that do not count."""
 QUERY_HALF_LIVES = (("1 day", 1.0), ("8 days", 8.0))
 
 
@@ -67,17 +71,13 @@ def events_of(requests: Requests, catalogue: Catalogue) -> Events:
     sizes = np.array([len(history) for history in requests.histories], dtype=np.int64)
     request = np.repeat(np.arange(len(requests)), sizes)
     item = catalogue.rows_of([item for history in requests.histories for item in history.item_ids])
-    kinds = np.array([kind for history in requests.histories for kind in history.event_types], dtype="U16")
+    kinds = [kind for history in requests.histories for kind in history.event_types]
     times = np.concatenate([np.zeros(0, np.int64), *[history.timestamps for history in requests.histories]])
     kept = item >= 0
-    request, item, kinds, times = request[kept], item[kept], kinds[kept], times[kept]
+    request, item, times = request[kept], item[kept], times[kept]
     days = ((requests.timestamps[request] - times) / DAY).astype(np.float32)
-    source = {str(kind): kinds == str(kind) for kind in _ALL}
-    weights = np.zeros((len(WEIGHTINGS), len(item)), np.float32)
-    for row, (_, half_life, by_source) in enumerate(WEIGHTINGS):
-        decay = np.exp2(-days / np.float32(half_life))
-        for kind, weight in by_source.items():
-            weights[row] += np.float32(weight) * decay * source[str(kind)]
+    code = np.fromiter((_SOURCE.get(kind, len(_ALL)) for kind in kinds), np.int64, len(kinds))[kept]
+    weights = _BY_SOURCE[:, code] * np.exp2(-days / _HALF_LIVES[:, None])  # (weightings, e)
     r = len(requests)
     totals = np.stack([np.bincount(request, weights=row, minlength=r) for row in weights]).astype(np.float32)
     rows = (np.arange(len(WEIGHTINGS))[:, None] * r + request).ravel()
@@ -87,7 +87,7 @@ def events_of(requests: Requests, catalogue: Catalogue) -> Events:
 
 
 def affinities(events: Events, catalogue: Catalogue, request: NDArray[np.int64], item: NDArray[np.int64]) -> dict[str, NDArray[np.float32]]:
-    """Lifts of each candidate by group and weighting, and by closeness of vectors.
+    """Lifts of each candidate by group and weighting.
 
     Args:
         events: of ``r`` requests.
@@ -111,10 +111,22 @@ def affinities(events: Events, catalogue: Catalogue, request: NDArray[np.int64],
     for name, affinity, base in kinds:
         lift = np.log((affinity + PRIOR_EVENTS * base) / ((totals + PRIOR_EVENTS) * base))
         found.update({f"{name}: {way[0]}": lift[row] for row, way in enumerate(WEIGHTINGS)})
-    profile = (events.matrix @ catalogue.vectors).reshape(ways, r, -1) / (events.totals + PRIOR_EVENTS)[:, :, None]
-    for row, way in enumerate(WEIGHTINGS):
-        found[f"closeness: {way[0]}"] = np.einsum("np,np->n", profile[row][request], catalogue.vectors[item])
     return found
+
+
+def closeness_profiles(events: Events, catalogue: Catalogue) -> NDArray[np.float32]:
+    """Where in the projected text space the events of each request lie.
+
+    Args:
+        events: of ``r`` requests.
+        catalogue: the items.
+
+    Returns:
+        ``(weightings, r, p)``: weighted means, shrunk towards 0.
+    """
+    ways, r = events.totals.shape
+    summed = (events.matrix @ catalogue.vectors).reshape(ways, r, -1)
+    return np.asarray(summed / (events.totals + PRIOR_EVENTS)[:, :, None], dtype=np.float32)
 
 
 def agreements(profile: sp.csr_matrix, rows: NDArray[np.int64], catalogue: Catalogue, item: NDArray[np.int64]) -> NDArray[np.float32]:

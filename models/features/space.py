@@ -14,11 +14,11 @@ from core.columns import Columns
 from core.files import write_table
 from models.bundle import load_arrays, load_table, save_arrays
 from models.features import blocks
-from models.features.batch import Candidates, Requests
+from models.features.batch import Candidates, Recommended, Requests
 from models.features.catalogue import Catalogue, Vectorise, projection, unit
 from models.features.fitted import Fitted
 from models.features.memory import Creatives, TextVectors
-from models.features.profiles import affinities, events_of
+from models.features.profiles import WEIGHTINGS, affinities, closeness_profiles, events_of
 from models.features.trends import Trends
 from models.history import History
 
@@ -115,8 +115,8 @@ class FeatureSpace:
         creatives = Creatives(catalogue, memory)
         rows = catalogue.rows_of(shown[Columns.ITEM].to_numpy(dtype=object)).tolist()
         keys = list(zip(shown[Columns.TEXT].astype(str), rows, shown[Columns.CHANNEL].astype(str), strict=True))
-        creatives.prepare(keys)
-        cues = creatives.cues[creatives.rows(keys)]
+        held = creatives.rows(keys)
+        cues = creatives.cues[held]
         shopper = recommender.user_feature(requests.histories, requests.timestamps)
         fitted = Fitted(
             basis=basis,
@@ -152,12 +152,15 @@ class FeatureSpace:
         rows = self.catalogue.rows_of(list(item_ids)).tolist()
         self._creatives.prepare([key for key in zip(texts, rows, channels, strict=True) if key[1] >= 0])
 
-    def compute(self, requests: Requests, candidates: Candidates) -> tuple[NDArray[np.float32], tuple[str, ...]]:
+    def compute(
+        self, requests: Requests, candidates: Candidates, *, recommended: Recommended | None = None
+    ) -> tuple[NDArray[np.float32], tuple[str, ...]]:
         """Features of candidates.
 
         Args:
             requests: ``r`` of them, at least 1.
             candidates: ``n`` of them, in any order.
+            recommended: what the recommender says of the requests; asked here when None.
 
         Returns:
             ``(n, features)`` in the order of ``candidates``, and the features' names.
@@ -176,15 +179,20 @@ class FeatureSpace:
             if start == stop and filled is not None:
                 continue
             rows, first = order[start:stop], part * _REQUESTS_AT_ONCE
-            columns = self._columns(requests.rows(first, first + _REQUESTS_AT_ONCE), candidates.take(rows, first_request=first))
+            told = None if recommended is None else recommended.rows(first, first + _REQUESTS_AT_ONCE)
+            columns = self._columns(requests.rows(first, first + _REQUESTS_AT_ONCE), candidates.take(rows, first_request=first), told)
+            found = np.array(list(columns.values()), dtype=np.float32).T
+            if len(rows) == len(candidates) and not part:
+                straight = bool((np.diff(candidates.request) >= 0).all())
+                return np.ascontiguousarray(found if straight else found[np.argsort(order)]), tuple(columns)
             if filled is None:
                 names = tuple(columns)
                 filled = np.zeros((len(candidates), len(names)), np.float32)
-            filled[rows] = np.stack(list(columns.values()), axis=1)
+            filled[rows] = found
         assert filled is not None  # there is at least one part
         return filled, names
 
-    def _columns(self, requests: Requests, candidates: Candidates) -> dict[str, NDArray[np.float32]]:
+    def _columns(self, requests: Requests, candidates: Candidates, told: Recommended | None) -> dict[str, NDArray[np.float32]]:
         item = self.catalogue.rows_of(candidates.item_ids)
         if (item < 0).any():
             unknown = candidates.item_ids[item < 0][0]
@@ -195,23 +203,27 @@ class FeatureSpace:
         answered_item = self.catalogue.rows_of([name for one in held for name in one.item_ids])
         texts, places = [text for one in held for text in one.texts], [name for one in held for name in one.channels]
         answered = list(zip(texts, answered_item.tolist(), places, strict=True))
-        self._creatives.prepare([*keys, *answered])
+        rows = self._creatives.rows([*keys, *answered])
+        if told is None:
+            told = Recommended(by_length(self._recommender.champion.score, requests), by_length(self._recommender.user_feature, requests))
         batch = blocks.Joined(
             requests=requests,
             candidates=candidates,
             item=item,
-            creative=self._creatives.rows(keys),
-            answered=self._creatives.rows(answered),
+            creative=rows[: len(keys)],
+            answered=rows[len(keys) :],
             answered_item=answered_item,
             events=events_of(requests, self.catalogue),
-            scores=by_length(self._recommender.champion.score, requests),
-            shopper=by_length(self._recommender.user_feature, requests),
+            scores=told.scores,
+            shopper=told.shopper,
             catalogue=self.catalogue,
             creatives=self._creatives,
             text_vectors=self.text_vectors,
             fitted=self.fitted,
         )
         found = affinities(batch.events, self.catalogue, candidates.request, item)
+        near = batch.to_item(closeness_profiles(batch.events, self.catalogue))  # (weightings, n)
+        found |= {f"closeness: {way[0]}": row for way, row in zip(WEIGHTINGS, near, strict=True)}
         for block in (blocks.recommended, blocks.searched, blocks.written, blocks.answered, blocks.priced, blocks.current):
             found |= block(batch)
         return found

@@ -26,8 +26,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-EXACT_POSITIONS = 3
-"""Marginals are computed exactly for this many positions from the top; deeper ones are not a number."""
+from models.policies.single import EXACT_POSITIONS, draw, marginals_of
 
 
 @dataclass(frozen=True)
@@ -106,6 +105,8 @@ def slate(scores: ArrayLike, k: int, exploration: float, rng: np.random.Generato
     if k < 1:
         raise ValueError(f"k is {k}; a slate has at least 1 position")
     codes = _codes(groups, values.shape[-1])
+    if len(values) == 1:
+        return _single(values, k, exploration, rng, codes)
     left = values.copy()
     indices: list[int] = []
     propensity: list[float] = []
@@ -120,6 +121,26 @@ def slate(scores: ArrayLike, k: int, exploration: float, rng: np.random.Generato
     rows = _marginals(values, codes, min(len(indices), EXACT_POSITIONS), exploration)
     marginal = [float(row[choice]) for row, choice in zip(rows, indices, strict=False)] + [np.nan] * (len(indices) - len(rows))
     return Slate(np.array(indices, dtype=np.int64), np.array(propensity), np.array(marginal))
+
+
+def _single(values: NDArray[np.float64], k: int, exploration: float, rng: np.random.Generator, codes: NDArray[np.integer]) -> Slate:
+    """`slate` of one draw, ``(1, n)``."""
+    names, left = codes.tolist(), values[0].tolist()
+    indices: list[int] = []
+    propensity: list[float] = []
+    while len(indices) < k and max(left, default=-np.inf) > -np.inf:
+        choice, p = draw(left, exploration, rng)
+        indices.append(choice)
+        propensity.append(p)
+        left = [-np.inf if name == names[choice] else value for name, value in zip(names, left, strict=True)]
+    if not indices:
+        raise ValueError("no candidates; answer such a request with an empty slate before asking the policy")
+    depth = min(len(indices), EXACT_POSITIONS)
+    marginal = marginals_of(values[0], codes, indices[:depth], exploration)
+    if marginal is None:
+        rows = _marginals(values, codes, depth, exploration)
+        marginal = [float(row[choice]) for row, choice in zip(rows, indices, strict=False)]
+    return Slate(np.array(indices, dtype=np.int64), np.array(propensity), np.array(marginal + [np.nan] * (len(indices) - depth)))
 
 
 def position_marginals(

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.bundle import copy_bundle, read_config, writing_bundle
-from models.features import Candidates, FeatureSpace, Requests, Responses
+from models.features import Candidates, FeatureSpace, Recommended, Requests, Responses
 from models.features.catalogue import Vectorise
 from models.history import History
 from models.ranker.scorers import Prediction, TrainedScorers
@@ -68,12 +68,15 @@ class RankerBundle:
         """Log loss of clicks on the validation window, by model."""
         return dict(self._scorers.validation_log_loss) if self._scorers else {}
 
-    def features(self, requests: Requests, candidates: Candidates) -> tuple[NDArray[np.float32], tuple[str, ...]]:
+    def features(
+        self, requests: Requests, candidates: Candidates, *, recommended: Recommended | None = None
+    ) -> tuple[NDArray[np.float32], tuple[str, ...]]:
         """The feature matrix, for those who score it several times or look at it.
 
         Args:
             requests: ``r`` of them.
             candidates: ``n`` of them; every item is one of the recommender's.
+            recommended: what `recommender` says of the requests; asked here when None.
 
         Returns:
             ``(n, f)`` and the features' names; ``(n, 0)`` when not trained.
@@ -83,15 +86,18 @@ class RankerBundle:
         """
         if self._space is None:
             return np.zeros((len(candidates), 0), np.float32), ()
-        return self._space.compute(requests, candidates)
+        return self._space.compute(requests, candidates, recommended=recommended)
 
-    def predict(self, requests: Requests, candidates: Candidates, *, model: str | None = None) -> Prediction:
+    def predict(
+        self, requests: Requests, candidates: Candidates, *, model: str | None = None, recommended: Recommended | None = None
+    ) -> Prediction:
         """Calibrated probabilities of candidates of many requests.
 
         Args:
             requests: ``r`` of them.
             candidates: ``n`` of them; their positions are a feature (0 wherever a slate is being chosen).
             model: one of `models`; the chosen one when None.
+            recommended: what `recommender` says of the requests; asked here when None.
 
         Returns:
             Probabilities in the order of ``candidates``. Without training: `PRIOR_P_CLICK` moved by `PRIOR_TRUST` of the
@@ -101,8 +107,8 @@ class RankerBundle:
             ValueError: an item is not one of the recommender's, or no model has that name.
         """
         if self._scorers is None:
-            return self._prior(requests, candidates)
-        features, names = self.features(requests, candidates)
+            return self._prior(requests, candidates, recommended)
+        features, names = self.features(requests, candidates, recommended=recommended)
         return self._scorers.predict(features, names, scorer=model)
 
     def predict_all(self, requests: Requests, candidates: Candidates) -> dict[str, Prediction]:
@@ -198,12 +204,13 @@ class RankerBundle:
         if self._space is not None:
             self._space.text_vectors.remember(texts, vectors)
 
-    def _prior(self, requests: Requests, candidates: Candidates) -> Prediction:
+    def _prior(self, requests: Requests, candidates: Candidates, recommended: Recommended | None = None) -> Prediction:
         rows = {str(item): row for row, item in enumerate(self.recommender.champion.item_ids)}
         unknown = [str(item) for item in candidates.item_ids if item not in rows]
         if unknown:
             raise ValueError(f"{len(unknown)} candidates are not in the recommender's items, first: {unknown[0]!r}; leave them out")
-        scores = np.asarray(self.recommender.champion.score(requests.histories, requests.timestamps), dtype=np.float64)
+        told = self.recommender.champion.score(requests.histories, requests.timestamps) if recommended is None else recommended.scores
+        scores = np.asarray(told, dtype=np.float64)
         shifted = scores - scores.max(axis=1, keepdims=True)
         lift = shifted - np.log(np.exp(shifted).mean(axis=1, keepdims=True))
         item = np.fromiter((rows[str(item)] for item in candidates.item_ids), np.int64, len(candidates))

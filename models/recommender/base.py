@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from models.fusion import Fusion
 from models.history import History
 from models.recommender.catalogue import Catalogue
 from models.recommender.events import EventBatch, event_batch, moments_of
@@ -82,13 +83,19 @@ class EventRecommender(Recommender):
         super().__init__(catalogue)
         self.max_events = max_events
 
+    @property
+    def reads(self) -> Fusion | None:
+        """The fusion whose F `logits` reads and can be given; None when there is none."""
+        return None
+
     @abstractmethod
-    def logits(self, batch: EventBatch, at: Tensor) -> Tensor:
+    def logits(self, batch: EventBatch, at: Tensor, feature: Tensor | None = None) -> Tensor:
         """Logits of all items.
 
         Args:
             batch: the events; all strictly before ``at``.
             at: (batch,) int64 microseconds.
+            feature: (batch, d) F by the fusion that it `reads`, when somebody has computed it already.
 
         Returns:
             (batch, n_items).

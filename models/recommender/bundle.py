@@ -16,7 +16,7 @@ from models.encoder import TextEncoder
 from models.fusion import Fusion
 from models.history import History
 from models.recommender.audiences import Audiences
-from models.recommender.base import Recommender
+from models.recommender.base import EventRecommender, Recommender
 from models.recommender.catalogue import Catalogue
 from models.recommender.content import ContentCosine, ContentLinear
 from models.recommender.covisits import ItemKnn, Markov
@@ -76,6 +76,9 @@ class RecommenderBundle:
         self.models = dict(models)
         self.champion = self.models[champion]
         self.max_events = max_events
+        read = self.champion.reads if isinstance(self.champion, EventRecommender) else None
+        held = self.fusion.state_dict()
+        self._one_fusion = read is not None and all(torch.equal(value, held[name]) for name, value in read.state_dict().items())
 
     @property
     def items(self) -> pd.DataFrame:
@@ -111,6 +114,26 @@ class RecommenderBundle:
                 at = torch.from_numpy(moments[rows].copy())[:, None]
                 features[rows] = self.fusion(batch.vectors, batch.kind, batch.time, at)[:, 0].numpy()
         return features
+
+    def scores_and_features(self, histories: Sequence[History], now: int | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The champion's logits and F of each history: what `champion.score` and `user_feature` give, the events read once.
+
+        Args:
+            histories: n of them.
+            now: microseconds since 1970 UTC, one for all or (n,).
+
+        Returns:
+            (n, n_items) and (n, d), float32.
+        """
+        champion = self.champion
+        if not (isinstance(champion, EventRecommender) and champion.max_events == self.max_events and len(histories) <= _ROWS):
+            return champion.score(histories, now), self.user_feature(histories, now)
+        moments = moments_of(histories, now)
+        with torch.inference_mode():
+            batch = event_batch(histories, moments, self.catalogue, self.max_events)
+            at = torch.from_numpy(moments.copy())
+            features = self.fusion(batch.vectors, batch.kind, batch.time, at[:, None])[:, 0]
+            return champion.logits(batch, at, features if self._one_fusion else None).numpy(), features.numpy()
 
     def audience_of(self, features: np.ndarray) -> list[str]:
         """The audience of each user feature; the largest for a zero feature.

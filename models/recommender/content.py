@@ -51,7 +51,7 @@ class ContentCosine(EventRecommender):
         self._vectors = torch.from_numpy(catalogue.vectors)
         self._text_of = torch.from_numpy(catalogue.text_of)
 
-    def logits(self, batch: EventBatch, at: Tensor) -> Tensor:
+    def logits(self, batch: EventBatch, at: Tensor, feature: Tensor | None = None) -> Tensor:
         """See `EventRecommender.logits`."""
         feature = self.network.fusion(batch.vectors, batch.kind, batch.time, at[:, None])[:, 0]  # (batch, dim)
         scores: Tensor = self.network(feature, self._vectors)[:, self._text_of]
@@ -154,7 +154,7 @@ class ContentLinear(EventRecommender):
         self._vectors = torch.from_numpy(catalogue.vectors)
         self._text_of = torch.from_numpy(catalogue.text_of)
 
-    def logits(self, batch: EventBatch, at: Tensor) -> Tensor:
+    def logits(self, batch: EventBatch, at: Tensor, feature: Tensor | None = None) -> Tensor:
         """See `EventRecommender.logits`."""
         feature = self.fusion(batch.vectors, batch.kind, batch.time, at[:, None])[:, 0]  # (batch, dim)
         network = self.network

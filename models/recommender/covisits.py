@@ -122,7 +122,7 @@ class CoVisits(EventRecommender):
         shares: np.ndarray = np.divide(found, total, out=np.zeros_like(found), where=total > 0)
         return shares
 
-    def logits(self, batch: EventBatch, at: Tensor) -> Tensor:
+    def logits(self, batch: EventBatch, at: Tensor, feature: Tensor | None = None) -> Tensor:
         """See `EventRecommender.logits`."""
         shares = self.shares(batch)
         some = shares.any(axis=1, keepdims=True)

@@ -79,24 +79,7 @@ def event_batch(histories: Sequence[History], moments: np.ndarray, catalogue: Ca
     Returns:
         A batch whose width is the longest kept history, at least 1.
     """
-    rows: list[tuple[list[int], list[int], list[int], list[str]]] = []
-    for history, moment in zip(histories, moments.tolist(), strict=True):
-        end = int(np.searchsorted(history.timestamps, moment, side="left"))
-        items: list[int] = []
-        kinds: list[int] = []
-        times: list[int] = []
-        queries: list[str] = []
-        for place in range(end - 1, -1, -1):
-            if len(items) == max_events:
-                break
-            code = catalogue.index.get(history.item_ids[place], -1)
-            if code < 0 and not history.queries[place]:
-                continue
-            items.append(code)
-            kinds.append(KIND_CODES[history.event_types[place]])
-            times.append(int(history.timestamps[place]))
-            queries.append(history.queries[place] if code < 0 else "")
-        rows.append((items[::-1], kinds[::-1], times[::-1], queries[::-1]))
+    rows = [_latest(history, moment, catalogue, max_events) for history, moment in zip(histories, moments.tolist(), strict=True)]
     width = max([1, *(len(row[0]) for row in rows)])
     item = np.full((len(rows), width), -1, np.int64)
     kind = np.full((len(rows), width), -1, np.int64)
@@ -107,9 +90,26 @@ def event_batch(histories: Sequence[History], moments: np.ndarray, catalogue: Ca
     for row, (items, kinds, times, queries) in enumerate(rows):
         size = len(items)
         item[row, :size], kind[row, :size], time[row, :size] = items, kinds, times
-        held = item[row, :size] >= 0
-        vectors[row, :size][held] = catalogue.features(item[row, :size][held])
+        vectors[row, :size] = catalogue.features(items)  # a search has −1, some other item's vector, for one moment
         for place, query in enumerate(queries):
             if query:
                 vectors[row, place] = found[query]
     return EventBatch(torch.from_numpy(item), torch.from_numpy(kind), torch.from_numpy(time), torch.from_numpy(vectors))
+
+
+def _latest(history: History, moment: int, catalogue: Catalogue, max_events: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[str]]:
+    """Codes, kinds, times and queries of the last events before a moment whose item is known or that are searches."""
+    end = int(np.searchsorted(history.timestamps, moment, side="left"))
+    start = max(0, end - 2 * max_events)
+    while True:
+        codes = catalogue.codes(history.item_ids[start:end])
+        queries = history.queries[start:end]
+        kept = np.flatnonzero((codes >= 0) | np.array([bool(query) for query in queries], dtype=bool))
+        if len(kept) >= max_events or not start:
+            break
+        start = 0
+    kept = kept[-max_events:]
+    kinds = np.fromiter((KIND_CODES[kind] for kind in history.event_types[start:end]), np.int64, end - start)
+    items = codes[kept]
+    asked = [queries[place] if code < 0 else "" for place, code in zip(kept.tolist(), items.tolist(), strict=True)]
+    return items, kinds[kept], history.timestamps[start:end][kept], asked

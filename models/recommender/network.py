@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from core.vocabulary import EVENT_TYPES
 from models.fusion import HOUR
 from models.recommender.events import EventBatch
-from models.recommender.layers import Dropout, GatedLayer
+from models.recommender.layers import Dropout, GatedLayer, Spread
 
 GAPS = 32
 """Buckets of a time gap: 0 for none, else 1 + log2 of seconds, at the most 31."""
@@ -144,19 +144,40 @@ class SequenceNetwork(nn.Module):
         Returns:
             (n, events + 1, dim); slot p has seen the first p events and nothing later.
         """
-        gap = torch.diff(batch.time, dim=1, prepend=batch.time[:, :1] + 1)  # the first event has no gap: -1
-        inputs = items + self.kind(batch.kind.clamp(min=0)) + self.gap(gap_bucket(gap))
-        searches = (batch.item < 0) & (batch.kind >= 0)
-        if searches.any():
-            inputs = inputs.index_put(
-                torch.nonzero(searches, as_tuple=True), self.query_text(batch.vectors[searches]).to(inputs.dtype), accumulate=True
-            )
-        start = self.start.expand(len(inputs), 1, -1)
-        states = self.dropout(self.input_norm(torch.cat([start, inputs], dim=1)))  # (n, events + 1, dim)
+        states = self._entered(batch, items)
         for layer in self.layers:
             states = layer(states)
         found: Tensor = self.norm(states)
         return found
+
+    def last_state(self, batch: EventBatch, items: Tensor) -> Tensor:
+        """The state after all events of each row: what `states` gives there, without the others.
+
+        Args:
+            batch: (n, events) of them.
+            items: see `states`.
+
+        Returns:
+            (n, dim).
+        """
+        spread, layers = Spread(batch.sizes + 1), [layer for layer in self.layers if isinstance(layer, GatedLayer)]
+        tokens = spread.packed(self._entered(batch, items))
+        for layer in layers[:-1]:
+            tokens = layer.packed(tokens, spread)
+        found: Tensor = self.norm(layers[-1].last(tokens, spread))
+        return found
+
+    def _entered(self, batch: EventBatch, items: Tensor) -> Tensor:
+        """What the first layer reads, (n, events + 1, dim)."""
+        gap = torch.diff(batch.time, dim=1, prepend=batch.time[:, :1] + 1)  # the first event has no gap: -1
+        inputs = items + self.kind(batch.kind.clamp(min=0)) + self.gap(gap_bucket(gap))
+        searches = (batch.item < 0) & (batch.kind >= 0)
+        if searches.any():
+            asked = self.query_text(batch.vectors[searches]).to(inputs.dtype)
+            inputs = inputs.index_put(torch.nonzero(searches, as_tuple=True), asked, accumulate=True)
+        start = self.start.expand(len(inputs), 1, -1)
+        entered: Tensor = self.dropout(self.input_norm(torch.cat([start, inputs], dim=1)))  # (n, events + 1, dim)
+        return entered
 
     def repeats(self, batch: EventBatch, at: Tensor, seen: Tensor) -> Tensor:
         """What each event adds to the logit of its own item.

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from core.errors import BundleError
 from models.bundle import load_arrays, read_config, save_arrays, writing_bundle
+from models.fusion import Fusion
 from models.recommender.base import EventRecommender
 from models.recommender.catalogue import Catalogue
 from models.recommender.content import ContentLinear
@@ -66,27 +67,34 @@ class SequenceRecommender(EventRecommender):
             made += network.item_text(torch.from_numpy(catalogue.vectors))[torch.from_numpy(catalogue.text_of)]  # each text once
             self._items = made.T.contiguous()  # (dim, n_items)
 
-    def logits(self, batch: EventBatch, at: Tensor) -> Tensor:
+    @property
+    def reads(self) -> Fusion:
+        """See `EventRecommender.reads`."""
+        return self.content.fusion
+
+    def logits(self, batch: EventBatch, at: Tensor, feature: Tensor | None = None) -> Tensor:
         """See `EventRecommender.logits`."""
-        found = self.network_logits(batch, at)
+        found = self.network_logits(batch, at, feature)
         if self.weight:
             found += self.weight * torch.from_numpy(self.markov.shares(batch)).div_(self.floor).log1p_()
         return found
 
-    def network_logits(self, batch: EventBatch, at: Tensor) -> Tensor:
+    def network_logits(self, batch: EventBatch, at: Tensor, feature: Tensor | None = None) -> Tensor:
         """What the network says without the links.
 
         Args:
             batch: see `logits`.
             at: see `logits`.
+            feature: see `logits`.
 
         Returns:
             (batch, n_items).
         """
         network, seen = self.network, batch.sizes[:, None]
         held = torch.nn.functional.embedding(batch.item.clamp(min=0), self._items.T) * (batch.item >= 0).unsqueeze(-1)
-        state = network.states(batch, held)[torch.arange(len(seen)), seen[:, 0]]  # (n, dim)
-        feature = self.content.fusion(batch.vectors, batch.kind, batch.time, at[:, None])[:, 0]  # (n, text_dim)
+        state = network.last_state(batch, held)  # (n, dim)
+        if feature is None:
+            feature = self.content.fusion(batch.vectors, batch.kind, batch.time, at[:, None])[:, 0]  # (n, text_dim)
         bucket = last_gap(batch, at[:, None], seen)[:, 0]
         scores = (network.state_scale(bucket) * state) @ self._items
         scores += self.content.personal(network.fused_scale(bucket) * feature)

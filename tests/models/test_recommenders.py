@@ -129,6 +129,60 @@ def test_no_later_event_reaches_an_earlier_state() -> None:
         assert reached.tolist() == [place < slot for place in range(6)]
 
 
+def of_lengths(*lengths: int) -> list[History]:
+    rng = np.random.default_rng(6)
+    told = [
+        [("search", THEMES[0]) if rng.random() < 0.3 else ("view", CATALOGUE.item_ids[rng.integers(N)]) for _ in range(length)]
+        for length in lengths
+    ]
+    return [History.of(events, end=NOW - 1) for events in told]
+
+
+def test_the_state_at_the_last_event_without_padding_is_that_of_the_whole_sequence() -> None:
+    recommender = untrained("sequence")
+    assert isinstance(recommender, SequenceRecommender)
+    network = recommender.network.eval()
+    for table in network.parameters():
+        torch.nn.init.normal_(table, std=0.3)
+    histories = of_lengths(0, 1, 6, 3, 40, 2)
+    batch = event_batch(histories, np.full(len(histories), NOW), CATALOGUE, 6)
+    with torch.inference_mode():
+        held = torch.randn(*batch.item.shape, 8) * (batch.item >= 0).unsqueeze(-1)
+        whole = network.states(batch, held)[torch.arange(len(histories)), batch.sizes]
+        last = network.last_state(batch, held)
+    torch.testing.assert_close(last, whole, rtol=1e-5, atol=1e-6)
+    assert len(torch.unique(whole.round(decimals=3), dim=0)) == len(histories)
+
+
+@pytest.mark.parametrize("champion", NAMES)
+def test_scores_and_features_are_what_is_asked_for_apart(champion: str) -> None:
+    held = bundle(champion=champion)
+    histories = of_lengths(0, 1, 5, 9)
+    scores, features = held.scores_and_features(histories, NOW)
+    np.testing.assert_allclose(scores, held.champion.score(histories, NOW), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(features, held.user_feature(histories, NOW), rtol=1e-5, atol=1e-6)
+
+
+def test_a_champion_that_reads_another_fusion_computes_its_own_feature() -> None:
+    held = bundle()
+    assert isinstance(held.champion, SequenceRecommender)
+    assert not held._one_fusion  # the bundle's fusion is untrained, the champion's is not
+    shared = RecommenderBundle(
+        catalogue=held.catalogue,
+        encoder=held.encoder,
+        fusion=held.champion.content.fusion,
+        audiences=held.audiences,
+        models=held.models,
+        champion="sequence",
+        max_events=6,
+    )
+    assert shared._one_fusion
+    histories = of_lengths(4, 2)
+    np.testing.assert_allclose(
+        shared.scores_and_features(histories, NOW)[0], held.scores_and_features(histories, NOW)[0], rtol=1e-5, atol=1e-6
+    )
+
+
 def test_the_plain_three_product_form_is_a_special_case_of_the_linear_one() -> None:
     # softmax(W·F + A + b) with a row of W, a score A and an offset b for each of three products
     rng = np.random.default_rng(0)
