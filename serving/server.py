@@ -10,10 +10,10 @@ import uvicorn
 
 from core.environment import limit_threads
 from core.errors import ServiceError
-from serving.access import SCOPES, Tokens
 from serving.app import create_app
 from serving.logs import log_as_json
 from serving.settings import Settings
+from serving.tokens import SCOPES, Tokens
 
 _log = logging.getLogger(__name__)
 

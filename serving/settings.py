@@ -6,7 +6,7 @@ from pathlib import Path
 
 from core.params import ServingParams, load_params
 from core.stage import PARAMS_FILE, path_of, read_graph
-from serving.access import Tokens
+from serving.tokens import Tokens
 
 DATABASE = Path("data") / "live" / "serving.sqlite"
 FETCHED = Path("data") / "cache" / "bundles"

@@ -5,8 +5,9 @@ import tiny_shop as tiny
 from conftest import running
 
 from core.errors import ServiceError
-from serving.access import NEEDED, SHORTEST, Rates, Tokens
+from serving.access import NEEDED, Rates
 from serving.server import check_host
+from serving.tokens import SHORTEST, Tokens
 
 SERVE, EVENTS, ADMIN = ("s" * 24, "e" * 24, "a" * 24)
 TOKENS = Tokens.of_environment(

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from schemathesis.core.failures import FailureGroup
 
-from serving.access import Tokens
+from serving.tokens import Tokens
 
 SERVE = "s" * 24
 TOKENS = Tokens.of_environment({"ADLOOM_TOKENS_SERVE": SERVE})
