@@ -128,9 +128,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     clean = [_PLACEHOLDER.sub("", text) for text in references]
     human = judge(clean, requests, references, spans, bundle)
     print(f"held-out part of {options.train.name}, which `best` is chosen by:")
-    _print(chosen, len(validation[0]))
+    print_table(chosen, len(validation[0]))
     print(f"{options.test.name}:")
-    _print({**table, "human": human}, len(requests))
+    print_table({**table, "human": human}, len(requests))
     if options.out is not None:
         lines = [
             json.dumps(
@@ -302,10 +302,17 @@ def _flat(value: float) -> dict[str, float]:
     return {"value": float(value), "low": float(value), "high": float(value)}
 
 
-def _print(table: dict[str, dict[str, dict[str, float]]], n: int) -> None:
+def print_table(table: dict[str, dict[str, dict[str, float]]], n: int) -> None:
+    """One row a generator by BLEU-4, human copy last where it is given.
+
+    Args:
+        table: generator → metric → value, low, high.
+        n: rows that were judged.
+    """
     print(f"{n} rows; mean [95 % bootstrap over rows]; {metrics.signature(n)}")
     print(f"{'generator':<10}" + "".join(f"{name:>26}" for name in SHOWN))
-    for name in [*sorted((name for name in table if name != "human"), key=lambda name: -table[name]["bleu4"]["value"]), "human"]:
+    written = sorted((name for name in table if name != "human"), key=lambda name: -table[name]["bleu4"]["value"])
+    for name in [*written, *(name for name in table if name == "human")]:
         cells = (table[name][metric] for metric in SHOWN)
         print(f"{name:<10}" + "".join(_cell(cell).rjust(26) for cell in cells))
 

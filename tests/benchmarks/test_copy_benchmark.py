@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.copy import best_of, read_pairs, split
+from benchmarks.copy import SHOWN, best_of, main, print_table, read_pairs, split
 
 
 def row(bleu: float, rouge: float, copied: float, share: float) -> dict[str, dict[str, float]]:
@@ -42,3 +42,48 @@ def test_the_split_is_that_of_the_seed(tmp_path: Path, seed: int):
     )
     first = split(file, tmp_path, np.random.default_rng(seed))[1].read_bytes()
     assert split(file, tmp_path, np.random.default_rng(seed))[1].read_bytes() == first
+
+
+ATTRIBUTES = {
+    "类型": ("裙", "裤", "上衣"),
+    "颜色": ("红色", "白色", "黑色", "蓝色"),
+    "版型": ("宽松", "修身"),
+    "材质": ("棉", "丝绸", "雪纺"),
+}
+
+
+def pairs_file(file: Path, rows: int, seed: int) -> Path:
+    rng = np.random.default_rng(seed)
+    lines = []
+    for _ in range(rows):
+        told = {key: str(rng.choice(values)) for key, values in ATTRIBUTES.items()}
+        content = "*".join(f"{key}#{value}" for key, value in told.items())
+        opening = str(rng.choice(["这款", "一件", "今夏的"]))
+        summary = f"{opening}{told['颜色']}的{told['类型']}，采用{told['材质']}面料，{told['版型']}的版型穿着舒适，" + str(
+            rng.choice(["百搭又时尚。", "显瘦又大方。"])
+        )
+        lines.append(json.dumps({"content": content, "summary": summary}, ensure_ascii=False))
+    file.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return file
+
+
+@pytest.mark.slow
+def test_the_whole_command_ends_with_one_line_of_figures_for_every_generator(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    learn, judge = pairs_file(tmp_path / "a.jsonl", 160, 1), pairs_file(tmp_path / "b.jsonl", 12, 2)
+    few = [word for key in ("latent_epochs=1", "gpt_epochs=1", "vae_epochs=1", "gan_steps=20") for word in ("--set", key)]
+    assert main(["--train", str(learn), "--test", str(judge), "--candidates", "4", "--out", str(tmp_path / "out.jsonl"), *few]) == 0
+    shown = capsys.readouterr().out.strip().splitlines()
+    found = json.loads(shown[-1])
+    assert found["best"] in found["generators"]
+    assert {"template", "clause", "retrieval", "ngram", "gpt", "vae", "gan"} <= set(found["generators"])
+    assert any(line.startswith("human") for line in shown)
+    assert len((tmp_path / "out.jsonl").read_text(encoding="utf-8").splitlines()) == 12
+
+
+def test_a_table_without_human_copy_is_printed_too(capsys: pytest.CaptureFixture[str]):
+    cell = {"value": 0.5, "low": 0.4, "high": 0.6}
+    table = {name: dict.fromkeys(SHOWN, cell) for name in ("gpt", "clause")}
+    print_table(table, 3)
+    print_table({**table, "human": dict.fromkeys(SHOWN, cell)}, 3)
+    printed = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in printed if "0.5000" in line] == ["gpt", "clause", "gpt", "clause", "human"]
