@@ -70,7 +70,9 @@ def _check(users: np.ndarray, items: np.ndarray, k: int, excluded: csr_matrix | 
     if users.ndim != 2 or items.ndim != 2 or users.shape[1] != items.shape[1]:
         raise ValueError(f"users {users.shape} and items {items.shape} do not fit; (n, dim) and (n_items, dim) are needed")
     if excluded is not None and excluded.shape != (len(users), len(items)):
-        raise ValueError(f"excluded has shape {excluded.shape}; one row a user and one column an item, {(len(users), len(items))}, are needed")
+        raise ValueError(
+            f"excluded has shape {excluded.shape}; one row a user and one column an item, {(len(users), len(items))}, are needed"
+        )
 
 
 def _bar(scores: np.ndarray, excluded: csr_matrix, start: int) -> None:

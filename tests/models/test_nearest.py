@@ -28,7 +28,7 @@ def naive(users: np.ndarray, items: np.ndarray, k: int, excluded: np.ndarray) ->
     seed=st.integers(0, 2**31),
 )
 def test_exact_search_is_a_stable_sort_of_all_products_with_the_excluded_left_out(
-    n: int, n_items: int, k: int, levels: int, share: float, block: int, seed: int
+    *, n: int, n_items: int, k: int, levels: int, share: float, block: int, seed: int
 ) -> None:
     rng = np.random.default_rng(seed)  # whole numbers: products are exact, and there are ties
     users = rng.integers(-levels, levels + 1, size=(n, 3)).astype(np.float32)
