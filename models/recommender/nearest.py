@@ -1,0 +1,181 @@
+"""The best items of a dense score u·v: exact by blocks of matrix products, or approximate by an index when the catalogue is large."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.sparse import csr_matrix
+from usearch.index import Index
+
+EXACT_UP_TO = 200_000
+"""Items up to which `Nearest` computes every product: a thousand users take about a second, and building an index takes minutes."""
+TILES = 64
+"""Items that share one maximum; the best k items lie in the k tiles with the largest."""
+BLOCK_SCORES = 1 << 23
+"""Scores held at a time; 32 MB."""
+CONNECTIVITY, EXPANSION_ADD, EXPANSION_SEARCH = 16, 96, 256
+
+
+@dataclass(frozen=True)
+class Best:
+    """The best items of each user, best first.
+
+    Attributes:
+        codes: (n, k) int64 row of the item; -1 where fewer are allowed.
+        scores: (n, k) float32; -inf where fewer are allowed.
+    """
+
+    codes: np.ndarray
+    scores: np.ndarray
+
+
+def top_k(users: np.ndarray, items: np.ndarray, k: int, excluded: csr_matrix | None = None) -> Best:
+    """The k items with the largest u·v for each user; every product is computed, none is kept for long.
+
+    Items are dealt into tiles, whose maxima are taken first. An item that is among the best k stands in one of the k tiles with the largest
+    maxima, as each of these holds a score at least as large; so only k tiles are ever sorted.
+
+    Args:
+        users: (n, dim) float32.
+        items: (n_items, dim) float32.
+        k: at least 1.
+        excluded: (n, n_items), an entry for each item that a user must not get; its value is not looked at.
+
+    Returns:
+        Equal scores come in the items' order.
+
+    Raises:
+        ValueError: k below 1, or shapes that do not fit.
+    """
+    _check(users, items, k, excluded)
+    n, n_items = len(users), len(items)
+    best = Best(np.full((n, k), -1, np.int64), np.full((n, k), -np.inf, np.float32))
+    if not n_items:
+        return best
+    width = -(-n_items // TILES)  # number of tiles; tile t holds items t, t + width, t + 2 width, …
+    step = max(1, BLOCK_SCORES // (width * TILES))
+    scores = np.full((min(step, n), TILES * width), -np.inf, np.float32)
+    for start in range(0, n, step):
+        rows = slice(start, min(start + step, n))
+        held = scores[: rows.stop - start]
+        np.matmul(users[rows], items.T, out=held[:, :n_items])
+        if excluded is not None:
+            _bar(held, excluded, start)
+        _select(held, k, best, rows)
+    return best
+
+
+def _check(users: np.ndarray, items: np.ndarray, k: int, excluded: csr_matrix | None) -> None:
+    if k < 1:
+        raise ValueError(f"k is {k}; at least 1 is needed")
+    if users.ndim != 2 or items.ndim != 2 or users.shape[1] != items.shape[1]:
+        raise ValueError(f"users {users.shape} and items {items.shape} do not fit; (n, dim) and (n_items, dim) are needed")
+    if excluded is not None and excluded.shape != (len(users), len(items)):
+        raise ValueError(
+            f"excluded has shape {excluded.shape}; one row a user and one column an item, {(len(users), len(items))}, are needed"
+        )
+
+
+def _bar(scores: np.ndarray, excluded: csr_matrix, start: int) -> None:
+    pointers = excluded.indptr[start : start + len(scores) + 1]
+    row = np.repeat(np.arange(len(scores)), np.diff(pointers))
+    scores[row, excluded.indices[pointers[0] : pointers[-1]]] = -np.inf
+
+
+def _select(scores: np.ndarray, k: int, best: Best, rows: slice) -> None:
+    """Fill ``best`` from a block of scores, padded to whole tiles with -inf."""
+    n, width = len(scores), scores.shape[1] // TILES
+    tops = scores.reshape(n, TILES, width).max(axis=1)  # (n, width)
+    kept = min(k, width)
+    tiles = np.argpartition(-tops, kept - 1, axis=1)[:, :kept]  # (n, kept)
+    codes = (tiles[:, None, :] + width * np.arange(TILES)[None, :, None]).reshape(n, -1)  # (n, kept · TILES)
+    within = np.take_along_axis(scores, codes, axis=1)
+    size = min(k, codes.shape[1])
+    limit = np.partition(within, within.shape[1] - size, axis=1)[:, within.shape[1] - size]  # the size-th best
+    tied = (within >= limit[:, None]).sum(axis=1) > size
+    if kept < width:
+        np.put_along_axis(tops, tiles, -np.inf, axis=1)
+        tied |= tops.max(axis=1) >= limit
+    chosen = np.argpartition(-within, size - 1, axis=1)[:, :size]
+    codes, within = np.take_along_axis(codes, chosen, axis=1), np.take_along_axis(within, chosen, axis=1)
+    order = np.lexsort((codes, -within), axis=1)
+    found, values = np.take_along_axis(codes, order, axis=1), np.take_along_axis(within, order, axis=1)
+    for row in np.flatnonzero(tied):  # equal scores at the border: which of them stay is decided by the items' order
+        equal = np.flatnonzero(scores[row] >= limit[row])
+        order = equal[np.argsort(-scores[row, equal], kind="stable")][:size]
+        found[row], values[row] = order, scores[row, order]
+    best.codes[rows, :size] = np.where(np.isneginf(values), -1, found)
+    best.scores[rows, :size] = values
+
+
+class Nearest:
+    """Top-k over fixed items: exact up to a number of items, above it a graph index, whose candidates are scored exactly.
+
+    The index holds v with one more coordinate, √(max |v|² − |v|²), so that all have one length and the largest inner product is the
+    nearest vector.
+
+    Source:
+        Bachrach et al. (2014), "Speeding up the Xbox recommender system using a Euclidean transformation for inner-product spaces";
+        graph: Malkov and Yashunin (2018), by `usearch`.
+    """
+
+    def __init__(self, items: np.ndarray, *, exact_up_to: int = EXACT_UP_TO, threads: int = 1) -> None:
+        """Keep the items, and build the index when there are many.
+
+        Args:
+            items: (n_items, dim) float32.
+            exact_up_to: with more items than these an index is built.
+            threads: that build and search the index.
+        """
+        self.items, self.threads = np.ascontiguousarray(items, dtype=np.float32), threads
+        self.index: Index | None = None
+        if len(items) > exact_up_to:
+            squares = (self.items.astype(np.float64) ** 2).sum(axis=1)
+            longest = float(squares.max())
+            length = np.sqrt(longest) if longest > 0 else 1.0
+            level = np.concatenate([self.items, np.sqrt(np.maximum(longest - squares, 0.0))[:, None].astype(np.float32)], axis=1)
+            self.index = Index(
+                ndim=level.shape[1],
+                metric="ip",
+                dtype="f32",
+                connectivity=CONNECTIVITY,
+                expansion_add=EXPANSION_ADD,
+                expansion_search=EXPANSION_SEARCH,
+            )
+            self.index.add(np.arange(len(items)), (level / length).astype(np.float32), threads=threads)
+
+    def top_k(self, users: np.ndarray, k: int, excluded: csr_matrix | None = None) -> Best:
+        """The best items of each user.
+
+        Args:
+            users: (n, dim) float32.
+            k: at least 1.
+            excluded: see `top_k`. Of the index, k and as many more as the user with most exclusions has are asked; a user for whom
+                fewer than k are left is answered exactly.
+
+        Raises:
+            ValueError: see `top_k`.
+        """
+        if self.index is None:
+            return top_k(users, self.items, k, excluded)
+        _check(users, self.items, k, excluded)
+        n = len(users)
+        most = int(np.diff(excluded.indptr).max(initial=0)) if excluded is not None else 0
+        asked = min(k + most, len(self.items))
+        found = self.index.search(
+            np.concatenate([users, np.zeros((n, 1), np.float32)], axis=1).astype(np.float32), asked, threads=self.threads
+        )
+        codes = np.asarray(found.keys).astype(np.int64).reshape(n, -1)
+        best = Best(np.full((n, k), -1, np.int64), np.full((n, k), -np.inf, np.float32))
+        for row in range(n):
+            own = codes[row]
+            if excluded is not None:
+                own = own[~np.isin(own, excluded.indices[excluded.indptr[row] : excluded.indptr[row + 1]])]
+            if len(own) < k:
+                barred = excluded[row] if excluded is not None else None
+                exact = top_k(users[row : row + 1], self.items, k, barred)
+                best.codes[row], best.scores[row] = exact.codes[0], exact.scores[0]
+                continue
+            scores = self.items[own] @ users[row]
+            order = np.lexsort((own, -scores))[:k]
+            best.codes[row], best.scores[row] = own[order], scores[order]
+        return best
