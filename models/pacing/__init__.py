@@ -1,0 +1,28 @@
+"""Budgets: when a campaign's money is spent, and on which requests.
+
+`TrafficCurve` says when traffic comes, `Pacer` finds the price of each campaign's money such that its budget lasts for the day, and
+`models.pacing.allocation` gives each place to the campaign whose value exceeds its price by most.
+"""
+
+from models.pacing.allocation import break_even, choose, dithered, multiplier, thresholds
+from models.pacing.curve import TrafficCurve
+from models.pacing.demand import Demand
+from models.pacing.pacer import Booking, Pace, Pacer, PacingSettings, safely_in_flight
+from models.pacing.saved import load_pacer, save_pacer
+
+__all__ = [
+    "Booking",
+    "Demand",
+    "Pace",
+    "Pacer",
+    "PacingSettings",
+    "TrafficCurve",
+    "break_even",
+    "choose",
+    "dithered",
+    "load_pacer",
+    "multiplier",
+    "safely_in_flight",
+    "save_pacer",
+    "thresholds",
+]

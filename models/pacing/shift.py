@@ -1,0 +1,37 @@
+"""Has today's traffic the shape of the curve, only earlier or later? A wrong time zone, a summer time, a holiday."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+LARGEST = 4
+"""Hours looked at, either way."""
+LIKE = 0.08
+"""Two profiles this far apart (total variation) count as alike; hourly traffic strays by some per cent from day to day."""
+
+
+def shift_of(curve: NDArray[np.float64], seen: NDArray[np.float64], *, least: int = 500) -> int:
+    """By how many hours today's traffic comes later than the curve says.
+
+    A shift is believed only if it explains the hours so far well (total variation at most `LIKE`) and the curve as it stands
+    does not (more than twice as far away, and beyond `LIKE`). A surge or a lull is explained by no shift and moves nothing.
+
+    Args:
+        curve: ``(24,)`` expected share of each hour, positive.
+        seen: ``(h,)`` requests in today's complete hours.
+        least: requests that must have been seen.
+
+    Returns:
+        Hours, negative when traffic comes earlier; 0 when there is no good reason.
+    """
+    hours = len(seen)
+    if hours < 3 or seen.sum() < least:
+        return 0
+    today = seen / seen.sum()
+
+    def distance(shift: int) -> float:
+        expected = np.roll(curve, shift)[:hours]
+        return float(np.abs(today - expected / expected.sum()).sum() / 2)
+
+    found = {shift: distance(shift) for shift in sorted(range(-LARGEST, LARGEST + 1), key=abs)}
+    best = min(found, key=lambda shift: found[shift])
+    return best if found[best] <= LIKE and found[0] > max(LIKE, 2 * found[best]) else 0
