@@ -57,7 +57,7 @@ def ask(app, cases: int, headers: dict[str, str]) -> int:
 
 
 @pytest.fixture(autouse=True)
-def any_query_is_encoded(monkeypatch):
+def any_query_is_encoded(shop, monkeypatch):
     """The tiny shop's encoder has no network: it knows six queries. Strangers' words need vectors too."""
     monkeypatch.setattr(TextEncoder, "features", lambda self, texts: tiny.vectors(texts))
 
