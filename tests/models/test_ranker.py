@@ -115,7 +115,7 @@ def test_the_ranker_beats_constant_rates_on_later_impressions_and_follows_the_tr
     for name, (p_click, p_convert) in trained.predict_all(requests, candidates).items():
         losses[name] = -np.mean(clicks * np.log(p_click) + (1 - clicks) * np.log1p(-p_click))
         assert ((p_click > 0) & (p_click < 1) & (p_convert > 0) & (p_convert < 1)).all()
-    assert set(losses) == {"ranker", "constant", "logistic", "cross", "blend"}
+    assert set(losses) == {"ranker", "constant", "logistic", "lightgbm", "cross", "blend"}
     assert losses["ranker"] < losses["constant"] - 0.02
     predicted = trained.predict(requests, candidates).p_click
     assert np.corrcoef(predicted, truth)[0, 1] > 0.7
