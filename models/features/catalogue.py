@@ -42,6 +42,7 @@ class Catalogue:
         bounds: ``(len(GROUPS) + 1,)`` where each group's labels start in ``labels``.
         agreement: ``(len(GROUPS),)`` how much two items agree on average.
         value_names: ``key=value`` of each label of the last group.
+        keys: sparse ``(values, attribute keys)``: 1 where a value of the last group is of the key.
         lookalikes: sparse ``(items, items)``, see `lookalikes`.
     """
 
@@ -57,6 +58,7 @@ class Catalogue:
     bounds: NDArray[np.int64]
     agreement: NDArray[np.float32]
     value_names: tuple[str, ...]
+    keys: sp.csr_matrix
     lookalikes: sp.csr_matrix
     _rows: dict[str, int]
 
@@ -100,6 +102,7 @@ class Catalogue:
             bounds=np.cumsum([0, *[len(held) for _, held in parts]]).astype(np.int64),
             agreement=np.array([max(float(mean @ mean), _LEAST) for mean in means], dtype=np.float32),
             value_names=parts[-1][1],
+            keys=_membership([[name.split("=", 1)[0]] for name in parts[-1][1]])[0],
             lookalikes=lookalikes(vectors),
             _rows={item: row for row, item in enumerate(ids)},
         )
