@@ -2,11 +2,11 @@
 
     python -m benchmarks.ranker [--impressions N] [--seed S] [--plot FILE.png]
 
-Profile `bench` (profiles.yaml) of the embedded market, outside `make run`: about ten times the impressions, conversions twice
-as frequent. Ranker and baselines are trained, stopped and calibrated by stage `train_ranker` on impressions before the test
-window; every impression of the test window is then predicted at the position where it was shown. The ceiling is the AUC of the
-simulator's own probabilities on the same impressions; nothing that trains reads them. Figures of p_convert are those of clicked
-impressions. Prints a table, draws a calibration plot, and ends with one JSON object.
+Profile `bench` (profiles.yaml) of the embedded market, outside `make run`: half the shoppers, who come daily and see nine slates a
+day (0.5 by default), and conversions twice as frequent. Ranker and baselines are trained, stopped and calibrated by stage
+`train_ranker` on impressions before the test window; every impression of the test window is then predicted at the position where
+it was shown. The ceiling is the AUC of the simulator's own probabilities on the same impressions; nothing that trains reads them.
+Figures of p_convert are those of clicked impressions. Prints a table, draws a calibration plot, and ends with one JSON object.
 """
 
 import argparse
@@ -49,12 +49,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--impressions", type=int, help="about how many to log; profile bench says how many by default")
     parser.add_argument("--seed", type=int, help="of the market; figures that count are of seeds nobody tuned on")
+    parser.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help="a smaller or another market")
     parser.add_argument("--plot", type=Path, default=None, help="calibration plot; beside the cached log by default")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.WARNING)
     started = time.monotonic()
     try:
-        log = build_log(bench_params(ROOT, impressions=options.impressions, seed=options.seed), cache_folder("bench-ranker"))
+        params = bench_params(ROOT, impressions=options.impressions, seed=options.seed, changes=options.set)
+        log = build_log(params, cache_folder("bench-ranker"))
         built = time.monotonic()
         bundle = train(log)
         trained = time.monotonic()

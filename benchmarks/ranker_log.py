@@ -1,8 +1,9 @@
 """The market's log at the size of profile `bench`, and what the ranker needs beside it; every step is kept and read again."""
 
 import hashlib
+import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -12,6 +13,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from core.columns import Columns
+from core.errors import ParamsError
 from core.files import read_json, read_table
 from core.identity import pseudonymise, user_key
 from core.params import Params, check_params, read_yaml
@@ -31,20 +33,27 @@ REQUESTS_AT_ONCE = 12_000
 _TABLES = ("items", "events", "copies", "impressions", "campaigns")
 
 
-def bench_params(root: Path, *, impressions: int | None, seed: int | None) -> Params:
+def bench_params(root: Path, *, impressions: int | None, seed: int | None, changes: Sequence[str] = ()) -> Params:
     """params.yaml under profile `bench`.
 
     Args:
         root: the project.
         impressions: about how many to log; the profile's number when None.
         seed: of the market; the committed one when None.
+        changes: further ones, each ``section.key=value``.
 
     Raises:
-        ParamsError: a file is missing or wrong.
+        ParamsError: a file or a change is missing or wrong.
     """
     values = read_yaml(root / "params.yaml")
     for section, keys in profile_values("bench", root / "profiles.yaml").items():
         values[section] = {**values[section], **keys}
+    for change in changes:
+        where, _, value = change.partition("=")
+        section, _, key = where.partition(".")
+        if key not in values.get(section, {}) or not value:
+            raise ParamsError(f"--set {change!r}: params.yaml has no such key; write section.key=value, such as market.shoppers=500.")
+        values[section][key] = json.loads(value)
     market = values["market"]
     if impressions is not None:
         market["requests_per_day"] = impressions / (market["slate"] * market["shoppers"] * market["days"])

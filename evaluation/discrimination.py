@@ -70,7 +70,8 @@ def _interval(value: float, moves: Array, groups: ArrayLike | None) -> Interval:
     if groups is not None:
         if np.shape(groups) != moves.shape:
             raise ValueError(f"groups have shape {np.shape(groups)}, predictions {moves.shape}; they must be equal")
-        moves = np.bincount(np.unique(np.asarray(groups), return_inverse=True)[1].ravel(), weights=moves)
+        codes = np.unique(np.asarray(groups), return_inverse=True)[1].ravel()
+        moves = np.asarray(np.bincount(codes, weights=moves), dtype=np.float64)
     size = moves.size
     spread = float(np.sqrt((moves**2).sum() * size / max(size - 1, 1))) * float(norm.ppf((1 + CONFIDENCE) / 2))
     return Interval(value, value - spread, value + spread)

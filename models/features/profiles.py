@@ -97,7 +97,7 @@ def _same_day(request: NDArray[np.int64], times: NDArray[np.int64]) -> NDArray[n
         return np.zeros(0, np.float32)
     day = times // int(DAY)
     _, place, counts = np.unique(request * (int(day.max()) + 1) + day, return_inverse=True, return_counts=True)
-    return counts[place].astype(np.float32)
+    return np.asarray(counts[place], dtype=np.float32)
 
 
 def affinities(events: Events, catalogue: Catalogue, request: NDArray[np.int64], item: NDArray[np.int64]) -> dict[str, NDArray[np.float32]]:
