@@ -32,10 +32,8 @@ WEIGHTINGS: tuple[tuple[str, float, dict[str, float]], ...] = (
     ("carted", 16.0, {EventType.CART: 1.0}),
     ("favoured", 16.0, {EventType.FAVOURITE: 1.0}),
     ("purchased", 16.0, {EventType.PURCHASE: 1.0}),
-    ("visits", 1000.0, dict.fromkeys(_ALL, 1.0)),
 )
-"""Name, half-life in days, and weight by source of each way to add a history up; in the last, what was done on one day counts as
-one event: what somebody came for ten times says more than ten looks in one visit."""
+"""Name, half-life in days, and weight by source of each way to add a history up."""
 EVER = 4
 _SOURCE = {str(kind): place for place, kind in enumerate(_ALL)}
 _HALF_LIVES = np.array([half_life for _, half_life, _ in WEIGHTINGS], dtype=np.float32)
@@ -82,22 +80,12 @@ def events_of(requests: Requests, catalogue: Catalogue) -> Events:
     days = ((requests.timestamps[request] - times) / DAY).astype(np.float32)
     code = np.fromiter((_SOURCE.get(kind, len(_ALL)) for kind in kinds), np.int64, len(kinds))[kept]
     weights = _BY_SOURCE[:, code] * np.exp2(-days / _HALF_LIVES[:, None])  # (weightings, e)
-    weights[-1] /= _same_day(request, times)
     r = len(requests)
     totals = np.stack([np.bincount(request, weights=row, minlength=r) for row in weights]).astype(np.float32)
     rows = (np.arange(len(WEIGHTINGS))[:, None] * r + request).ravel()
     shape = (len(WEIGHTINGS) * r, len(catalogue))
     matrix = sp.csr_matrix((weights.ravel(), (rows, np.tile(item, len(WEIGHTINGS)))), shape=shape, dtype=np.float32)
     return Events(request, item, days, weights, totals, matrix)
-
-
-def _same_day(request: NDArray[np.int64], times: NDArray[np.int64]) -> NDArray[np.float32]:
-    """How many events of its request happened on each event's day: ``(e,)``."""
-    if not len(times):
-        return np.zeros(0, np.float32)
-    day = times // int(DAY)
-    _, place, counts = np.unique(request * (int(day.max()) + 1) + day, return_inverse=True, return_counts=True)
-    return np.asarray(counts[place], dtype=np.float32)
 
 
 def affinities(events: Events, catalogue: Catalogue, request: NDArray[np.int64], item: NDArray[np.int64]) -> dict[str, NDArray[np.float32]]:
