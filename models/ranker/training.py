@@ -104,7 +104,7 @@ def train_scorers(
             fit_calibrator(log_odds[:, 0], held.clicks, held.users, held.weights),
             fit_calibrator(log_odds[clicked, 1], held.conversions[clicked], held.users[clicked], held.weights[clicked]),
         )
-    # a tie goes to the simpler one, which stands first; the trees are a yardstick: a slate of them costs ten times the network's time
+    # a tie goes to the simpler one, which stands first; the trees are a yardstick and never serve
     chosen = min((name for name in scorers if name != "lightgbm"), key=lambda name: round(losses[name], 5))
     shape = {"dim": params.dim, "cross_layers": params.cross_layers, "hidden_dim": params.hidden_dim, "members": MEMBERS}
     return TrainedScorers(feature_names, mean, scale, scorers, calibrators, chosen, losses, shape)
