@@ -179,6 +179,7 @@ def answered(batch: Joined) -> dict[str, Column]:
     by_creative = sp.csr_matrix((surprise, (who, batch.answered)), shape=(r, len(made.cues)), dtype=np.float32)
     named = sp.csr_matrix(by_creative @ made.named)
     found["answers to named attributes"] = named_sum(named, request, made.named, batch.creative) * trust[request]
+    found["answers to named keys"] = _named_keys(batch, who, surprise) * trust[request]
     known = batch.answered_item >= 0
     place = (who[known], batch.answered_item[known])
     by_item = sp.csr_matrix((surprise[known], place), shape=(r, len(catalogue)), dtype=np.float32)
@@ -186,7 +187,20 @@ def answered(batch: Joined) -> dict[str, Column]:
     found.update({f"answers to {name}": shared[row, 0] * trust[request] for row, name in enumerate(GROUPS)})
     found["answers to item"] = lookup(by_item, request, batch.item) * trust[request]
     found["answers near item"] = batch.to_item((by_item @ catalogue.vectors) * trust[:, None])
+    price = np.nan_to_num(catalogue.price)
+    found["answers to price"] = (np.asarray(by_item @ price) * trust)[request] * price[batch.item]
     return found
+
+
+def _named_keys(batch: Joined, who: NDArray[np.int64], surprise: NDArray[np.float32]) -> Column:
+    """Leaning towards what a copy talks about, such as colour or material, whatever the value: (n,)."""
+    rows, place = np.unique(np.concatenate([batch.answered, batch.creative]), return_inverse=True)
+    named = sp.csr_matrix(batch.creatives.named[rows] @ batch.catalogue.keys)  # (rows, keys)
+    told = np.asarray(named.sum(axis=1)).ravel()
+    shares = sp.csr_matrix(sp.diags_array(1 / np.maximum(told, 1)) @ named, dtype=np.float32)
+    ads = place[: len(batch.answered)]
+    leaning = sp.csr_matrix((surprise, (who, ads)), shape=(len(batch.requests), len(rows)), dtype=np.float32) @ shares
+    return named_sum(sp.csr_matrix(leaning), batch.request, shares, place[len(batch.answered) :])
 
 
 def priced(batch: Joined) -> dict[str, Column]:
@@ -203,6 +217,8 @@ def priced(batch: Joined) -> dict[str, Column]:
         "price": np.nan_to_num(price),
         "price known": known.astype(np.float32),
         "price level of shopper": level,
+        "price squared": np.minimum(np.nan_to_num(price) ** 2, 9),
+        "price · level": np.where(known, np.nan_to_num(price) * level, 0).astype(np.float32),
         "price gap": gap,
         "price distance": np.abs(gap),
         "price distance squared": np.minimum(gap**2, 9),

@@ -16,9 +16,10 @@ Vectorise = Callable[[Sequence[str]], NDArray[np.float32]]
 
 LOOKALIKES = 20
 """Nearest items by content that share an item's interest."""
-GROUPS = ("category", "brand", "attribute", "attribute value")
-"""What items can have in common."""
+GROUPS = ("category", "brand", "kind", "attribute", "attribute value")
+"""What items can have in common; items of a kind are of one category and described by the same attribute keys."""
 _SHARPNESS = 4
+_KNOWN_PRICES = 4
 _LEAST = 1e-4
 _CHUNK = 2048
 
@@ -35,12 +36,13 @@ class Catalogue:
         category_names: distinct categories, sorted.
         category: ``(items,)`` code of each.
         vectors: ``(items, p)`` unit vectors in the projected text space.
-        price: ``(items,)`` log price relative to the category, in its standard deviations; NaN when unknown.
+        price: ``(items,)`` log price relative to the kind, in its standard deviations; NaN when unknown.
         labels: sparse ``(items, labels)``: categories, brands, attribute keys and attribute values side by side; the part of each
             of `GROUPS` has rows of unit length.
         bounds: ``(len(GROUPS) + 1,)`` where each group's labels start in ``labels``.
         agreement: ``(len(GROUPS),)`` how much two items agree on average.
         value_names: ``key=value`` of each label of the last group.
+        keys: sparse ``(values, attribute keys)``: 1 where a value of the last group is of the key.
         lookalikes: sparse ``(items, items)``, see `lookalikes`.
     """
 
@@ -56,6 +58,7 @@ class Catalogue:
     bounds: NDArray[np.int64]
     agreement: NDArray[np.float32]
     value_names: tuple[str, ...]
+    keys: sp.csr_matrix
     lookalikes: sp.csr_matrix
     _rows: dict[str, int]
 
@@ -74,16 +77,18 @@ class Catalogue:
         brands = tuple("" if pd.isna(brand) else str(brand) for brand in items[Columns.BRAND])
         categories = tuple(items[Columns.CATEGORY].astype(str))
         pairs = tuple(tuple(attributes_of(value)) for value in items[Columns.ATTRIBUTES])
+        kinds = kinds_of(categories, pairs)
         names = tuple(sorted(set(categories)))
         category = np.searchsorted(np.array(names, dtype=object), np.array(categories, dtype=object)).astype(np.int64)
         parts = [
             _membership([[name] for name in categories]),
             _membership([[brand] if brand else [] for brand in brands]),
+            _membership([[kind] for kind in kinds]),
             _membership([[key for key, _ in held] for held in pairs], weigh_rare=True),
             _membership([[f"{key}={value}" for key, value in held] for held in pairs], weigh_rare=True),
         ]
         means = [np.asarray(part.mean(axis=0)).ravel() for part, _ in parts]
-        price = price_levels(items[Columns.PRICE], category)
+        price = price_levels(items[Columns.PRICE], category, np.unique(kinds, return_inverse=True)[1])
         return cls(
             item_ids=ids,
             brands=brands,
@@ -97,6 +102,7 @@ class Catalogue:
             bounds=np.cumsum([0, *[len(held) for _, held in parts]]).astype(np.int64),
             agreement=np.array([max(float(mean @ mean), _LEAST) for mean in means], dtype=np.float32),
             value_names=parts[-1][1],
+            keys=_membership([[name.split("=", 1)[0]] for name in parts[-1][1]])[0],
             lookalikes=lookalikes(vectors),
             _rows={item: row for row, item in enumerate(ids)},
         )
@@ -142,24 +148,47 @@ def unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.asarray(vectors / np.where(norms > 0, norms, 1), dtype=np.float32)
 
 
-def price_levels(prices: pd.Series, category: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Log price relative to the category, in the category's standard deviations.
+def kinds_of(categories: Sequence[str], attributes: Sequence[Sequence[tuple[str, str]]]) -> tuple[str, ...]:
+    """A finer sort than the category, for catalogues without one: what is described by the same attribute keys is of a kind.
+
+    Args:
+        categories: of each item.
+        attributes: ``(key, value)`` pairs of each item.
+
+    Returns:
+        A name an item; items without attributes are of their category's plain kind.
+    """
+    keys = (sorted({key for key, _ in pairs}) for pairs in attributes)
+    return tuple("\0".join([category, *held]) for category, held in zip(categories, keys, strict=True))
+
+
+def price_levels(prices: pd.Series, category: NDArray[np.int64], kind: NDArray[np.int64] | None = None) -> NDArray[np.float32]:
+    """Log price relative to items that one compares it with, in their standard deviations.
 
     Args:
         prices: ``price_micros``; null or 0 means unknown.
         category: ``(items,)`` codes.
+        kind: ``(items,)`` codes, finer than the categories; None compares within categories only.
 
     Returns:
-        ``(items,)``; NaN where the price is unknown. Categories of fewer than two known prices use the overall spread.
+        ``(items,)``; NaN where the price is unknown. An item is compared with its kind where `_KNOWN_PRICES` of it are
+        known, else with its category; categories of fewer than two known prices use the overall spread.
     """
     micros = prices.astype("Float64").to_numpy(dtype=np.float64, na_value=np.nan)
     logs = pd.Series(np.log(np.where(micros > 0, micros, np.nan)))
     if not logs.notna().any():
         return np.full(len(logs), np.nan, dtype=np.float32)
-    by_category = logs.groupby(category)
     overall = logs.std() if logs.notna().sum() > 1 and logs.std() > 0 else 1.0
-    spread = by_category.transform("std").fillna(overall).clip(lower=0.1 * overall)
-    return ((logs - by_category.transform("mean")) / spread).to_numpy(dtype=np.float32)
+
+    def within(codes: NDArray[np.int64]) -> pd.Series:
+        groups = logs.groupby(codes)
+        spread = groups.transform("std").fillna(overall).clip(lower=0.1 * overall)
+        return (logs - groups.transform("mean")) / spread
+
+    level = within(category)
+    if kind is not None:
+        level = within(kind).where(logs.groupby(kind).transform("count") >= _KNOWN_PRICES, level)
+    return level.to_numpy(dtype=np.float32)
 
 
 def lookalikes(vectors: NDArray[np.float32]) -> sp.csr_matrix:

@@ -49,6 +49,7 @@ class Events:
     Attributes:
         request: ``(e,)`` request of each.
         item: ``(e,)`` item row of each.
+        days: ``(e,)`` age of each.
         weights: ``(weightings, e)``.
         totals: ``(weightings, requests)`` sums of the weights.
         matrix: sparse ``(weightings · requests, items)``; row k · requests + r.
@@ -56,6 +57,7 @@ class Events:
 
     request: NDArray[np.int64]
     item: NDArray[np.int64]
+    days: NDArray[np.float32]
     weights: NDArray[np.float32]
     totals: NDArray[np.float32]
     matrix: sp.csr_matrix
@@ -83,7 +85,7 @@ def events_of(requests: Requests, catalogue: Catalogue) -> Events:
     rows = (np.arange(len(WEIGHTINGS))[:, None] * r + request).ravel()
     shape = (len(WEIGHTINGS) * r, len(catalogue))
     matrix = sp.csr_matrix((weights.ravel(), (rows, np.tile(item, len(WEIGHTINGS)))), shape=shape, dtype=np.float32)
-    return Events(request, item, weights, totals, matrix)
+    return Events(request, item, days, weights, totals, matrix)
 
 
 def affinities(events: Events, catalogue: Catalogue, request: NDArray[np.int64], item: NDArray[np.int64]) -> dict[str, NDArray[np.float32]]:

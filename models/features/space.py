@@ -19,6 +19,7 @@ from models.features.catalogue import Catalogue, Vectorise, projection, unit
 from models.features.fitted import Fitted
 from models.features.memory import Creatives, TextVectors
 from models.features.profiles import WEIGHTINGS, affinities, closeness_profiles, events_of
+from models.features.recency import latest
 from models.features.trends import Trends
 from models.history import History
 
@@ -224,7 +225,7 @@ class FeatureSpace:
         found = affinities(batch.events, self.catalogue, candidates.request, item)
         near = batch.to_item(closeness_profiles(batch.events, self.catalogue))  # (weightings, n)
         found |= {f"closeness: {way[0]}": row for way, row in zip(WEIGHTINGS, near, strict=True)}
-        for block in (blocks.recommended, blocks.searched, blocks.written, blocks.answered, blocks.priced, blocks.current):
+        for block in (blocks.recommended, blocks.searched, blocks.written, blocks.answered, blocks.priced, blocks.current, latest):
             found |= block(batch)
         return found
 

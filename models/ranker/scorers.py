@@ -13,6 +13,7 @@ from core.errors import BundleError
 from models.bundle import load_arrays, save_arrays
 from models.ranker.calibrators import Calibrator
 from models.ranker.network import ClickConvertNetwork
+from models.ranker.trees import BoostedTrees
 
 Matrix = NDArray[np.float32]
 _CLIP = 6.0
@@ -32,7 +33,7 @@ class Scorer(Protocol):
             ``(n, 2)`` log-odds of click, and of conversion given a click; not calibrated.
         """
 
-    def arrays(self) -> dict[str, Matrix]:
+    def arrays(self) -> dict[str, np.ndarray]:
         """What must be saved."""
 
 
@@ -63,7 +64,7 @@ class Constant:
         """See `Scorer`."""
         return np.tile(self.log_odds, (len(x), 1))
 
-    def arrays(self) -> dict[str, Matrix]:
+    def arrays(self) -> dict[str, np.ndarray]:
         """See `Scorer`."""
         return {"log_odds": self.log_odds}
 
@@ -84,7 +85,7 @@ class Logistic:
         """See `Scorer`."""
         return np.asarray(x @ self.weights.T + self.intercepts, dtype=np.float32)
 
-    def arrays(self) -> dict[str, Matrix]:
+    def arrays(self) -> dict[str, np.ndarray]:
         """See `Scorer`."""
         return {"weights": self.weights, "intercepts": self.intercepts}
 
@@ -106,7 +107,7 @@ class Cross:
             found = [sum(network(part) for network in self.networks) / len(self.networks) for part in torch.split(rows, _ROWS_AT_ONCE)]
             return np.asarray(torch.cat(found).numpy()) if found else np.zeros((0, 2), np.float32)
 
-    def arrays(self) -> dict[str, Matrix]:
+    def arrays(self) -> dict[str, np.ndarray]:
         """See `Scorer`."""
         return {
             f"{place}.{name}": value.numpy() for place, network in enumerate(self.networks) for name, value in network.state_dict().items()
@@ -127,7 +128,7 @@ class Blend:
         """See `Scorer`."""
         return np.asarray(np.mean([part(x) for part in self.parts], axis=0), dtype=np.float32)
 
-    def arrays(self) -> dict[str, Matrix]:
+    def arrays(self) -> dict[str, np.ndarray]:
         """Nothing: the parts are saved by themselves."""
         return {}
 
@@ -152,7 +153,7 @@ class TrainedScorers:
         feature_names: in the order of the matrix's columns.
         mean: ``(f,)`` of the training rows.
         scale: ``(f,)`` standard deviations, 1 for constant columns.
-        scorers: constant, logistic, cross, blend.
+        scorers: constant, logistic, lightgbm, cross, blend.
         calibrators: by scorer, of click and conversion.
         chosen: the scorer that predicts.
         validation_log_loss: of clicks, by scorer.
@@ -208,7 +209,7 @@ class TrainedScorers:
         Args:
             path: a safetensors file.
         """
-        arrays = {"mean": self.mean, "scale": self.scale}
+        arrays: dict[str, np.ndarray] = {"mean": self.mean, "scale": self.scale}
         for name, scorer in self.scorers.items():
             arrays |= {f"{name}/{key}": value for key, value in scorer.arrays().items()}
         save_arrays(arrays, path)
@@ -231,6 +232,9 @@ class TrainedScorers:
             scorers: dict[str, Scorer] = {
                 "constant": Constant(arrays["constant/log_odds"]),
                 "logistic": Logistic(arrays["logistic/weights"], arrays["logistic/intercepts"]),
+                "lightgbm": BoostedTrees.of(
+                    {key.removeprefix("lightgbm/"): held for key, held in arrays.items() if key.startswith("lightgbm/")}
+                ),
                 "cross": Cross(networks),
             }
             scorers["blend"] = Blend((scorers["logistic"], scorers["cross"]))
