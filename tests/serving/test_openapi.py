@@ -69,6 +69,7 @@ def test_no_request_breaks_the_service_or_gets_an_answer_that_is_not_documented(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize("token", [None, SERVE])
 def test_ten_thousand_requests_neither(shop, token):
     with running(dataclasses.replace(tiny.settings_in(shop), tokens=TOKENS if token else Tokens())) as client:
