@@ -4,12 +4,13 @@ The ranker's log-odds are the offset, fixed; the correction δ has prior mean 0 
 `models.policies.linear`, tempered by how many candidates contend.
 """
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit, logit
 
 from core.columns import Columns as C
@@ -98,7 +99,7 @@ class Correction:
         return Beliefs(version, found.mean(), bank, (element, item, creative), int(counts.shown.sum()), int(counts.clicked.sum()))
 
 
-def log_odds(predicted: Floats) -> Floats:
+def log_odds(predicted: ArrayLike) -> Floats:
     """Log-odds of probabilities, within ± `LARGEST`.
 
     Args:
@@ -125,8 +126,9 @@ def _elements(pool: Pool, item: Codes) -> Codes:
 def _common(choices: "pd.Series[str]") -> NDArray[np.int64]:
     """Codes of choices by how often they occur; the rare ones share the last."""
     names = choices.astype(object).where(choices.notna(), "").astype(str).to_numpy(dtype=object)
-    order: Sequence[str] = sorted(pd.Series(names).value_counts().items(), key=lambda pair: (-pair[1], pair[0]))  # type: ignore[assignment]
-    code = {str(pair[0]): min(place, MOST_CHOICES) for place, pair in enumerate(order)}
+    often = Counter(str(name) for name in names)
+    order = sorted(often, key=lambda name: (-often[name], name))
+    code = {name: min(place, MOST_CHOICES) for place, name in enumerate(order)}
     return np.array([code[name] for name in names], dtype=np.int64)
 
 

@@ -108,7 +108,7 @@ def create_app(settings: Settings, *, wall: Callable[[], int] = wall_clock) -> F
         docs_url=None,
         redoc_url=None,
     )
-    app.state.champions, app.state.database = champions, database
+    app.state.champions, app.state.database, app.state.learner = champions, database, learner
     app.add_middleware(Access, tokens=settings.tokens, rates=Rates(settings.params.requests_per_second))
     app.add_middleware(Around, metrics=metrics, body_limit=BODY_LIMIT)
     _add_error_handlers(app, metrics)

@@ -1,7 +1,8 @@
 """Impressions and clicks as the decision log tells them: each counted once, and the same again when read anew.
 
 An impression counts as clicked when its first click or conversion comes, and as not clicked when its attention has ended without one;
-a click after that still counts. What has been counted is a function of the log and a `Mark` alone, so a restart, or a replay, finds the same numbers.
+a click after that still counts. What has been counted is a function of the log and a `Mark` alone, so a restart, or a replay, finds the
+same numbers.
 """
 
 import heapq
@@ -9,6 +10,7 @@ import sqlite3
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -125,21 +127,26 @@ class Counting:
         """What has been counted, in an order that does not tell when."""
         cells = sorted(self._shown)
         table = np.array(cells, dtype=np.int64).reshape(len(cells), 3)
-        shown, clicked = (np.array([held[cell] for cell in cells], dtype=np.float64) for held in (self._shown, self._clicked))
-        return Counts(table[:, 0], table[:, 1], table[:, 2] * BIN, shown, clicked)
+        return Counts(
+            creative=table[:, 0],
+            position=table[:, 1],
+            offset=np.asarray(table[:, 2] * BIN, dtype=np.float64),
+            shown=np.array([self._shown[cell] for cell in cells], dtype=np.float64),
+            clicked=np.array([self._clicked[cell] for cell in cells], dtype=np.float64),
+        )
 
     def _cell(self, creative: str, position: int, p_click: float, model: str, consent: int) -> Cell | None:
         row = self._row.get(creative)
         if row is None or model != self._model or not consent:
             return None
-        return row, position, round(float(log_odds(np.float64(p_click))) / BIN)
+        return row, position, round(float(log_odds(p_click)) / BIN)
 
 
 def _last(connection: sqlite3.Connection, table: str) -> int:
     return int(connection.execute(f"SELECT COALESCE(MAX(seq), 0) FROM {table}").fetchone()[0])
 
 
-def _pages(connection: sqlite3.Connection, after: int, last: int) -> Iterator[tuple[object, ...]]:
+def _pages(connection: sqlite3.Connection, after: int, last: int) -> Iterator[tuple[Any, ...]]:
     """Decisions in short reads, so that no long one keeps the write-ahead log from being moved into the file."""
     for start in range(after, last, _ROWS):
         yield from connection.execute(_SHOWN, (start, min(start + _ROWS, last))).fetchall()
