@@ -2,9 +2,9 @@
 
 python -m benchmarks.market_days [--requests 1000] [--k 3] [--fresh]
 
-The service is asked as an ASGI application in this process, eight requests at a time; shoppers click by their true probabilities, with the same
-random number for the same request and position whatever is shown. CTR is the mean true probability of what was shown. Intervals: 95 %,
-bootstrap over shoppers, of one run of the loop; how a loop's luck varies from run to run is not in them.
+The service is asked as an ASGI application in this process, eight requests at a time; shoppers click by their true probabilities, with
+the same random number for the same request and position whatever is shown. CTR is the mean true probability of what was shown. Intervals:
+95 %, bootstrap over shoppers, of one run of the loop; how a loop's luck varies from run to run is not in them.
 """
 
 import argparse
@@ -70,7 +70,10 @@ async def serve(place: Market, asking: Asking, params: ServingParams, *, k: int,
         app = create_app(settings, wall=lambda: now[0])
         transport = httpx.ASGITransport(app=app)
         async with app.router.lifespan_context(app), httpx.AsyncClient(transport=transport, base_url="http://loopback") as client:
-            while (await client.get("/readyz")).status_code != 200:
+            while (ready := await client.get("/readyz")).status_code != 200:
+                problem = ready.json()["problem"]
+                if "being loaded" not in problem:
+                    raise RuntimeError(f"the service does not serve: {problem}")
                 await asyncio.sleep(0.1)
             app.state.learner.stop()  # its second is one of the wall clock; here the market's time says when
             learning = app.state.champions.current.learning

@@ -117,8 +117,8 @@ def _elements(pool: Pool, item: Codes) -> Codes:
     kinds = [
         *(_common(creatives[name]) for name in (C.SCENE, C.CHANNEL, C.AUDIENCE, C.ORIGIN)),
         *(_common(items[name].iloc[item]) for name in (C.CATEGORY, C.BRAND)),
-        np.where(np.isnan(price), len(QUARTERS) + 1, _quarter(price)),
-        _quarter((length / length.groupby(creatives[C.CHANNEL].astype(str)).transform("max")).to_numpy(dtype=np.float64)),
+        np.where(np.isnan(price), len(QUARTERS) + 1, _quarter(np.asarray(price, dtype=np.float64))),
+        _quarter(np.asarray(length / length.groupby(creatives[C.CHANNEL].astype(str)).transform("max"), dtype=np.float64)),
     ]
     return np.stack(kinds, axis=1).astype(np.int64)
 

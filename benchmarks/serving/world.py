@@ -163,7 +163,7 @@ def write_generator(data: Path, generator: Path) -> None:
     """
     products = list(requests_of(read_table(data / "clean" / "items.parquet")).values())
     vocabulary = Vocabulary(SPECIALS)
-    reviewer = make_reviewer(fit_facts(products, [], [], vocabulary), [], vocabulary, levels=[], targets={}, max_copied_span=20)
+    reviewer = make_reviewer(fit_facts(products, [], []), [], vocabulary, levels=[], targets={}, max_copied_span=20)
     GeneratorBundle({"template": TemplateGenerator()}, "template", reviewer, (), {}).save(generator)
 
 

@@ -250,8 +250,8 @@ def _point(levels: Levels, sums: _Sums, widths: Floats) -> _Point:
     scaled = cross / own[seen, None]
     between = np.zeros((items, columns + deep - 1))
     np.add.at(between, place, cross * left[:, None])
-    item_own = np.bincount(place, weights=sums.own[seen] * left, minlength=items) + item  # U
-    target = np.bincount(place, weights=sums.target[seen] * left, minlength=items)  # τ
+    item_own = np.asarray(np.bincount(place, weights=sums.own[seen] * left, minlength=items) + item, dtype=np.float64)  # U
+    target = np.asarray(np.bincount(place, weights=sums.target[seen] * left, minlength=items), dtype=np.float64)  # τ
     precision = sums.information - scaled.T @ cross - between.T @ (between / item_own[:, None]) + np.diag(prior)
     right = sums.right - scaled.T @ sums.target[seen] - between.T @ (target / item_own)
     factor = np.linalg.cholesky(precision)
