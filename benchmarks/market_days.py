@@ -111,7 +111,9 @@ async def _ask(client: httpx.AsyncClient, asking: Asking, row: int, k: int) -> d
     return dict(answer.json())
 
 
-def _judge(place: Market, asking: Asking, rows: Sequence[int], answers: Sequence[dict], now: int, values: np.ndarray) -> None:  # type: ignore[type-arg]
+def _judge(  # noqa: PLR0917 - the truth's rows
+    place: Market, asking: Asking, rows: Sequence[int], answers: Sequence[dict], now: int, values: np.ndarray
+) -> None:  # type: ignore[type-arg]
     """Write the true probabilities of what was shown."""
     shown = [(row, at, ad) for row, answer in zip(rows, answers, strict=True) for at, ad in enumerate(answer["slate"])]
     if shown:
@@ -222,9 +224,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         }
         days.append(row)
         told = " ".join(f"{100 * ctr[name]:8.3f}" for name in arms)
-        print(
-            f"{row['day']!s:>5} {told}   {100 * (ctr['loop'] - ctr['frozen']):+.3f} [{100 * low:+.3f}, {100 * high:+.3f}]   {row['headroom']:.2f}"
-        )
+        gain = f"{100 * (ctr['loop'] - ctr['frozen']):+.3f} [{100 * low:+.3f}, {100 * high:+.3f}]"
+        print(f"{row['day']!s:>5} {told}   {gain}   {row['headroom']:.2f}")
     seconds = {name: round(run.seconds, 1) for name, run in runs.items()}
     print(
         json.dumps(
