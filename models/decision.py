@@ -8,6 +8,7 @@ from threading import Lock
 import numpy as np
 from numpy.typing import NDArray
 
+from models.correction import Beliefs
 from models.features import Candidates, Recommended, Requests, Responses
 from models.history import History, micros
 from models.policies.slate import slate
@@ -87,6 +88,7 @@ class Ask:
         exclude: items that must not be shown.
         responses: the shopper's answers to earlier ads, when known.
         closed_campaigns: ids of campaigns that pay no more today.
+        beliefs: what was learnt of the creatives since the ranker was trained, whose draws vote; None: the ranker alone decides.
     """
 
     history: History
@@ -100,6 +102,7 @@ class Ask:
     exclude: Sequence[str] = ()
     responses: Responses | None = None
     closed_campaigns: Collection[str] = ()
+    beliefs: Beliefs | None = None
 
     @property
     def moment(self) -> int:
@@ -259,8 +262,12 @@ class Decider:
         category, ids = self.retrieval.category, self.recommender.catalogue.item_ids
         paying = [one.campaigns.get(category[code]) for code in codes]
         bids = np.array([campaign.bid_micros if campaign else self._bid for campaign in paying], dtype=np.float64)
-        values = predicted.p_click * bids
-        drawn = slate(values, ask.k, ask.exploration, ask.rng, groups=one.found.codes)
+        if ask.beliefs is None:
+            values = votes = predicted.p_click * bids
+        else:
+            mean, draws = ask.beliefs.p_click(one.found.rows, predicted.p_click, ask.rng)
+            values, votes = mean * bids, draws * bids
+        drawn = slate(votes, ask.k, ask.exploration, ask.rng, groups=one.found.codes)
         explored = _explored(values, codes, drawn.indices.tolist())
         chances = _shares(one.scores, codes)
         choices = tuple(

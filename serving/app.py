@@ -30,6 +30,7 @@ from serving.champions import Champions, FolderSource, Found, RegistrySource, So
 from serving.clock import moment, wall_clock
 from serving.database import Checkpoints, Database
 from serving.errors import RefusedError
+from serving.learning import Learner
 from serving.metrics import Metrics, Stopwatch
 from serving.middleware import Around
 from serving.model_set import ModelSet, load_models
@@ -76,10 +77,11 @@ def create_app(settings: Settings, *, wall: Callable[[], int] = wall_clock) -> F
 
     def load(bundles: Mapping[str, Found], path: Callable[[Found], Path]) -> ModelSet:
         world = World.open(database, settings.data, wall)
-        return load_models(bundles, path, exploration=settings.params.exploration, world=world)
+        return load_models(bundles, path, params=settings.params, world=world, database=database)
 
     champions: Champions[ModelSet] = Champions(source, load, poll_seconds=settings.params.poll_seconds)
     checkpoints = Checkpoints(settings.database)
+    learner = Learner(lambda: champions.current.learning if champions.current else None)
     metrics = Metrics()
     parts = Parts(settings, database, champions)
     ads_door = Ads(parts, Stopwatch(metrics.stages, metrics.stages_cpu, metrics.groups))
@@ -90,7 +92,9 @@ def create_app(settings: Settings, *, wall: Callable[[], int] = wall_clock) -> F
         checkpoints.start()
         champions.start()
         turns.start()
+        learner.start()
         yield
+        learner.stop()
         turns.stop()
         champions.stop()
         checkpoints.stop()
@@ -104,7 +108,7 @@ def create_app(settings: Settings, *, wall: Callable[[], int] = wall_clock) -> F
         docs_url=None,
         redoc_url=None,
     )
-    app.state.champions, app.state.database = champions, database
+    app.state.champions, app.state.database, app.state.learner = champions, database, learner
     app.add_middleware(Access, tokens=settings.tokens, rates=Rates(settings.params.requests_per_second))
     app.add_middleware(Around, metrics=metrics, body_limit=BODY_LIMIT)
     _add_error_handlers(app, metrics)

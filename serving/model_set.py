@@ -10,6 +10,7 @@ from core.columns import Columns
 from core.errors import BundleError, EncoderError
 from core.files import content_hash
 from core.identity import check_fingerprint
+from core.params import ServingParams
 from models.bundle import load_arrays, read_config
 from models.decision import Decider
 from models.generator import CopyRequest, GeneratorBundle
@@ -20,6 +21,8 @@ from models.ranker import RankerBundle
 from models.recommender import RecommenderBundle
 from serving.api import Versions
 from serving.champions import Found
+from serving.database import Database
+from serving.learning import Learning
 from serving.world import World
 
 _log = logging.getLogger(__name__)
@@ -38,6 +41,7 @@ class ModelSet:
         products: catalogue items as orders for copy.
         versions: what the answers carry.
         world: whose shoppers they are, and what time it is for them.
+        learning: what clicks have taught since the ranker was trained; None when the ranker alone decides.
     """
 
     recommender: RecommenderBundle
@@ -48,6 +52,7 @@ class ModelSet:
     products: dict[str, CopyRequest]
     versions: Versions
     world: World
+    learning: Learning | None = None
     writing: threading.Lock = field(default_factory=threading.Lock)
     """Generators and the encoder's network are used by one thread at a time."""
 
@@ -64,14 +69,17 @@ class ModelSet:
             _log.warning("queries are not encoded ahead: %s", error)
 
 
-def load_models(bundles: Mapping[str, Found], path: Callable[[Found], Path], *, exploration: float, world: World) -> ModelSet:
+def load_models(
+    bundles: Mapping[str, Found], path: Callable[[Found], Path], *, params: ServingParams, world: World, database: Database
+) -> ModelSet:
     """Load a set, and let its networks answer once so that no shopper waits for them.
 
     Args:
         bundles: by kind.
         path: bundle → its folder.
-        exploration: the policy's floor.
+        params: say which policy serves, and its floor.
         world: whose shoppers they are.
+        database: holds the decision log that a policy learns from.
 
     Raises:
         BundleError: a bundle is incomplete, or the pool fits none of the recommender's items.
@@ -98,7 +106,7 @@ def load_models(bundles: Mapping[str, Found], path: Callable[[Found], Path], *, 
     ranker.prepare(pool.text.tolist(), pool.item_id.tolist(), pool.creatives[Columns.CHANNEL].astype(str).tolist())
     recommender.encoder.features(["你好"])
     versions = Versions(
-        policy=f"epsilon-greedy-{exploration:g}",
+        policy=f"epsilon-greedy-{params.exploration:g}",
         model=f"ranker-{bundles['ranker'].bundle_hash[:12]}",
         retrieval=f"recommender-{bundles['recommender'].bundle_hash[:12]}/pool-{bundles['pool'].bundle_hash[:12]}",
         bundles={kind: bundles[kind].bundle_hash for kind in sorted(bundles)},
@@ -114,4 +122,17 @@ def load_models(bundles: Mapping[str, Found], path: Callable[[Found], Path], *, 
         products=requests_of(pool.items, generator.limits),
         versions=versions,
         world=world,
+        learning=_learning(pool, versions.model, database, params, world) if params.policy == "linear_thompson" else None,
+    )
+
+
+def _learning(pool: Pool, model_version: str, database: Database, params: ServingParams, world: World) -> Learning:
+    return Learning(
+        pool,
+        model_version,
+        database,
+        now=world.now,
+        positions=params.max_slate,
+        attention_us=round(params.attention_minutes * 60_000_000),
+        exploration=params.exploration,
     )

@@ -2,7 +2,7 @@
 
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -121,6 +121,9 @@ class Ads:
             for c in models.pool.campaigns
             if c.daily_budget_micros is not None
         }
+        beliefs = models.learning.current if models.learning else None
+        if beliefs is not None:
+            models = replace(models, versions=models.versions.model_copy(update={"policy": beliefs.version}))
         closed = [campaign for campaign, left in budgets.items() if left <= 0]
         known: list[_Known] = []
         answers: list[Answered | Exception] = []
@@ -146,6 +149,7 @@ class Ads:
                 exclude=who.asked.body.exclude,
                 responses=who.responses,
                 closed_campaigns=closed,
+                beliefs=beliefs,
             )
             for who in known
         ]

@@ -80,20 +80,32 @@ def build(root: Path, folder: Path, *, shoppers: int, fresh: bool = False) -> Sh
     if not fresh and note.exists() and read_json(note) == wanted:
         return Shop(folder, shoppers)
     note.unlink(missing_ok=True)
-    project = _train(root, folder / "project")
+    project = train(root, folder / "project")
     for name in ("models", "clean", "live"):
         shutil.rmtree(folder / name, ignore_errors=True)
     for kind in ("recommender", "ranker"):
         shutil.copytree(project / "data" / "models" / kind, folder / "models" / kind)
-    _write_pool(project / "data", folder / "models" / "pool")
-    _write_generator(project / "data", folder / "models" / "generator")
+    write_pool(project / "data", folder / "models" / "pool")
+    write_generator(project / "data", folder / "models" / "generator")
     _write_clean(project / "data" / "clean", folder / "clean", shoppers)
     write_json(wanted, note)
     return Shop(folder, shoppers)
 
 
-def _train(root: Path, project: Path) -> Path:
-    """The stages up to the ranker, profile ci, in a clone of the committed project; encoded texts are shared."""
+def train(root: Path, project: Path, overrides: Sequence[str] = ()) -> Path:
+    """The stages up to the ranker, profile ci, in a clone of the committed project; encoded texts are shared.
+
+    Args:
+        root: the project.
+        project: where the clone is or will be.
+        overrides: ``section.key=value`` over the profile.
+
+    Returns:
+        ``project``.
+
+    Raises:
+        CalledProcessError: a stage failed; its output is on stderr.
+    """
     if not (project / ".git").exists():
         project.parent.mkdir(parents=True, exist_ok=True)
         subprocess.run(["git", "clone", "--quiet", str(root), str(project)], check=True)
@@ -107,14 +119,19 @@ def _train(root: Path, project: Path) -> Path:
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "MLFLOW_TRACKING_URI": f"sqlite:///{project / 'mlruns' / 'mlflow.db'}",
     }
-    profile = "from flows.overrides import apply_overrides; apply_overrides([], profile='ci')"
+    profile = f"from flows.overrides import apply_overrides; apply_overrides({list(overrides)!r}, profile='ci')"
     for command in (["-c", profile], ["-m", "dvc", "repro", "--quiet", "train_ranker"]):
         subprocess.run([sys.executable, *command], cwd=project, check=True, env=environment, stdout=sys.stderr)
     return project
 
 
-def _write_pool(data: Path, pool: Path) -> None:
-    """Every item's own human copies in every scene and channel: two a place, those that were written for the place first."""
+def write_pool(data: Path, pool: Path) -> None:
+    """Every item's own human copies in every scene and channel: two a place, those that were written for the place first.
+
+    Args:
+        data: of the trained project.
+        pool: the bundle's folder.
+    """
     copies, items = read_table(data / "clean" / "copies.parquet"), read_table(data / "clean" / "items.parquet")
     by_item: dict[str, pd.DataFrame] = {str(item): held for item, held in copies.groupby(C.ITEM, sort=True)}
     rows = []
@@ -137,11 +154,16 @@ def _write_pool(data: Path, pool: Path) -> None:
         save_arrays({"vectors": known.vectors_of(table[C.TEXT].tolist())}, draft / "vectors.safetensors")
 
 
-def _write_generator(data: Path, generator: Path) -> None:
-    """The template alone: nothing is written under load."""
+def write_generator(data: Path, generator: Path) -> None:
+    """The template alone: nothing is written under load.
+
+    Args:
+        data: of the trained project.
+        generator: the bundle's folder.
+    """
     products = list(requests_of(read_table(data / "clean" / "items.parquet")).values())
     vocabulary = Vocabulary(SPECIALS)
-    reviewer = make_reviewer(fit_facts(products, [], [], vocabulary), [], vocabulary, levels=[], targets={}, max_copied_span=20)
+    reviewer = make_reviewer(fit_facts(products, [], []), [], vocabulary, levels=[], targets={}, max_copied_span=20)
     GeneratorBundle({"template": TemplateGenerator()}, "template", reviewer, (), {}).save(generator)
 
 

@@ -27,6 +27,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from models.policies.single import EXACT_POSITIONS, draw, marginals_of
+from models.policies.voted import voted_marginals
 
 
 @dataclass(frozen=True)
@@ -118,9 +119,12 @@ def slate(scores: ArrayLike, k: int, exploration: float, rng: np.random.Generato
         left[:, codes == codes[choice]] = -np.inf
     if not indices:
         raise ValueError("no candidates; answer such a request with an empty slate before asking the policy")
-    rows = _marginals(values, codes, min(len(indices), EXACT_POSITIONS), exploration)
-    marginal = [float(row[choice]) for row, choice in zip(rows, indices, strict=False)] + [np.nan] * (len(indices) - len(rows))
-    return Slate(np.array(indices, dtype=np.int64), np.array(propensity), np.array(marginal))
+    depth = min(len(indices), EXACT_POSITIONS)
+    marginal = voted_marginals(values, codes, indices[:depth], exploration)
+    if marginal is None:
+        rows = _marginals(values, codes, depth, exploration)
+        marginal = [float(row[choice]) for row, choice in zip(rows, indices, strict=False)]
+    return Slate(np.array(indices, dtype=np.int64), np.array(propensity), np.array(marginal + [np.nan] * (len(indices) - depth)))
 
 
 def _single(values: NDArray[np.float64], k: int, exploration: float, rng: np.random.Generator, codes: NDArray[np.integer]) -> Slate:

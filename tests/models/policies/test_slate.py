@@ -234,3 +234,16 @@ def test_draws_that_disagree_about_the_set_are_refused():
         slate([[0.1, 0.2], [0.1, -np.inf]], 1, 0.1, np.random.default_rng(0))
     with pytest.raises(ValueError, match="at least one draw"):
         vote([0.1, 0.2], 0.1)
+
+
+@given(
+    st.integers(0, 10_000), st.integers(1, 5), st.lists(st.integers(0, 4), min_size=1, max_size=9), st.sampled_from([0.0, 0.1, 0.5, 1.0])
+)
+@settings(max_examples=100, deadline=None)
+def test_marginals_of_a_voted_slate_are_the_sum_over_all_pairs_above(seed, votes, groups, exploration):
+    rng = np.random.default_rng(seed)
+    draws, codes = rng.normal(size=(votes, len(groups))), np.array(groups)
+    drawn = slate(draws, 4, exploration, rng, groups=codes)
+    for position in range(min(EXACT_POSITIONS, len(drawn.indices))):
+        expected = position_marginals(draws, position, exploration, groups=codes)[drawn.indices[position]]
+        assert drawn.marginal[position] == pytest.approx(expected, rel=1e-9, abs=1e-12)
