@@ -107,7 +107,7 @@ def targets(found: dict[str, Any]) -> dict[str, bool]:
         by_group = [*own["oe_by_scene"].values(), *own["oe_by_channel"].values()]
         met |= {
             f"{kind}_auc_within_0.02": figures["auc_gap"]["value"] <= 0.02,
-            f"{kind}_slope_0.9_to_1.1": 0.9 <= own["slope"] <= 1.1,
+            f"{kind}_slope_0.9_to_1.1": own["slope"] is not None and 0.9 <= own["slope"] <= 1.1,
             f"{kind}_oe_0.97_to_1.03": 0.97 <= own["oe"] <= 1.03,
             f"{kind}_oe_by_group_0.9_to_1.1": all(0.9 <= value <= 1.1 for value in by_group),
             f"{kind}_ece_at_most_0.1_of_base": own["ece_over_base"] <= 0.1,
