@@ -1,7 +1,7 @@
 """Counting of baskets and fitting of the experts' weights; every choice is made on held-out baskets of a later window."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pandas as pd
@@ -79,7 +79,7 @@ def choose_shape(table: BasketTable, catalogue: Catalogue, validation: Validatio
     highest = score(best)
     choices = [(name, value) for name, values in SHAPES.items() for value in values]
     for name, value in tqdm(choices, desc="links between baskets' items", unit="choice", leave=False):
-        shape = replace(best, **{name: value})  # type: ignore[arg-type]
+        shape = BasketShape(**{**asdict(best), name: value})
         if shape != best and (found := score(shape)) > highest:
             best, highest = shape, found
     scores = []
