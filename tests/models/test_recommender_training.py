@@ -15,7 +15,7 @@ from models.recommender.events import KIND_CODES
 from models.recommender.popularity import log_popularity
 from models.recommender.sequence import SequenceRecommender
 from models.recommender.training import fit as fit_module
-from models.recommender.training.content import Materials, train_cosine, train_linear
+from models.recommender.training.content import Materials, start_of_bias, train_cosine, train_linear
 from models.recommender.training.covisits import train_markov
 from models.recommender.training.factorisation import interactions, train_als
 from models.recommender.training.fit import FitSettings, fit
@@ -87,6 +87,14 @@ def test_an_item_that_nobody_met_is_ranked_by_its_text(sequence: SequenceRecomme
     ranks = [(row >= row[CATALOGUE.index[COLD]]).sum() for row in scores]
     assert ranks[0] <= 8  # its theme has eight items
     assert min(ranks[1:]) > 8
+
+
+def test_an_item_that_nobody_met_is_neither_popular_nor_unpopular() -> None:
+    counts = np.array([8.0, 0.0, 2.0])
+    start = start_of_bias(log_popularity(counts), counts)
+    assert start[1] == 0.0
+    assert start[0] == pytest.approx(-start[2])
+    assert start[0] > 0
 
 
 def test_two_trainings_with_one_seed_give_equal_weights(sequence: SequenceRecommender) -> None:

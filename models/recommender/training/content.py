@@ -144,6 +144,22 @@ def train_cosine(materials: Materials, seed: int) -> ContentCosine:
     return recommender
 
 
+def start_of_bias(log_popularity: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Where b starts: log popularity; an item without events has no popularity yet, and starts as the mean of those that have.
+
+    Args:
+        log_popularity: (n_items,) of the smoothed counts.
+        counts: (n_items,) training events of each item.
+
+    Returns:
+        (n_items,) with mean zero over the items that have events. Unmet items are never negatives: they keep what they start with.
+    """
+    met = counts > 0
+    mean = log_popularity[met].mean() if met.any() else 0.0
+    start: np.ndarray = np.where(met, log_popularity - mean, 0.0).astype(np.float32)
+    return start
+
+
 def train_linear(materials: Materials, cosine: ContentCosine, log_popularity: np.ndarray, seed: int) -> ContentLinear:
     """Learn W, v and b over the F of the cosine form.
 
@@ -159,7 +175,7 @@ def train_linear(materials: Materials, cosine: ContentCosine, log_popularity: np
     settings = replace(settings, learning_rate=0.01, epochs=min(settings.epochs, LINEAR_EPOCHS), patience=PATIENCE)
     network = LinearNetwork(catalogue.dim, len(catalogue))
     with torch.no_grad():
-        network.bias.copy_(torch.from_numpy(log_popularity - log_popularity.mean()))
+        network.bias.copy_(torch.from_numpy(start_of_bias(log_popularity, materials.counts)))
     recommender = ContentLinear(catalogue, materials.max_events, fusion, network)
     batches = materials.validation.batches(catalogue, materials.max_events)
 
