@@ -3,12 +3,13 @@
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from scipy.sparse import csr_matrix
 from usearch.index import Index
 
 EXACT_UP_TO = 200_000
 """Items up to which `Nearest` computes every product: a thousand users take about a second, and building an index takes minutes."""
-TILES = 64
+TILE = 64
 """Items that share one maximum; the best k items lie in the k tiles with the largest."""
 BLOCK_SCORES = 1 << 23
 """Scores held at a time; 32 MB."""
@@ -31,8 +32,8 @@ class Best:
 def top_k(users: np.ndarray, items: np.ndarray, k: int, excluded: csr_matrix | None = None) -> Best:
     """The k items with the largest u·v for each user; every product is computed, none is kept for long.
 
-    Items are dealt into tiles, whose maxima are taken first. An item that is among the best k stands in one of the k tiles with the largest
-    maxima, as each of these holds a score at least as large; so only k tiles are ever sorted.
+    Neighbouring items form tiles, whose maxima are taken first. An item that is among the best k stands in one of the k tiles with the
+    largest maxima, as each of these holds a score at least as large; so only k tiles are ever sorted.
 
     Args:
         users: (n, dim) float32.
@@ -51,9 +52,9 @@ def top_k(users: np.ndarray, items: np.ndarray, k: int, excluded: csr_matrix | N
     best = Best(np.full((n, k), -1, np.int64), np.full((n, k), -np.inf, np.float32))
     if not n_items:
         return best
-    width = -(-n_items // TILES)  # number of tiles; tile t holds items t, t + width, t + 2 width, …
-    step = max(1, BLOCK_SCORES // (width * TILES))
-    scores = np.full((min(step, n), TILES * width), -np.inf, np.float32)
+    width = -(-n_items // TILE)  # number of tiles
+    step = max(1, BLOCK_SCORES // (width * TILE))
+    scores = np.full((min(step, n), TILE * width), -np.inf, np.float32)
     for start in range(0, n, step):
         rows = slice(start, min(start + step, n))
         held = scores[: rows.stop - start]
@@ -83,24 +84,23 @@ def _bar(scores: np.ndarray, excluded: csr_matrix, start: int) -> None:
 
 def _select(scores: np.ndarray, k: int, best: Best, rows: slice) -> None:
     """Fill ``best`` from a block of scores, padded to whole tiles with -inf."""
-    n, width = len(scores), scores.shape[1] // TILES
-    tops = scores.reshape(n, TILES, width).max(axis=1)  # (n, width)
+    n, width = len(scores), scores.shape[1] // TILE
+    tiled = torch.from_numpy(scores).view(n, width, TILE)
+    tops = tiled.amax(dim=2)  # (n, width)
     kept = min(k, width)
-    tiles = np.argpartition(-tops, kept - 1, axis=1)[:, :kept]  # (n, kept)
-    codes = (tiles[:, None, :] + width * np.arange(TILES)[None, :, None]).reshape(n, -1)  # (n, kept · TILES)
-    within = np.take_along_axis(scores, codes, axis=1)
-    size = min(k, codes.shape[1])
-    limit = np.partition(within, within.shape[1] - size, axis=1)[:, within.shape[1] - size]  # the size-th best
-    tied = (within >= limit[:, None]).sum(axis=1) > size
-    if kept < width:
-        np.put_along_axis(tops, tiles, -np.inf, axis=1)
-        tied |= tops.max(axis=1) >= limit
-    chosen = np.argpartition(-within, size - 1, axis=1)[:, :size]
-    codes, within = np.take_along_axis(codes, chosen, axis=1), np.take_along_axis(within, chosen, axis=1)
-    order = np.lexsort((codes, -within), axis=1)
-    found, values = np.take_along_axis(codes, order, axis=1), np.take_along_axis(within, order, axis=1)
-    for row in np.flatnonzero(tied):  # equal scores at the border: which of them stay is decided by the items' order
-        equal = np.flatnonzero(scores[row] >= limit[row])
+    tiles = tops.topk(kept, dim=1, sorted=False).indices  # (n, kept)
+    within = tiled[torch.arange(n)[:, None], tiles].view(n, -1)  # (n, kept · TILE)
+    size = min(k, within.shape[1])
+    chosen = within.topk(size, dim=1)
+    codes = tiles.gather(1, chosen.indices // TILE) * TILE + chosen.indices % TILE  # (n, size)
+    limit = chosen.values[:, -1:]  # the size-th best
+    tied = (within >= limit).sum(dim=1) > size
+    tied |= tops.scatter(1, tiles, -torch.inf).amax(dim=1) >= limit[:, 0]
+    found, values = codes.numpy(), chosen.values.numpy()
+    order = np.lexsort((found, -values), axis=1)
+    found, values = np.take_along_axis(found, order, axis=1), np.take_along_axis(values, order, axis=1)
+    for row in np.flatnonzero(tied.numpy()):  # equal scores at the border: which of them stay is decided by the items' order
+        equal = np.flatnonzero(scores[row] >= values[row, -1])
         order = equal[np.argsort(-scores[row, equal], kind="stable")][:size]
         found[row], values[row] = order, scores[row, order]
     best.codes[rows, :size] = np.where(np.isneginf(values), -1, found)
