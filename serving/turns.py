@@ -94,8 +94,7 @@ class Turns(Generic[Asked, Answered]):
                         group.append(found)
             except Empty:
                 pass
-            self._answer(group)
-            expected = len(group) + self._queue.qsize()
+            expected = len(group) + self._answer(group)
             if last:
                 return
 
@@ -105,17 +104,20 @@ class Turns(Generic[Asked, Answered]):
         while self._queue.qsize() < wanted and time.perf_counter() < deadline:
             time.sleep(_NAP)
 
-    def _answer(self, group: list[_Waiting[Asked, Answered]]) -> None:
+    def _answer(self, group: list[_Waiting[Asked, Answered]]) -> int:
+        """Answer all of them; returns how many others wait before anybody is told: who is told may ask again at once."""
         try:
             answers: Sequence[Answered | Exception] = self._answer_all([one.asked for one in group])
         except Exception as error:
             answers = [error] * len(group)
+        others = self._queue.qsize()
         for loop in dict.fromkeys(one.loop for one in group):
             told = [(one.answer, answer) for one, answer in zip(group, answers, strict=True) if one.loop is loop]
             try:
                 loop.call_soon_threadsafe(_tell, told)
             except RuntimeError:  # the loop was closed: nobody waits any more
                 _log.warning("%d answers came after the end", len(told))
+        return others
 
 
 def _tell(told: Sequence[tuple["asyncio.Future[Answered]", Answered | Exception]]) -> None:
