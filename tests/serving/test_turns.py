@@ -52,7 +52,7 @@ def test_a_group_waits_for_those_who_were_in_the_air_and_no_longer_than_it_may()
         time.sleep(0.02)
         return asked
 
-    turns = Turns(answer_all, most=8, name="turns", gather_seconds=2.0)
+    turns = Turns(answer_all, most=8, name="turns", gather_seconds=0.5)
     turns.start()
 
     async def ask(times, pause):
@@ -71,8 +71,8 @@ def test_a_group_waits_for_those_who_were_in_the_air_and_no_longer_than_it_may()
     waited, at_once = asyncio.run(ask_all())
     turns.stop()
     assert groups.count(4) >= 4
-    assert waited < 10
-    assert at_once < 1.5  # less than a wait, on a busy machine too
+    assert waited < 5
+    assert at_once < 0.4
 
 
 def test_an_error_of_one_is_not_another_s_and_a_raised_one_is_everybody_s():
