@@ -86,15 +86,14 @@ class Peak:
 class Bench:
     """One log: early events to choose by, all events to fit the chosen on."""
 
-    def __init__(self, held: HeldOut, catalogue: Catalogue, epochs: int) -> None:
+    def __init__(self, held: HeldOut, catalogue: Catalogue) -> None:
         """Cut both logs into windows.
 
         Args:
             held: the log.
             catalogue: its items.
-            epochs: of `sequence`.
         """
-        self.held, self.catalogue, self.epochs = held, catalogue, epochs
+        self.held, self.catalogue = held, catalogue
         self.validation = held.targets(held.validation, held.early, catalogue, RULE)
         self.test = held.targets(held.test, held.events, catalogue, RULE)
         self.stopping = self.validation.sample(STOPPING_USERS)
@@ -135,7 +134,7 @@ class Fits:
             catalogue: its items.
             epochs: of `sequence` at the most.
         """
-        self.bench, self.epochs = Bench(held, catalogue, epochs), epochs
+        self.bench, self.epochs = Bench(held, catalogue), epochs
         self.found: dict[str, list[Judged]] = {}
         self.cosines: dict[bool, ContentCosine] = {}  # by whether it was fitted to the early events
         self.linears: dict[bool, ContentLinear] = {}
@@ -212,7 +211,7 @@ class Fits:
     def forget_text(self) -> None:
         """Go on with items of which nothing but the id is known; votes and shape of the links stay."""
         old, links = self.bench, self.markovs[True]
-        self.bench = bench = Bench(old.held, without_text(old.catalogue), self.epochs)
+        self.bench = bench = Bench(old.held, without_text(old.catalogue))
         tables = {True: bench.early, False: bench.all}
         self.markovs = {
             early: count_markov(table, bench.catalogue, MAX_EVENTS, links.shape, links.reading) for early, table in tables.items()
