@@ -205,7 +205,7 @@ class Fits:
         first = train_sequence(bench.materials(early=True, epochs=self.epochs), self.linears[True], self.markovs[True], shape, 10 + seed)
         again = bench.materials(early=False, epochs=first.epochs)
         last = train_sequence(again, self.linears[False], self.markovs[False], shape, 10 + seed)
-        last.weight, last.floor = first.weight, first.floor
+        last.weight, last.floor, last.promotion = first.weight, first.floor, first.promotion
         return last
 
     def forget_text(self) -> None:

@@ -173,6 +173,18 @@ class ContentLinear(EventRecommender):
         by_text: Tensor = (feature @ self.network.weight.T) @ self._vectors.T
         return by_text[:, self._text_of]
 
+    def likeness(self, feature: Tensor) -> Tensor:
+        """cos(F, a_i).
+
+        Args:
+            feature: (batch, dim) user features F.
+
+        Returns:
+            (batch, n_items).
+        """
+        by_text: Tensor = (feature / feature.norm(dim=-1, keepdim=True).clamp(min=1e-6)) @ self._vectors.T
+        return by_text[:, self._text_of]
+
     def item_scores(self) -> np.ndarray:
         """What makes an item good for everyone, v · a_i + b_i; (n_items,) float32, with mean zero."""
         with torch.no_grad():

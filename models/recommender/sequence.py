@@ -16,6 +16,7 @@ from models.recommender.content import ContentLinear
 from models.recommender.covisits import Markov
 from models.recommender.events import EventBatch
 from models.recommender.network import SequenceNetwork, SequenceSizes, last_gap
+from models.recommender.newcomers import placed, text_scores
 from models.recommender.weights import load_state, state_of
 
 
@@ -23,13 +24,22 @@ class SequenceRecommender(EventRecommender):
     """The trained network with its item vectors computed once, and a term for the links that Markov counted.
 
     logit_i = network_i + weight · log(1 + share_i / floor), where share_i is what the links alone would show: the network and the
-    counts as a product of experts, in which an item without links is no worse than one with a share far below the floor.
+    counts as a product of experts, in which an item without links is no worse than one with a share far below the floor. Items without
+    training events stand where their text puts them (`models.recommender.newcomers`).
     """
 
     name: ClassVar[str] = "sequence"
 
     def __init__(
-        self, catalogue: Catalogue, content: ContentLinear, markov: Markov, network: SequenceNetwork, *, weight: float, floor: float
+        self,
+        catalogue: Catalogue,
+        content: ContentLinear,
+        markov: Markov,
+        network: SequenceNetwork,
+        *,
+        weight: float,
+        floor: float,
+        promotion: float = 1.0,
     ) -> None:
         """Keep the network.
 
@@ -40,6 +50,7 @@ class SequenceRecommender(EventRecommender):
             network: see `SequenceNetwork`.
             weight: of the links; 0 for none.
             floor: share at which a link begins to count.
+            promotion: factor of a newcomer's rank by text.
 
         Raises:
             BundleError: the network was trained on another number of items or tags.
@@ -52,7 +63,8 @@ class SequenceRecommender(EventRecommender):
             )
         self.content, self.markov = content, markov
         self.network = network
-        self.weight, self.floor = weight, floor
+        self.weight, self.floor, self.promotion = weight, floor, promotion
+        self.new = torch.from_numpy(markov.counts == 0)  # items without training events
         self.epochs = 0  # of training, where this process trained it
         self._scores = torch.from_numpy(content.item_scores())
         self.refresh()
@@ -74,9 +86,52 @@ class SequenceRecommender(EventRecommender):
 
     def logits(self, batch: EventBatch, at: Tensor, feature: Tensor | None = None) -> Tensor:
         """See `EventRecommender.logits`."""
+        if feature is None:
+            feature = self.feature(batch, at)
+        found = self.linked_logits(batch, at, feature)
+        if self.new.any() and not self.new.all():
+            some = feature.abs().sum(dim=1) > 0  # without a history there is nothing that a text could be like
+            found = torch.where(some[:, None], placed(found, self.by_text(feature), self.new, self.promotion), found)
+        return found
+
+    def linked_logits(self, batch: EventBatch, at: Tensor, feature: Tensor) -> Tensor:
+        """The network's logits and the links, before newcomers are placed.
+
+        Args:
+            batch: see `logits`.
+            at: see `logits`.
+            feature: see `logits`.
+
+        Returns:
+            (batch, n_items).
+        """
         found = self.network_logits(batch, at, feature)
         if self.weight:
             found += self.weight * torch.from_numpy(self.markov.shares(batch)).div_(self.floor).log1p_()
+        return found
+
+    def by_text(self, feature: Tensor) -> Tensor:
+        """How well the text of each item fits.
+
+        Args:
+            feature: see `logits`.
+
+        Returns:
+            (batch, n_items).
+        """
+        return text_scores(self.content.likeness(feature), self.content.personal(feature))
+
+    def feature(self, batch: EventBatch, at: Tensor) -> Tensor:
+        """F of the content recommender's fusion.
+
+        Args:
+            batch: see `logits`.
+            at: see `logits`.
+
+        Returns:
+            (batch, text_dim).
+        """
+        found: Tensor = self.content.fusion(batch.vectors, batch.kind, batch.time, at[:, None])[:, 0]
         return found
 
     def network_logits(self, batch: EventBatch, at: Tensor, feature: Tensor | None = None) -> Tensor:
@@ -94,7 +149,7 @@ class SequenceRecommender(EventRecommender):
         held = torch.nn.functional.embedding(batch.item.clamp(min=0), self._items.T) * (batch.item >= 0).unsqueeze(-1)
         state = network.last_state(batch, held)  # (n, dim)
         if feature is None:
-            feature = self.content.fusion(batch.vectors, batch.kind, batch.time, at[:, None])[:, 0]  # (n, text_dim)
+            feature = self.feature(batch, at)
         bucket = last_gap(batch, at[:, None], seen)[:, 0]
         scores = (network.state_scale(bucket) * state) @ self._items
         scores += self.content.personal(network.fused_scale(bucket) * feature)
@@ -105,7 +160,7 @@ class SequenceRecommender(EventRecommender):
 
     def save(self, path: Path) -> None:
         """See `Recommender.save`."""
-        config = asdict(self.network.sizes) | {"weight": self.weight, "floor": self.floor}
+        config = asdict(self.network.sizes) | {"weight": self.weight, "floor": self.floor, "promotion": self.promotion}
         with writing_bundle(path, self.name, config) as draft:
             save_arrays(state_of(self.network), draft / "weights.safetensors")
             self.content.save(draft / "content")
@@ -119,4 +174,5 @@ class SequenceRecommender(EventRecommender):
         load_state(network, load_arrays(path / "weights.safetensors"), path)
         markov = Markov.load(path / "markov", catalogue)
         content = ContentLinear.load(path / "content", catalogue)
-        return cls(catalogue, content, markov, network, weight=config["weight"], floor=config["floor"])
+        settings = {name: config[name] for name in ("weight", "floor", "promotion")}
+        return cls(catalogue, content, markov, network, **settings)

@@ -59,7 +59,7 @@ class BasketTable:
 class Completion(Validation):
     """Baskets with one item held out: the others lie in the cart, and that one is to be found. It may have been bought before."""
 
-    def without_met(self, scores: np.ndarray, rows: slice, catalogue: Catalogue) -> np.ndarray:
+    def without_met(self, scores: np.ndarray, rows: slice | np.ndarray, catalogue: Catalogue) -> np.ndarray:
         """Scores with -inf for what lies in the cart already.
 
         Args:
@@ -68,7 +68,8 @@ class Completion(Validation):
             catalogue: the items.
         """
         left = scores.copy()
-        for row, (history, moment) in enumerate(zip(self.histories[rows], self.moments[rows].tolist(), strict=True)):
+        for row, user in enumerate(np.arange(len(self))[rows].tolist()):
+            history, moment = self.histories[user], int(self.moments[user])
             now = history.timestamps == moment - 1
             carted = [
                 item for item, kind, here in zip(history.item_ids, history.event_types, now, strict=True) if here and kind == EventType.CART

@@ -1,5 +1,6 @@
 """Training of the sequence recommender: next item by sampled softmax, then the weight of the counted links by validation."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -9,11 +10,14 @@ from torch import Tensor
 from models.recommender.catalogue import Catalogue
 from models.recommender.content import ContentLinear
 from models.recommender.covisits import Markov
+from models.recommender.events import EventBatch
 from models.recommender.network import SequenceNetwork, SequenceSizes, last_gap
+from models.recommender.newcomers import HIT, PROMOTIONS, chosen_promotion, parts_of, placed
 from models.recommender.sequence import SequenceRecommender
 from models.recommender.training.content import Materials
 from models.recommender.training.fit import fit
 from models.recommender.training.objective import sampled_cross_entropy
+from models.recommender.training.validation import Validation
 from models.recommender.training.windows import Points
 
 WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0)
@@ -94,8 +98,42 @@ def train_sequence(materials: Materials, linear: ContentLinear, markov: Markov, 
             if found > best:
                 best, chosen = found, (weight, floor)
     recommender.weight, recommender.floor = chosen
-    materials.tracker.log_metrics({"sequence_links_weight": chosen[0]})
+    if recommender.new.any():
+        recommender.promotion = choose_promotion(recommender, materials.validation, batches)
+    materials.tracker.log_metrics({"sequence_links_weight": chosen[0], "sequence_newcomers_promotion": recommender.promotion})
     return recommender
+
+
+def choose_promotion(recommender: SequenceRecommender, validation: Validation, batches: Sequence[EventBatch]) -> float:
+    """How far up newcomers go: known items play newcomers in turn, for whom the text speaks alone.
+
+    Args:
+        recommender: trained; stays as it is.
+        validation: the targets.
+        batches: their histories, see `Validation.batches`.
+    """
+    parts = [torch.from_numpy(part) for part in parts_of(~recommender.new.numpy())]
+    new_hits, known_hits = np.zeros(len(PROMOTIONS)), np.zeros(len(PROMOTIONS))
+    n_new = n_known = 0
+    for (rows, at), batch in zip(validation.cuts(), batches, strict=True):
+        targets = validation.targets[rows]
+        with torch.inference_mode():
+            feature = recommender.feature(batch, at)
+            scores, content = recommender.linked_logits(batch, at, feature), recommender.by_text(feature)
+            for number, part in enumerate(parts):
+                playing = part.numpy()[targets]
+                asked = np.ones(len(targets), bool) if number == 0 else playing  # the others are judged once
+                if not asked.any():
+                    continue
+                held = torch.from_numpy(asked)
+                for place, promotion in enumerate(PROMOTIONS):
+                    found = placed(scores[held], content[held], part | recommender.new, promotion)
+                    hit = validation.ranks_of(found.numpy(), np.arange(rows.start, rows.start + len(targets))[asked], recommender.catalogue)
+                    hit = hit <= HIT
+                    new_hits[place] += hit[playing[asked]].sum()
+                    known_hits[place] += hit[~playing[asked]].sum()
+                n_new, n_known = n_new + int(playing.sum()), n_known + (int((~playing).sum()) if number == 0 else 0)
+    return chosen_promotion(list(zip(new_hits / max(n_new, 1), known_hits / max(n_known, 1), strict=True)), n_new)
 
 
 def start_from_text(network: SequenceNetwork, catalogue: Catalogue, counts: np.ndarray) -> None:

@@ -107,8 +107,7 @@ class Validation:
             catalogue: the items.
             max_events: latest events that are read.
         """
-        cuts = [slice(start, start + _ROWS) for start in range(0, len(self), _ROWS)]
-        return [event_batch(self.histories[rows], self.moments[rows], catalogue, max_events) for rows in cuts]
+        return [event_batch(self.histories[rows], self.moments[rows], catalogue, max_events) for rows, _ in self.cuts()]
 
     def score(self, recommender: Recommender, batches: Sequence[EventBatch] | None = None) -> float:
         """Mean gain of the targets' ranks; NaN without users, which training takes as "never stop early".
@@ -127,19 +126,31 @@ class Validation:
             batches: the histories as arrays, when they were made before and the recommender reads them.
         """
         ranks = np.zeros(len(self), np.int64)
-        for number, start in enumerate(range(0, len(self), _ROWS)):
-            rows = slice(start, start + _ROWS)
+        for number, (rows, at) in enumerate(self.cuts()):
             if batches is not None and isinstance(recommender, EventRecommender):
                 with torch.inference_mode():
-                    scores = recommender.logits(batches[number], torch.from_numpy(self.moments[rows].copy())).numpy()
+                    scores = recommender.logits(batches[number], at).numpy()
             else:
                 scores = recommender.score(self.histories[rows], self.moments[rows])
-            ranks[rows] = self.rule.rank(
-                scores if self.repeats else self.without_met(scores, rows, recommender.catalogue), self.targets[rows]
-            )
+            ranks[rows] = self.ranks_of(scores, np.arange(len(self))[rows], recommender.catalogue)
         return ranks
 
-    def without_met(self, scores: np.ndarray, rows: slice, catalogue: Catalogue) -> np.ndarray:
+    def cuts(self) -> list[tuple[slice, torch.Tensor]]:
+        """The rows of each of `batches`, and their moments."""
+        rows = [slice(start, start + _ROWS) for start in range(0, len(self), _ROWS)]
+        return [(cut, torch.from_numpy(self.moments[cut].copy())) for cut in rows]
+
+    def ranks_of(self, scores: np.ndarray, rows: np.ndarray, catalogue: Catalogue) -> np.ndarray:
+        """(n,) int64, the ranks of some users' targets.
+
+        Args:
+            scores: (n, items).
+            rows: (n,) whose, of these users.
+            catalogue: the items.
+        """
+        return self.rule.rank(scores if self.repeats else self.without_met(scores, rows, catalogue), self.targets[rows])
+
+    def without_met(self, scores: np.ndarray, rows: slice | np.ndarray, catalogue: Catalogue) -> np.ndarray:
         """Scores with -inf for what a shopper has met.
 
         Args:
@@ -148,7 +159,7 @@ class Validation:
             catalogue: the items.
         """
         left = scores.copy()
-        for row, history in enumerate(self.histories[rows]):
-            codes = catalogue.codes(history.item_ids)
+        for row, user in enumerate(np.arange(len(self))[rows].tolist()):
+            codes = catalogue.codes(self.histories[user].item_ids)
             left[row, codes[codes >= 0]] = -np.inf
         return left

@@ -1,0 +1,92 @@
+"""Items that no training event has: ranked among the others by what their text says, as far up as validation found right."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+REACH = 1000
+"""Places from the top that a newcomer can take."""
+PROMOTIONS = (1.0, 0.7, 0.5, 0.35, 0.25)
+"""Factors of a newcomer's rank by text that validation chooses from; the first is no promotion."""
+PARITY = 0.6
+"""Hit rate of newcomers that is aimed at, as a share of that of items with events."""
+FOLDS, FOLD_SHARE, LEAST = 5, 0.05, 100
+"""Known items that play newcomers in turn, share of the items in each part, and targets among them without which nothing is chosen."""
+HIT = 10
+
+
+def placed(scores: Tensor, content: Tensor, new: Tensor, promotion: float) -> Tensor:
+    """Scores in which newcomers stand where their text puts them.
+
+    An item without events has no links and no vector of its own: on the scale of the others' scores it stands far below where it belongs.
+    Its rank by text among all items is on no scale. So it is put just above the known item at that rank, times the promotion.
+
+    Args:
+        scores: (n, items) logits.
+        content: (n, items) scores by text alone, of all items.
+        new: (items,) bool.
+        promotion: factor of the rank, in (0, 1].
+
+    Returns:
+        (n, items); those of known items as they were.
+    """
+    columns = torch.nonzero(new)[:, 0]
+    reach = min(REACH, scores.shape[1] - len(columns))
+    if not len(columns) or reach < 1:
+        return scores
+    best = scores.masked_fill(new, -torch.inf).topk(reach, dim=1).values  # (n, reach)
+    text = content.topk(min(REACH, scores.shape[1]), dim=1).values
+    above = torch.searchsorted(-text, -content[:, columns].contiguous())  # (n, new): items that the text puts higher
+    place = (promotion * above).long()
+    order = 1e-3 * (1 - above / (text.shape[1] + 1))  # two newcomers at one place go by their text, and both above who stood there
+    found = torch.gather(best, 1, place.clamp(max=reach - 1)) + order - (place >= reach).to(scores.dtype)
+    return scores.index_copy(1, columns, found)
+
+
+def text_scores(cosine: Tensor, wish: Tensor) -> Tensor:
+    """The two content recommenders' scores together, each of them with mean 0 and deviation 1 over the items.
+
+    Args:
+        cosine: (n, items) cos(F, a_i).
+        wish: (n, items) a_iᵀ W F.
+    """
+
+    def standard(scores: Tensor) -> Tensor:
+        return (scores - scores.mean(dim=1, keepdim=True)) / scores.std(dim=1, keepdim=True).clamp(min=1e-6)
+
+    return standard(cosine) + standard(wish)
+
+
+def parts_of(known: np.ndarray) -> list[np.ndarray]:
+    """Known items that play newcomers, part by part, always the same ones.
+
+    Args:
+        known: (items,) bool.
+
+    Returns:
+        (items,) bool each; no item in two of them.
+    """
+    columns = np.random.default_rng(0).permutation(np.flatnonzero(known))
+    size = max(1, round(FOLD_SHARE * len(columns)))
+    parts = [columns[start : start + size] for start in range(0, FOLDS * size, size)]
+    return [np.isin(np.arange(len(known)), part) for part in parts if len(part)]
+
+
+def chosen_promotion(hits: Sequence[tuple[float, float]], new_targets: int) -> float:
+    """The mildest promotion at which newcomers reach `PARITY`, or else the one at which they are hit most often.
+
+    Args:
+        hits: one of `PROMOTIONS` each: hit rate of those who play newcomers, and of the others.
+        new_targets: targets that the first rests on.
+
+    Returns:
+        One of `PROMOTIONS`; the first where there are too few targets to tell.
+    """
+    if new_targets < LEAST:
+        return PROMOTIONS[0]
+    for promotion, (new, known) in zip(PROMOTIONS, hits, strict=True):
+        if new >= PARITY * known:
+            return promotion
+    return PROMOTIONS[int(np.argmax([new for new, _ in hits]))]
