@@ -5,7 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from evaluation.detection import Detection, detection
-from models.generator.compliance import SENTENCES, Compliance
+from models.generator.compliance import Compliance
+from models.generator.compliance.judge import HELD_OUT, SENTENCES
 
 
 @dataclass(frozen=True)
@@ -13,7 +14,8 @@ class Quality:
     """The list on one part of the labelled sentences.
 
     Attributes:
-        part: which sentences, such as `round 3, held_out`; disguised ones of all parts come last.
+        part: which sentences, such as `round 3, learnt from`; of these the figures say how well they were learnt, of `never learnt from`
+            how the list and its judge do on sentences of another hand. Disguised ones of all parts come last.
         sentences: how many.
         violations: how many of them break a rule.
         counts: found, missed, wronged and passed; `counts.recall` and `counts.precision` are shares with 95 % Wilson intervals.
@@ -26,9 +28,9 @@ class Quality:
 
 
 def compliance_quality(compliance: Compliance | None = None) -> list[Quality]:
-    """Recall and precision of a list on every part of the labelled sentences, on all of them, and on the disguised ones.
+    """Recall and precision of a list and its judge on every part of the labelled sentences, on all of them, and on the disguised ones.
 
-    Sentences of a round were committed before the rules were changed for them; later changes have seen those of earlier rounds.
+    Sentences of a round were committed before anything was changed for them; later changes have seen those of earlier rounds.
 
     Args:
         compliance: the list; None: the one of this package.
@@ -42,9 +44,11 @@ def compliance_quality(compliance: Compliance | None = None) -> list[Quality]:
         labels = [label for label, _ in pairs]
         return Quality(part, len(pairs), sum(labels), detection(labels, [verdict for _, verdict in pairs]))
 
-    parts = sorted({(row["round"], row["half"]) for row in rows})
+    def name(row: dict[str, object]) -> str:
+        return f"round {row['round']:>2}, {'never ' if row['round'] == HELD_OUT else ''}learnt from"
+
     return [
-        *(of(f"round {number}, {half}", lambda row, key=(number, half): (row["round"], row["half"]) == key) for number, half in parts),  # type: ignore[misc]
+        *(of(part, lambda row, part=part: name(row) == part) for part in sorted(set(map(name, rows)))),  # type: ignore[misc]
         of("all", lambda row: True),
         of("disguised", lambda row: row["kind"] != "plain"),
     ]

@@ -1,19 +1,22 @@
 """The compliance list: what an ad text must not say, as rules with clause, scope, severity and a suggested rewrite."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
 from models.generator.compliance.disguise import reader
+from models.generator.compliance.judge import SENTENCES, Judge, LabelledSentences, Opinion
 from models.generator.compliance.reading import Reading
-from models.generator.compliance.rules import BLOCK, RULES, Rule, read_rules
+from models.generator.compliance.rules import BLOCK, RULES, WARN, Rule, read_rules
 from models.generator.compliance.search import PatternIndex, prepare, words_of
 
 OWN_RULES = "compliance.yaml"
 """Under this name a pool bundle carries the user's own rules."""
-SENTENCES = Path(__file__).with_name("sentences.jsonl")
-"""Labelled sentences that the list is measured on (`tasks.judge.compliance`)."""
+RESEMBLES = "resembles"
+"""The rule of what the judge finds and no rule of the list does. An own rule of this id and severity `warn` makes it a note."""
+HIT = 2.0
+"""Log-odds that a hit of the list adds to the judge's. Chosen on rounds 6 to 8, each judged by what the other rounds taught."""
 
 
 @dataclass(frozen=True)
@@ -43,9 +46,13 @@ class Compliance:
 
     Attributes:
         rules: in the file's order.
+        own: ids of the user's own rules, which the judge does not overrule.
+        judged: whether the judge speaks too; False: the list alone.
     """
 
     rules: tuple[Rule, ...]
+    own: frozenset[str] = frozenset()
+    judged: bool = True
 
     @classmethod
     def load(cls, path: Path = RULES, *, extra: Path | None = None) -> "Compliance":
@@ -60,9 +67,9 @@ class Compliance:
         """
         if extra is None:
             return _loaded(path)
-        rules = {rule.id: rule for rule in _loaded(path).rules}
-        rules.update((rule.id, rule) for rule in read_rules(extra))
-        return cls(tuple(rules.values()))
+        rules, own = {rule.id: rule for rule in _loaded(path).rules}, read_rules(extra)
+        rules.update((rule.id, rule) for rule in own)
+        return cls(tuple(rules.values()), frozenset(rule.id for rule in own))
 
     @classmethod
     def of_bundle(cls, folder: Path) -> "Compliance":
@@ -81,6 +88,8 @@ class Compliance:
         object.__setattr__(self, "_patterns", tuple(prepare(rule.patterns) for rule in self.rules))
         object.__setattr__(self, "_exceptions", {rule.id: tuple(map(re.compile, rule.exceptions)) for rule in self.rules})
         object.__setattr__(self, "_by_category", {})
+        order = {rule.id: number for number, rule in enumerate(self.rules)}
+        object.__setattr__(self, "_places_of", {**order, RESEMBLES: len(order)})
         hidden = {word for rule in self.rules if rule.severity == BLOCK for expression in rule.patterns for word in words_of(expression)}
         object.__setattr__(self, "_words", " ".join(sorted(hidden)))  # a string knows its hash
 
@@ -92,7 +101,11 @@ class Compliance:
         return known[category]
 
     def check(self, text: str, category: str = "") -> list[Violation]:
-        """Every place where a text breaks a rule, disguised words among them.
+        """Every place where a text breaks a rule, disguised words among them, and what the judge makes of it.
+
+        A hit of a blocking rule of this package counts `HIT` towards the judge's log-odds of the sentence it stands in; what stays below
+        nought is a note (`warn`). A sentence without a hit that the judge puts above nought breaks the rule `RESEMBLES`. A rule of the
+        user's own stands as it is, whatever the judge thinks.
 
         Args:
             text: the copy.
@@ -111,11 +124,39 @@ class Compliance:
                 disguised = any(place in through.changed for place in range(start, end)) or reads.broken(through, start, end)
                 if disguised and not any(number == other and a < span[1] and span[0] < b for other, _, _, (a, b) in seen):
                     places.append((number, start, end, span))
-        return [
+        found = [
             Violation(rule.id, rule.clause, rule.severity, text[span[0] : span[1]], span[0], rule.suggestion)
             for number, span in sorted({(number, span) for number, _, _, span in places})
             for rule in (self.rules[number],)
         ]
+        return self._judged(found, text, through or plain, reads.plain(category).text) if self.judged else found
+
+    def _judged(self, found: list[Violation], text: str, reading: Reading, category: str) -> list[Violation]:
+        """What was found by the list, as the judge sees it, and what the judge finds besides."""
+        judge = labelled().judge
+        told: list[Violation] = []
+        left = list(found)
+        for opinion in judge.opinions(reading.text, category):
+            start, end = reading.original(opinion.start, opinion.end)
+            here = [one for one in left if start <= one.start < end]
+            left = [one for one in left if not start <= one.start < end]
+            hit = any(one.severity == BLOCK for one in here)
+            if hit and opinion.margin + HIT + opinion.doubt < 0:
+                here = [replace(one, severity=WARN) if one.rule not in self.own else one for one in here]
+            told += here
+            if not here and opinion.margin > opinion.doubt:
+                told.append(self._resembling(judge, reading, opinion, text, category))
+        return sorted(told + left, key=lambda one: self._places_of[one.rule])  # type: ignore[attr-defined]
+
+    def _resembling(self, judge: Judge, reading: Reading, opinion: Opinion, text: str, category: str) -> Violation:
+        start, end, family = judge.place(reading.text, opinion)
+        first, last = reading.original(start, end)
+        of_family = [rule for rule in self.rules if rule.family == family] or list(self.rules[:1])
+        in_scope = [rule for rule in of_family if rule.holds_for(category)]
+        named = next((rule for rule in self.rules if rule.id == RESEMBLES), None)
+        severity = named.severity if named else BLOCK
+        rule = (in_scope or of_family)[0]
+        return Violation(RESEMBLES, rule.clause, severity, text[first:last], first, rule.suggestion)
 
     def _places(self, index: PatternIndex, reading: Reading) -> list[tuple[int, int, int, tuple[int, int]]]:
         """Rule, start and end in the reading, and the span in the original, of every match that no exception covers."""
@@ -141,3 +182,15 @@ class Compliance:
 @cache
 def _loaded(path: Path) -> Compliance:
     return Compliance(tuple(read_rules(path)))
+
+
+@cache
+def labelled() -> LabelledSentences:
+    """The labelled sentences of this package, read as its list reads texts, and their judge."""
+    reads = reader(_loaded(RULES)._words)  # type: ignore[attr-defined]
+
+    def read(text: str) -> str:
+        plain = reads.plain(text)
+        return (reads.through(plain) or plain).text
+
+    return LabelledSentences(SENTENCES, read)

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from core.errors import ParamsError
 from evaluation.detection import Detection, detection
 from models.generator.compliance import RULES, Compliance
-from models.generator.compliance import SENTENCES as LABELLED
 from models.generator.compliance.disguise import reader
+from models.generator.compliance.judge import SENTENCES as LABELLED
 from models.generator.compliance.rules import read_rules
 from models.generator.compliance.search import PatternIndex, needles, prepare
 
@@ -24,7 +24,8 @@ SENTENCES = [json.loads(line) for line in LABELLED.read_text(encoding="utf-8").s
 EVASIONS = ("spaced", "inserted", "homophone", "traditional", "fullwidth", "emoji", "pinyin")
 
 
-PARTS = sorted({(row["round"], row["half"]) for row in SENTENCES})
+PARTS = sorted({(row["round"], row["half"]) for row in SENTENCES if row["label"] == "violation"})
+PROSE = sorted({row["round"] for row in SENTENCES} - {number for number, _ in PARTS})
 
 
 def measured(part: tuple[int, str], kind: str | None = None) -> Detection:
@@ -65,6 +66,12 @@ def test_recall_and_precision_are_at_least_95_per_cent(part, record_property):
     told = f"{part}: recall {found.recall}, precision {found.precision}; recall by kind {kinds}"
     assert found.recall.value >= 0.95, told
     assert found.precision.value >= 0.95, told
+
+
+@pytest.mark.parametrize("part", PROSE)
+def test_ordinary_copy_passes(part):
+    stopped = [row["text"] for row in SENTENCES if row["round"] == part and COMPLIANCE.blocks(row["text"], row["category"])]
+    assert len(stopped) <= 0.01 * sum(row["round"] == part for row in SENTENCES), stopped
 
 
 def test_a_violation_names_the_place_in_the_text_as_it_was_given():

@@ -1,0 +1,83 @@
+"""What the judge of sentences adds to the list of words."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from evaluation.detection import detection
+from models.generator.compliance import HIT, RESEMBLES, Compliance, labelled
+from models.generator.compliance.judge import HELD_OUT, LONGEST, SENTENCES, Judge, Sentence, pieces
+
+COMPLIANCE = Compliance.load()
+ALONE = replace(COMPLIANCE, judged=False)
+ROWS = [json.loads(line) for line in SENTENCES.read_text(encoding="utf-8").splitlines() if line]
+
+
+def test_of_sentences_by_a_hand_it_never_learnt_from_the_judge_finds_many_more_than_the_list():
+    rows = [row for row in ROWS if row["round"] == HELD_OUT]
+    labels = [row["label"] == "violation" for row in rows]
+    both, alone = (detection(labels, [bool(rules.blocks(row["text"], row["category"])) for row in rows]) for rules in (COMPLIANCE, ALONE))
+    assert both.recall.low > alone.recall.high
+    assert both.precision.value >= alone.precision.value - 0.02
+
+
+def test_the_judge_has_learnt_nothing_of_the_sentences_held_out():
+    held_out = {labelled().read(row["text"]) for row in ROWS if row["round"] == HELD_OUT}
+    assert not held_out & {one.text for one in labelled().learnt_from()}
+
+
+def test_what_no_word_of_the_list_tells_is_found_with_its_place_and_clause():
+    text = "白头发抹一周就变黑了"
+    found = [violation for violation in COMPLIANCE.check(text, "洗护") if violation.rule == RESEMBLES] or COMPLIANCE.blocks(text, "洗护")
+    assert found
+    assert all(violation.found in text and violation.clause and violation.suggestion for violation in found)
+
+
+def test_a_long_text_is_judged_piece_by_piece():
+    fine = "这款连衣裙采用柔软的棉麻面料，版型宽松，穿着舒适自在。领口做了简洁的圆领设计，搭配牛仔裤很有活力。"
+    assert len(fine + fine) > LONGEST
+    assert not COMPLIANCE.blocks(fine + fine, "女装")
+    broken = "喝完这款茶，三天血压就稳了，老人不用再吃药。"
+    found = COMPLIANCE.blocks(fine + broken + fine, "茶叶")
+    assert found
+    assert all(len(fine) - 1 <= violation.start < len(fine) + len(broken) for violation in found)
+
+
+@pytest.mark.parametrize("text", ["", "短", "很长" * 60, "一句，" * 40, "一句。" * 40])
+def test_the_pieces_of_a_text_hold_all_that_is_said(text):
+    found = pieces(text)
+    assert all(0 <= start < end <= len(text) and end - start <= LONGEST for start, end in found)
+    assert {c for start, end in found for c in text[start:end]} >= set(text) - set("，。")
+    assert [start for start, _ in found] == sorted(start for start, _ in found)
+
+
+def test_a_rule_of_the_users_own_stands_whatever_the_judge_thinks(tmp_path):
+    own = tmp_path / "own.yaml"
+    own.write_text("- {id: house, clause: 本店规范, severity: block, patterns: [纯棉], suggestion: 删去}\n", encoding="utf-8")
+    text = "纯棉短袖，透气舒适，日常百搭"
+    assert labelled().judge.margin(text, "女装") + HIT < 0
+    assert [violation.rule for violation in Compliance.load(extra=own).blocks(text, "女装")] == ["house"]
+
+
+def test_an_own_rule_can_make_the_judges_findings_notes(tmp_path):
+    own = tmp_path / "own.yaml"
+    own.write_text(f"- {{id: {RESEMBLES}, clause: 本店规范, severity: warn, patterns: ['(?!)'], suggestion: 复核}}\n", encoding="utf-8")
+    found = next(
+        row
+        for row in ROWS
+        if row["label"] == "violation" and [one.rule for one in COMPLIANCE.blocks(row["text"], row["category"])] == [RESEMBLES]
+    )
+    rules = Compliance.load(extra=own)
+    assert not rules.blocks(found["text"], found["category"])
+    assert [one.severity for one in rules.check(found["text"], found["category"]) if one.rule == RESEMBLES] == ["warn"]
+
+
+def test_a_judge_learns_what_tells_two_kinds_apart_and_names_the_family():
+    bad = [Sentence(f"喝它{n}天包好", "茶", "medical_claim") for n in "一二三四五六七八"]
+    good = [Sentence(f"喝它{n}杯解渴", "茶", None) for n in "一二三四五六七八"]
+    judge = Judge.learnt([*bad, *good])
+    assert judge.margin("喝它九天包好", "茶") > 0 > judge.margin("喝它九杯解渴", "茶")
+    start, end, family = judge.place("喝它九天包好", judge.opinions("喝它九天包好", "茶")[0])
+    assert family == "medical_claim"
+    assert "包好" in "喝它九天包好"[start:end]
