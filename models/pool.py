@@ -104,6 +104,7 @@ class Pool:
         self.origin = self.creatives[Columns.ORIGIN].astype(str).to_numpy(dtype=object)
         self.ai_label = self.creatives[Columns.AI_LABEL].to_numpy(dtype=bool)
         self._records: list[dict[str, Any]] = [{str(name): value for name, value in row.items()} for row in self.items.to_dict("records")]
+        self.title: list[str] = self.items[Columns.TITLE].astype(str).tolist()
         self.category: list[str] = self.items[Columns.CATEGORY].astype(str).tolist()
 
     @classmethod
