@@ -3,11 +3,12 @@
 import threading
 from datetime import datetime, timedelta
 
+from models.correction import Beliefs
 from models.pool import Campaign
 from serving.api import ChannelName
 from serving.clock import moment
 from serving.console.api import BoardAnswer, CreativeBelief, CreativesFound, Exploration, Rate, Spend
-from serving.console.beliefs import believed, rate
+from serving.console.beliefs import believed, rate, settled
 from serving.console.tally import Count, Tally
 from serving.decision_log import DAY, DecisionLog
 from serving.metrics import Metrics
@@ -44,7 +45,9 @@ class Board:
             channels = self._tally.between(today - days + 1, today)
             shown = sorted(self._tally.creatives.items(), key=lambda held: (-held[1].shown, held[0]))
             rows = [row for name, _ in shown for row in models.pool.rows_of([name])][:most]
+            beliefs = self._beliefs(models)
             creatives = self._believed(rows, models)
+            known = self._known(models)
         every = channels.values()
         clicks, impressions = sum(c.clicked for c in every), sum(c.shown for c in every)
         explored, positions = self._metrics.exploration
@@ -66,7 +69,9 @@ class Board:
             ),
             plan="even",
             campaigns=[_spend(campaign, spent.get(campaign.campaign_id, 0), moment(now)) for campaign in models.pool.campaigns],
-            posterior="beta" if models.learning is None else "linear_thompson",
+            posterior="beta" if beliefs is None else "linear_thompson",
+            impressions=known,
+            learnt=None if models.learning is None else models.learning.current.impressions,
             creatives=creatives,
         )
 
@@ -100,9 +105,15 @@ class Board:
             return CreativesFound(total=len(fitting), creatives=self._believed(rows, models))
 
     def _believed(self, rows: list[int], models: ModelSet) -> list[CreativeBelief]:
-        beliefs = models.learning.current if models.learning else None
         blocked = models.pool.rows_of(self._reviews.blocked().creative_ids)
-        return believed(rows, models.pool, self._tally.creatives, beliefs, blocked)
+        return believed(rows, models.pool, self._tally.creatives, self._beliefs(models), blocked)
+
+    def _beliefs(self, models: ModelSet) -> Beliefs | None:
+        return settled(models.learning.current if models.learning else None, self._known(models))
+
+    def _known(self, models: ModelSet) -> int:
+        """Impressions of creatives that the pool has."""
+        return sum(count.shown for name, count in self._tally.creatives.items() if models.pool.rows_of([name]))
 
 
 def _spend(campaign: Campaign, spent: int, now: datetime) -> Spend:

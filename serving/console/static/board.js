@@ -43,7 +43,8 @@ function show(board) {
       el('p', {class: 'small muted'}, t('floor', {floor: share(exploration.floor, 0)}))),
   );
   showSpend(board);
-  $('belief-hint').textContent = `${t(`belief_${board.posterior}`)} ${t('updated', {time: clock(board.now)})}`;
+  const learning = board.posterior === 'linear_thompson' ? '' : board.learnt === null ? t('belief_still') : t('belief_waiting', {n: whole(board.learnt), m: whole(board.impressions)});
+  $('belief-hint').textContent = [t(`belief_${board.posterior}`), learning, t('updated', {time: clock(board.now)})].filter(Boolean).join(' ');
   $('beliefs').replaceChildren(board.creatives.length ? table(board.creatives) : el('p', {class: 'empty'}, t('belief_none')));
 }
 

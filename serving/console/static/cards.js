@@ -79,7 +79,7 @@ const faces = {
     written('span', {class: 'copy'}, ad.text),
     el('span', {class: 'thumb'}, picture(ad, 'wide')),
     el('span', {class: 'strip'}, el('span', {class: 'words'}, written('span', {class: 'product'}, ad.title), ribbon(ad), price(ad)), el('span', {class: 'cta'}, t('buy_now'))),
-    el('span', {class: 'reactions', 'aria-hidden': 'true'}, el('span', {}, '♡'), el('span', {}, '💬'), el('span', {}, '↗'))],
+    el('span', {class: 'reactions', 'aria-hidden': 'true'}, el('span', {}, '♡'), el('span', {}, '✎'), el('span', {}, '↗'))],
   search: (ad) => [
     el('span', {class: 'source'}, labels(ad, 'ad'), written('span', {class: 'url'}, `${ad.brand ?? t('shop')} › ${ad.category}`)),
     written('span', {class: 'headline'}, ad.title), written('span', {class: 'copy'}, ad.text),
