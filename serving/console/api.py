@@ -172,8 +172,8 @@ class BoardAnswer(BaseModel):
     )
     impressions: int = Field(description="of creatives of the pool, since ever")
     learnt: int | None = Field(
-        description="impressions that the policy has learnt from; null when it does not learn. Its posterior is shown when that is nearly all: "
-        "a click is learnt at once, an impression without one only after serving.attention_minutes"
+        description="impressions that the policy has learnt from; null when it does not learn. Its posterior is shown when that is nearly "
+        "all: a click is learnt at once, an impression without one only after serving.attention_minutes"
     )
     creatives: list[CreativeBelief] = Field(description="most shown first")
 
