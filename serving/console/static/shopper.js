@@ -93,6 +93,7 @@ function showPeople(changed) {
       await changed('other');
     }, 'data-shopper': one.shopper}, el('code', {}, short(one.shopper)), written('span', {class: 'likes'}, likes || '–'), el('span', {class: 'muted small'}, t('shopper_sum', {n: whole(one.events)}))));
   }));
+  if (!people.length) $('people').replaceChildren(el('li', {class: 'muted small'}, t('people_none')));
 }
 
 async function findProducts() {
