@@ -41,7 +41,7 @@ function place(ad, name, request, state, does) {
 }
 
 function chance(name, value) {
-  return el('div', {title: t(`${name}_help`)}, el('dt', {}, t(name)), el('dd', {}, share(value)));
+  return el('div', {}, el('dt', {}, t(name)), el('dd', {}, share(value)));
 }
 
 function more(ad, does) {
@@ -51,7 +51,7 @@ function more(ad, does) {
       row(t('probability'), share(ad.probability)), row(t('bid'), money(ad.bid_micros)), row(t('ecpm'), money(ad.ecpm_micros)),
       row(t('campaign'), ad.campaign ? `${ad.campaign.name} · ${day(ad.campaign.start)} – ${day(ad.campaign.end)}` : t('none')),
       row(t('origin'), t(`origin_${ad.origin}`)), row(t('creative'), el('code', {}, ad.creative_id)),
-      row(t('propensity'), t('propensity_help'))),
+      ['p_click', 'p_convert', 'propensity'].map((name) => row(t(name), t(`${name}_help`)))),
     el('button', {type: 'button', class: 'danger small', 'aria-label': t('block_one', {text: ad.text}), click: () => does.block(ad)}, t('block_this')));
 }
 

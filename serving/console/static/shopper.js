@@ -100,6 +100,7 @@ async function findProducts() {
   const found = (await ask(`/v1/console/products?limit=40&query=${encodeURIComponent($('words').value)}`)).products;
   $('product').replaceChildren(...found.map((product, place) => written('option', {value: product.item_id, selected: place === 0},
     product.title + (product.price_micros === null ? '' : ` · ${money(product.price_micros)}`))));
+  if (!found.length) $('product').replaceChildren(el('option', {disabled: true, value: ''}, t('product_none')));
 }
 
 /** What they did, with the events that carried an ad marked. */
