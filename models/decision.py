@@ -15,7 +15,7 @@ from models.policies.slate import slate
 from models.pool import Campaign, Pool, default_bid
 from models.ranker import Prediction, RankerBundle
 from models.recommender import RecommenderBundle
-from models.retrieval import Found, Retrieval
+from models.retrieval import Cause, Found, Retrieval
 
 RETRIEVAL_VERSION = "recommender-top-1"
 
@@ -36,7 +36,7 @@ class Choice:
         propensity: P(chosen | the positions above).
         marginal: P(chosen at this position), NaN where it was not computed.
         probability: P(item | shopper) of the recommender among the candidates' items.
-        reason: one line for a person.
+        cause: why this item.
         explored: True when the policy thinks another candidate better that was left.
     """
 
@@ -51,8 +51,13 @@ class Choice:
     propensity: float
     marginal: float
     probability: float
-    reason: str
+    cause: Cause
     explored: bool = False
+
+    @property
+    def reason(self) -> str:
+        """The cause in one line, for a person."""
+        return str(self.cause)
 
 
 @dataclass(frozen=True)
@@ -88,6 +93,7 @@ class Ask:
         exclude: items that must not be shown.
         responses: the shopper's answers to earlier ads, when known.
         closed_campaigns: ids of campaigns that pay no more today.
+        blocked: rows of the pool that a person has blocked.
         beliefs: what was learnt of the creatives since the ranker was trained, whose draws vote; None: the ranker alone decides.
     """
 
@@ -102,6 +108,7 @@ class Ask:
     exclude: Sequence[str] = ()
     responses: Responses | None = None
     closed_campaigns: Collection[str] = ()
+    blocked: frozenset[int] = frozenset()
     beliefs: Beliefs | None = None
 
     @property
@@ -225,6 +232,7 @@ class Decider:
             promoted=campaigns,
             exclude=ask.exclude,
             size=ask.size,
+            blocked=ask.blocked,
         )
         return _Prepared(ask, history, moment, scores, audience, campaigns, found)
 
@@ -283,7 +291,7 @@ class Decider:
                 propensity=float(propensity),
                 marginal=float(marginal),
                 probability=chances[codes[index]],
-                reason=self.retrieval.reason(one.history, codes[index], ask.scene),
+                cause=self.retrieval.cause(one.history, codes[index], ask.scene),
                 explored=worse,
             )
             for index, propensity, marginal, worse in zip(drawn.indices.tolist(), drawn.propensity, drawn.marginal, explored, strict=True)

@@ -98,11 +98,13 @@ class Pool:
             self._rows.setdefault(key, []).append(row)
         self._audience = [None if pd.isna(name) else str(name) for name in self.creatives[Columns.AUDIENCE]]
         self.creative_id = self.creatives[Columns.CREATIVE].astype(str).to_numpy(dtype=object)
+        self._row_of: dict[str, int] = {str(name): row for row, name in enumerate(self.creative_id)}
         self.item_id = self.creatives[Columns.ITEM].astype(str).to_numpy(dtype=object)
         self.text = self.creatives[Columns.TEXT].astype(str).to_numpy(dtype=object)
         self.origin = self.creatives[Columns.ORIGIN].astype(str).to_numpy(dtype=object)
         self.ai_label = self.creatives[Columns.AI_LABEL].to_numpy(dtype=bool)
         self._records: list[dict[str, Any]] = [{str(name): value for name, value in row.items()} for row in self.items.to_dict("records")]
+        self.title: list[str] = self.items[Columns.TITLE].astype(str).tolist()
         self.category: list[str] = self.items[Columns.CATEGORY].astype(str).tolist()
 
     @classmethod
@@ -122,7 +124,17 @@ class Pool:
     def __len__(self) -> int:
         return len(self.creatives)
 
-    def creatives_of(self, item_id: str, *, scene: str, channel: str, audience: str | None) -> list[int]:
+    def rows_of(self, creative_ids: Collection[str]) -> frozenset[int]:
+        """Rows of creatives; ids that the pool does not have are left out.
+
+        Args:
+            creative_ids: any.
+        """
+        return frozenset(self._row_of[name] for name in creative_ids if name in self._row_of)
+
+    def creatives_of(
+        self, item_id: str, *, scene: str, channel: str, audience: str | None, blocked: Collection[int] = frozenset()
+    ) -> list[int]:
         """Rows of the creatives that may stand for an item: those written for the audience, else those written for everyone.
 
         Args:
@@ -130,12 +142,15 @@ class Pool:
             scene: of the request.
             channel: of the request.
             audience: of the shopper, None when unknown.
+            blocked: rows that a person has blocked; they count as not there.
         """
-        rows = self._rows.get((item_id, scene, channel), [])
+        rows = [row for row in self._rows.get((item_id, scene, channel), []) if row not in blocked]
         own = [row for row in rows if audience is not None and self._audience[row] == audience]
         return own or [row for row in rows if self._audience[row] is None] or rows
 
-    def candidates_of(self, item_id: str, *, scene: str, channel: str, audience: str | None) -> list[int]:
+    def candidates_of(
+        self, item_id: str, *, scene: str, channel: str, audience: str | None, blocked: Collection[int] = frozenset()
+    ) -> list[int]:
         """Rows of the creatives that may stand for an item in a request: those of its scene, else those that only show the product.
 
         Args:
@@ -143,9 +158,10 @@ class Pool:
             scene: of the request.
             channel: of the request.
             audience: of the shopper, None when unknown.
+            blocked: rows that a person has blocked; they count as not there.
         """
-        rows = self.creatives_of(item_id, scene=scene, channel=channel, audience=audience)
-        return rows or self.creatives_of(item_id, scene=Scene.PRODUCT, channel=channel, audience=audience)
+        rows = self.creatives_of(item_id, scene=scene, channel=channel, audience=audience, blocked=blocked)
+        return rows or self.creatives_of(item_id, scene=Scene.PRODUCT, channel=channel, audience=audience, blocked=blocked)
 
     def campaigns_by_category(
         self, *, scene: str, channel: str, audience: str | None, now: datetime, closed: Collection[str] = ()

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -36,6 +37,43 @@ class Found:
         return len(self.codes)
 
 
+CauseKind = Literal["searched", "same_item", "same_kind", "same_category", "promotion", "brand", "popular"]
+
+
+@dataclass(frozen=True)
+class Cause:
+    """Why an item is shown: the event of the shopper's that carried it, or that there is none.
+
+    Attributes:
+        kind: how the event and the item are related; promotion, brand and popular have no event.
+        deed: the event's type, "" without one.
+        title: of the event's product, "" for a search.
+        category: which both share, "" for a search.
+        query: of a search, "" otherwise.
+        timestamp: of the event, microseconds since 1970 UTC; None without one.
+    """
+
+    kind: CauseKind
+    deed: str = ""
+    title: str = ""
+    category: str = ""
+    query: str = ""
+    timestamp: int | None = None
+
+    def __str__(self) -> str:
+        """One line for a person."""
+        told = {
+            "searched": f"searched for “{self.query}”",
+            "same_item": f"{_DEEDS.get(self.deed, '')} this product",
+            "same_kind": f"{_DEEDS.get(self.deed, '')} {self.title}, a product of the same kind",
+            "same_category": f"{_DEEDS.get(self.deed, '')} {self.title}, also {self.category}",
+            "promotion": "in a running promotion",
+            "brand": "a brand near the shopper's taste",
+            "popular": "popular with shoppers like this one",
+        }
+        return told[self.kind]
+
+
 class Retrieval:
     """Finds candidates; holds no state about shoppers.
 
@@ -62,6 +100,7 @@ class Retrieval:
         self._branded = np.array([bool(brand) for brand in brands], dtype=bool)
         self._brand = np.unique(brands, return_inverse=True)[1]  # (items,)
         self._shelves: dict[tuple[str, str, str | None], NDArray[np.int64]] = {}
+        self._reviewed: dict[tuple[str, str, str | None], tuple[frozenset[int], NDArray[np.int64]]] = {}
 
     def prepare(self) -> None:
         """Look up the creatives of every item, scene, channel and audience now, so that no request has to."""
@@ -82,6 +121,7 @@ class Retrieval:
         promoted: Mapping[str, Campaign],
         exclude: Sequence[str],
         size: int,
+        blocked: frozenset[int] = frozenset(),
     ) -> Found:
         """The candidates of one request; items without a creative for the place give way to the next.
 
@@ -97,8 +137,11 @@ class Retrieval:
             promoted: category → campaign that pays for it now.
             exclude: items that must not be shown.
             size: candidates at the most.
+            blocked: rows of the pool that a person has blocked; the item's other creatives take their place.
         """
         shelf = self._shelf(scene, channel, audience)
+        if blocked:
+            shelf = self._without(shelf, scene, channel, audience, blocked)
         allowed = self._recommender.allowed([history], moment)[0] & self._servable & (shelf[:, 0] >= 0)
         if exclude:
             barred = self._recommender.catalogue.codes(list(exclude))
@@ -121,6 +164,21 @@ class Retrieval:
                 shelf[code, : len(own)] = own
             self._shelves[key] = shelf
         return self._shelves[key]
+
+    def _without(
+        self, shelf: NDArray[np.int64], scene: str, channel: str, audience: str | None, blocked: frozenset[int]
+    ) -> NDArray[np.int64]:
+        """The shelf without blocked creatives; kept until others are blocked."""
+        key = (scene, channel, audience)
+        held = self._reviewed.get(key)
+        if held is None or held[0] != blocked:
+            found, ids = shelf.copy(), self._recommender.catalogue.item_ids
+            for code in np.flatnonzero(np.isin(shelf, list(blocked)).any(axis=1)).tolist():
+                own = self._pool.candidates_of(ids[code], scene=scene, channel=channel, audience=audience, blocked=blocked)
+                found[code] = -1
+                found[code, : len(own[:CREATIVES_PER_ITEM])] = own[:CREATIVES_PER_ITEM]
+            held = self._reviewed[key] = (blocked, found)
+        return held[1]
 
     def _fits(self, history: History, scene: str, promoted: Mapping[str, Campaign]) -> NDArray[np.bool_]:
         """Which items the scene is about, ``(items,)``."""
@@ -155,8 +213,8 @@ class Retrieval:
         nearness = (catalogue.vectors @ catalogue.featurise([query])[0])[catalogue.text_of]  # (items,)
         return np.asarray(nearness >= np.sort(nearness)[-min(NEAREST, len(nearness))])
 
-    def reason(self, history: History, code: int, scene: str) -> str:
-        """One line on why this item, from the shopper's own latest related event.
+    def cause(self, history: History, code: int, scene: str) -> Cause:
+        """Why this item: the shopper's own latest related event, or the scene.
 
         Args:
             history: of the shopper.
@@ -164,19 +222,20 @@ class Retrieval:
             scene: of the request.
         """
         title, category, index = self.title[code], self.category[code], self._recommender.catalogue.index
-        for event, kind, query in zip(reversed(history.item_ids), reversed(history.event_types), reversed(history.queries), strict=True):
-            if kind == EventType.SEARCH and query and (query in title or category in query):
-                return f"searched for “{query}”"
+        for place in range(len(history) - 1, -1, -1):
+            event, deed, query = history.item_ids[place], history.event_types[place], history.queries[place]
+            time = int(history.timestamps[place])
+            if deed == EventType.SEARCH and query and (query in title or category in query):
+                return Cause("searched", deed, query=query, timestamp=time)
             seen = index.get(event, -1) if event else -1
             if seen == code:
-                return f"{_DEEDS[kind]} this product"
+                return Cause("same_item", deed, title=title, category=category, timestamp=time)
             if seen >= 0 and self._kind[seen] == self._kind[code]:
-                return f"{_DEEDS[kind]} {self.title[seen]}, a product of the same kind"
+                return Cause("same_kind", deed, title=self.title[seen], category=category, timestamp=time)
             if seen >= 0 and self.category[seen] == category:
-                return f"{_DEEDS[kind]} {self.title[seen]}, also {category}"
-        return {Scene.PROMOTION: "in a running promotion", Scene.BRAND: "a brand near the shopper's taste"}.get(
-            Scene(scene), "popular with shoppers like this one"
-        )
+                return Cause("same_category", deed, title=self.title[seen], category=category, timestamp=time)
+        kinds: dict[Scene, CauseKind] = {Scene.PROMOTION: "promotion", Scene.BRAND: "brand"}
+        return Cause(kinds.get(Scene(scene), "popular"))
 
 
 _TAKEN = frozenset({EventType.CART, EventType.PURCHASE})

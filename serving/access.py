@@ -12,7 +12,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from serving.tokens import SCOPES, Tokens
 
-NEEDED = {"/v1/ads": "serve", "/v1/creatives": "serve", "/v1/events": "events", "/metrics": "admin"}
+NEEDED = {"/v1/ads": "serve", "/v1/creatives": "serve", "/v1/events": "events", "/metrics": "admin"} | {
+    f"/v1/console/{name}": "admin" for name in ("world", "shoppers", "products", "slates", "board", "creatives", "reviews")
+}
 """Scope that a path needs; paths that are not named are open."""
 BURST_SECONDS = 2.0
 """Seconds' worth of requests that may come at once."""
@@ -64,7 +66,7 @@ class Access:
         if needed is None or not (self._tokens or self._rates.limited):
             await self._app(scope, receive, send)
             return
-        token = _bearer(scope)
+        token = bearer(scope)
         if self._tokens:
             scopes = self._tokens.scopes_of(token) if token is not None else frozenset()
             if not scopes:
@@ -111,7 +113,12 @@ def describe(app: FastAPI, tokens: Tokens) -> None:
     app.openapi = with_security  # type: ignore[method-assign]
 
 
-def _bearer(scope: Scope) -> str | None:
+def bearer(scope: Scope) -> str | None:
+    """The token that a request came with.
+
+    Args:
+        scope: of the request.
+    """
     for name, value in scope["headers"]:
         if name == b"authorization":
             kind, _, token = value.decode("latin-1").partition(" ")

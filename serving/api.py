@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from core.tables import LARGEST_WHOLE
+from models.retrieval import CauseKind
 
 EventKind = Literal["view", "search", "cart", "favourite", "purchase"]
 SceneName = Literal["product", "promotion", "brand", "cross_sell"]
@@ -66,6 +67,17 @@ class CampaignAnswer(BaseModel):
     end: datetime
 
 
+class Why(BaseModel):
+    """What carried an item into the slate, for pages that tell it in their own words."""
+
+    kind: CauseKind = Field(description="how the shopper's event and the item are related; promotion, brand and popular have no event")
+    deed: EventKind | None = Field(description="type of the event")
+    title: str | None = Field(description="of the event's product")
+    category: str | None = Field(description="that the event's product and the item share")
+    query: str | None = Field(description="of a search")
+    timestamp: datetime | None = Field(description="of the event")
+
+
 class Ad(BaseModel):
     """One position of a slate."""
 
@@ -88,6 +100,7 @@ class Ad(BaseModel):
     ecpm_micros: int = Field(description="1000 · p_click · bid")
     campaign: CampaignAnswer | None
     reason: str = Field(description="why this item, in one line")
+    why: Why
     card_svg: str | None = Field(description="the card, when it was asked for")
 
 

@@ -28,8 +28,9 @@ from serving.api import (
 from serving.behaviour import Behaviour
 from serving.champions import Champions, FolderSource, Found, RegistrySource, Source
 from serving.clock import moment, wall_clock
+from serving.console.routes import add_console
 from serving.database import Checkpoints, Database
-from serving.errors import RefusedError
+from serving.errors import ERRORS, REFUSALS, RefusedError
 from serving.learning import Learner
 from serving.metrics import Metrics, Stopwatch
 from serving.middleware import Around
@@ -42,21 +43,6 @@ from serving.world import World
 from serving.writing import Writing
 
 _log = logging.getLogger(__name__)
-
-REFUSALS: dict[int | str, dict[str, object]] = {
-    401: {"model": ErrorAnswer, "description": "no token, or an unknown one; only where the service has tokens"},
-    403: {"model": ErrorAnswer, "description": "the token's scope does not cover this"},
-    429: {"model": ErrorAnswer, "description": "too many requests; Retry-After says when to come back"},
-}
-"""What every route that needs a scope may answer."""
-ERRORS: dict[int | str, dict[str, object]] = REFUSALS | {
-    400: {"model": ErrorAnswer, "description": "the body is no text that can be read"},
-    409: {"model": ErrorAnswer, "description": "an event_id that stands for another event"},
-    413: {"model": ErrorAnswer, "description": "a body above the limit"},
-    422: {"model": ErrorAnswer, "description": "a field is wrong; every wrong one is named"},
-    503: {"model": ErrorAnswer, "description": "no champions, or the record cannot be stored"},
-}
-"""What the routes under /v1 answer besides 200."""
 
 
 def create_app(settings: Settings, *, wall: Callable[[], int] = wall_clock) -> FastAPI:
@@ -113,6 +99,7 @@ def create_app(settings: Settings, *, wall: Callable[[], int] = wall_clock) -> F
     app.add_middleware(Around, metrics=metrics, body_limit=BODY_LIMIT)
     _add_error_handlers(app, metrics)
     _add_routes(app, parts, ads_door, turns, metrics)
+    add_console(app, parts, ads_door, turns, metrics)
     _add_pages(app, champions, metrics)
     describe(app, settings.tokens)
     return app

@@ -9,6 +9,7 @@ import orjson
 
 from models.decision import Decision
 from serving.database import Database
+from serving.reviews import StaleReviewsError, last_review
 
 DAY = 86_400_000_000
 """Microseconds in a day; budgets are counted by UTC day."""
@@ -120,15 +121,21 @@ class DecisionLog:
         """
         self._database = database
 
-    def write(self, records: Sequence[Record]) -> None:
+    def write(self, records: Sequence[Record], *, reviewed: int = 0) -> None:
         """Store the slates of requests that are answered together, all or none; when this returns they are on disk: one commit.
 
         Args:
             records: at least one.
+            reviewed: how far the reviews had been read when the slates were decided.
+
+        Raises:
+            StaleReviewsError: something was reviewed since; nothing was stored.
         """
         rows = [row for record in records for row in _rows(record)]
         texts = {name: text for record in records for name, text in record.texts.items()}
         with self._database.transaction() as connection:
+            if last_review(connection) != reviewed:
+                raise StaleReviewsError
             connection.executemany(_INSERT, rows)
             connection.executemany("INSERT OR IGNORE INTO texts VALUES (?, ?)", sorted(texts.items()))
 

@@ -1,6 +1,21 @@
 """What the service refuses, with the field that is wrong."""
 
-from serving.api import Fault
+from serving.api import ErrorAnswer, Fault
+
+REFUSALS: dict[int | str, dict[str, object]] = {
+    401: {"model": ErrorAnswer, "description": "no token, or an unknown one; only where the service has tokens"},
+    403: {"model": ErrorAnswer, "description": "the token's scope does not cover this"},
+    429: {"model": ErrorAnswer, "description": "too many requests; Retry-After says when to come back"},
+}
+"""What every route that needs a scope may answer."""
+ERRORS: dict[int | str, dict[str, object]] = REFUSALS | {
+    400: {"model": ErrorAnswer, "description": "the body is no text that can be read"},
+    409: {"model": ErrorAnswer, "description": "an event_id that stands for another event"},
+    413: {"model": ErrorAnswer, "description": "a body above the limit"},
+    422: {"model": ErrorAnswer, "description": "a field is wrong; every wrong one is named"},
+    503: {"model": ErrorAnswer, "description": "no champions, or the record cannot be stored"},
+}
+"""What the routes under /v1 answer besides 200."""
 
 
 class RefusedError(Exception):

@@ -103,6 +103,11 @@ class Metrics:
             self.events.labels(kind).inc()
         self.duplicates.inc(duplicates)
 
+    @property
+    def exploration(self) -> tuple[int, int]:
+        """Positions that were explored, and all that were filled, since the start of this process."""
+        return self._explored, self._filled
+
     def page(self, versions: Versions | None, swaps: int) -> bytes:
         """The page that Prometheus reads.
 

@@ -58,7 +58,7 @@ def run(settings: Settings, *, host: str, port: int) -> None:
     sys.setswitchinterval(SWITCH_SECONDS)
     gc.set_threshold(GARBAGE)
     app = create_app(settings)
-    _log.info("serving on http://%s:%d, reference at /docs", host, port)
+    _log.info("serving on http://%s:%d, console at /console, reference at /docs", host, port)
     server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=10))
     server.run(sockets=[bound])
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from core.identity import pseudonymise
-from models.card import Card, card_svg
-from models.decision import Ask, Choice, Decider, Decision
+from models.decision import Ask, Decider, Decision
 from models.features import Responses
 from models.history import History
-from serving.api import Ad, AdsAnswer, AdsRequest, Audience, CampaignAnswer, Fault
+from serving.answers import answer_of
+from serving.api import AdsAnswer, AdsRequest, Fault
 from serving.champions import Champions
 from serving.clock import moment
 from serving.database import Database
@@ -20,6 +20,7 @@ from serving.errors import RefusedError, invalid
 from serving.metrics import Stopwatch
 from serving.model_set import ModelSet
 from serving.reading import plain, readable_history
+from serving.reviews import Reviews, StaleReviewsError
 from serving.settings import Settings
 from serving.state import OnlineState
 
@@ -54,16 +55,37 @@ class Parts:
 
 
 @dataclass(frozen=True)
+class Shopper:
+    """A shopper whose past is known already.
+
+    Attributes:
+        user_id: a pseudonym.
+        history: what they did.
+        responses: their answers to earlier ads.
+        stored: whether the history can be read again from the database.
+    """
+
+    user_id: str
+    history: History
+    responses: Responses
+    stored: bool
+
+
+@dataclass(frozen=True)
 class Asked:
     """A request for ads.
 
     Attributes:
         body: as it was sent.
         request_id: a fresh UUID in hexadecimal; it also seeds the draw, so that a decision can be replayed.
+        shopper: for whom, when the body does not say.
+        recorded: False for a look at what would be shown: nothing is stored, and no feedback can come.
     """
 
     body: AdsRequest
     request_id: str
+    shopper: Shopper | None = None
+    recorded: bool = True
 
 
 @dataclass(frozen=True)
@@ -83,6 +105,7 @@ class Ads:
         self._stopwatch = stopwatch
         self._state = OnlineState(parts.database, max_events=parts.settings.params.max_events)
         self._log = DecisionLog(parts.database)
+        self._reviews = Reviews(parts.database)
 
     def check(self, body: AdsRequest) -> None:
         """What the parameters and the fields together do not allow.
@@ -100,6 +123,25 @@ class Ads:
             raise invalid(Fault(field="history", problem="given beside user_id; give one of them"))
 
     def answer_all(self, asked: Sequence[Asked]) -> list[Answered | Exception]:
+        """Decide, store, answer; again when a creative was reviewed meanwhile, so that nothing is stored after it was blocked.
+
+        Args:
+            asked: see `_answer_once`.
+
+        Returns:
+            See `_answer_once`.
+
+        Raises:
+            RefusedError: see `_answer_once`.
+            Error: see `_answer_once`.
+        """
+        while True:
+            try:
+                return self._answer_once(asked)
+            except StaleReviewsError:
+                continue
+
+    def _answer_once(self, asked: Sequence[Asked]) -> list[Answered | Exception]:
         """Decide, store, answer, for requests that stand together: the records are on disk, by one commit, when this returns.
 
         Args:
@@ -111,6 +153,7 @@ class Ads:
         Raises:
             RefusedError: there are no champions.
             Error: of SQLite: the records could not be stored, and nobody has an answer.
+            StaleReviewsError: a creative was reviewed meanwhile, and nobody has an answer.
         """
         watch = self._stopwatch.start()
         models = self._parts.models()
@@ -124,6 +167,8 @@ class Ads:
         beliefs = models.learning.current if models.learning else None
         if beliefs is not None:
             models = replace(models, versions=models.versions.model_copy(update={"policy": beliefs.version}))
+        blocked = self._reviews.blocked()
+        blocked_rows = models.pool.rows_of(blocked.creative_ids)
         closed = [campaign for campaign, left in budgets.items() if left <= 0]
         known: list[_Known] = []
         answers: list[Answered | Exception] = []
@@ -149,6 +194,7 @@ class Ads:
                 exclude=who.asked.body.exclude,
                 responses=who.responses,
                 closed_campaigns=closed,
+                blocked=blocked_rows,
                 beliefs=beliefs,
             )
             for who in known
@@ -159,18 +205,24 @@ class Ads:
                 answers[who.place] = decision
             else:
                 decided.append((who, decision))
-        records = [_record(who, decision, models, now, budgets) for who, decision in decided if decision.choices]
+        records = [
+            _record(who, decision, models, now, budgets, reviewed=blocked.seq)
+            for who, decision in decided
+            if decision.choices and who.asked.recorded
+        ]
         if records:
-            self._log.write(records)
+            self._log.write(records, reviewed=blocked.seq)
         watch("store the decisions, synced")
         for who, decision in decided:
-            answers[who.place] = Answered(_answer(who.asked, decision, models), decision)
+            answers[who.place] = Answered(answer_of(who.asked.body, who.asked.request_id, decision, models), decision)
         watch("make the answer")
         return answers
 
     def _known(self, asked: Asked, place: int, key: bytes, now: int) -> "_Known":
         """Raises: RefusedError, an anonymous history is wrong."""
-        body = asked.body
+        body, given = asked.body, asked.shopper
+        if given is not None:
+            return _Known(asked, place, given.user_id, given.history, given.responses, given.stored)
         named = body.user_id is not None and body.consent
         user = pseudonymise([plain(body.user_id) if named and body.user_id else f"anonymous request {asked.request_id}"], key)[0]
         if named:
@@ -205,7 +257,7 @@ class _Known:
     replayable: bool
 
 
-def _record(one: _Known, decision: Decision, models: ModelSet, now: int, budgets: Mapping[str, int]) -> Record:
+def _record(one: _Known, decision: Decision, models: ModelSet, now: int, budgets: Mapping[str, int], *, reviewed: int) -> Record:
     body = one.asked.body
     context = Context(
         request_id=one.asked.request_id,
@@ -217,82 +269,8 @@ def _record(one: _Known, decision: Decision, models: ModelSet, now: int, budgets
         replayable=one.replayable,
         policy_version=models.versions.policy,
         model_version=models.versions.model,
-        retrieval_version=f"{decision.retrieval_version}/{models.versions.retrieval}",
+        retrieval_version=f"{decision.retrieval_version}/{models.versions.retrieval}" + (f"/reviews-{reviewed}" if reviewed else ""),
         key_fingerprint=models.world.fingerprint,
     )
     texts = {choice.creative_id: str(models.pool.text[choice.row]) for choice in decision.choices}
     return Record(context, decision, texts, budgets)
-
-
-def _unknown(items: Sequence[str], models: ModelSet) -> list[str]:
-    known = models.recommender.catalogue.index
-    return [item for item in dict.fromkeys(items) if item not in known and item not in models.pool.item_row]
-
-
-def audience_answer(models: ModelSet, audience: str | None) -> Audience | None:
-    """An audience as the API gives it.
-
-    Args:
-        models: name it.
-        audience: its id.
-    """
-    return None if audience is None else Audience(audience_id=audience, name=models.recommender.audience_names[audience])
-
-
-def _answer(asked: Asked, decision: Decision, models: ModelSet) -> AdsAnswer:
-    body = asked.body
-    ads = [_ad(choice, position, body, models) for position, choice in enumerate(decision.choices)]
-    met = [event.item_id for event in body.history or [] if event.item_id is not None]
-    return AdsAnswer(
-        request_id=asked.request_id,
-        slate=ads,
-        candidates=len(decision.candidates),
-        audience=audience_answer(models, decision.audience),
-        versions=models.versions,
-        unknown_items=_unknown([*met, *body.exclude], models),
-    )
-
-
-def _ad(choice: Choice, position: int, asked: AdsRequest, models: ModelSet) -> Ad:
-    product = models.products[choice.item_id]
-    campaign = choice.campaign
-    text, ai_label = str(models.pool.text[choice.row]), bool(models.pool.ai_label[choice.row])
-    card = None
-    if asked.cards:
-        drawn = Card(
-            title=product.title,
-            category=product.category,
-            text=text,
-            channel=asked.channel,
-            brand=product.brand,
-            price_micros=product.price_micros,
-            campaign=campaign.name if campaign else None,
-            start=campaign.start if campaign else None,
-            end=campaign.end if campaign else None,
-            ai_label=ai_label,
-        )
-        card = card_svg(drawn)
-    return Ad(
-        position=position,
-        creative_id=choice.creative_id,
-        item_id=choice.item_id,
-        title=product.title,
-        category=product.category,
-        brand=product.brand,
-        price_micros=product.price_micros,
-        text=text,
-        origin=str(models.pool.origin[choice.row]),
-        ai_label=ai_label,
-        p_click=choice.p_click,
-        p_convert=choice.p_convert,
-        probability=choice.probability,
-        propensity=choice.propensity,
-        marginal=None if np.isnan(choice.marginal) else choice.marginal,
-        bid_micros=choice.bid_micros,
-        ecpm_micros=choice.ecpm_micros,
-        campaign=CampaignAnswer(campaign_id=campaign.campaign_id, name=campaign.name, start=campaign.start, end=campaign.end)
-        if campaign
-        else None,
-        reason=choice.reason,
-        card_svg=card,
-    )

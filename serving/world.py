@@ -25,12 +25,14 @@ class World:
         fingerprint: of the key.
         clock: the shoppers' time.
         data_version: of the clean tables that online state starts from.
+        synthetic: True for the market: its shoppers are nobody.
     """
 
     key: bytes
     fingerprint: str
     clock: Clock
     data_version: str
+    synthetic: bool
 
     def now(self) -> int:
         """Microseconds since 1970 UTC, in the shoppers' time."""
@@ -56,5 +58,6 @@ class World:
         check_fingerprint(str(lineage["user_key_fingerprint"]), key)
         database.claim(fingerprint(key))
         warm_start(database, data, str(lineage["data_version"]))
-        clock = Clock(database, synthetic=bool(lineage["synthetic"]), data_end=datetime.fromisoformat(str(lineage["end"])), wall=wall)
-        return cls(key, fingerprint(key), clock, str(lineage["data_version"]))
+        synthetic = bool(lineage["synthetic"])
+        clock = Clock(database, synthetic=synthetic, data_end=datetime.fromisoformat(str(lineage["end"])), wall=wall)
+        return cls(key, fingerprint(key), clock, str(lineage["data_version"]), synthetic)

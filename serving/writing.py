@@ -7,11 +7,12 @@ import numpy as np
 from core.identity import pseudonymise
 from core.vocabulary import Origin
 from models.generator import CopyRequest
+from serving.answers import audience_answer
 from serving.api import Copy, CreativesAnswer, CreativesRequest, Fault, Refusal
 from serving.errors import invalid
 from serving.model_set import ModelSet
 from serving.reading import plain
-from serving.service import Parts, audience_answer
+from serving.service import Parts
 from serving.state import OnlineState
 
 _SPARE = 3

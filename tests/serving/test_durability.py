@@ -58,9 +58,9 @@ def test_every_group_is_synced_after_its_rows_and_before_its_answers(shop, monke
     order: list[str] = []
     write = DecisionLog.write
 
-    def written(log, records):
+    def written(log, records, *, reviewed=0):
         order.append("begin")
-        write(log, records)
+        write(log, records, reviewed=reviewed)
         order.append(f"stored {len(records)}")
 
     monkeypatch.setattr(DecisionLog, "write", written)

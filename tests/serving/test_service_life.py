@@ -189,7 +189,7 @@ def test_a_failure_to_store_is_no_answer_and_is_counted(client, monkeypatch):
 
     from serving.decision_log import DecisionLog
 
-    def full(*_arguments):
+    def full(*_arguments, **_named):
         raise sqlite3.OperationalError("database or disk is full")
 
     monkeypatch.setattr(DecisionLog, "write", full)
