@@ -207,6 +207,36 @@ def write(
     raise typer.Exit(write_file(console, products, out, bundle=bundle, writing=writing))
 
 
+@main.command()
+def recommend(
+    *,
+    user: Annotated[str | None, typer.Option(help="a shopper of the clean events, by id or pseudonym")] = None,
+    history: Annotated[
+        str | None, typer.Option(help="anybody: 'view:ITEM, search:WORDS, purchase:ITEM', or a file of events (docs/recommend.md)")
+    ] = None,
+    scene: Annotated[Scene, typer.Option(help="why the items are shown")] = Scene.PRODUCT,
+    top: Annotated[int, typer.Option("--top", "-n", help="how many items", min=1)] = 10,
+    exclude: Annotated[
+        list[str] | None, typer.Option(help="an item that must not be shown; may be given again, or a list with commas")
+    ] = None,
+    brand: Annotated[str | None, typer.Option(help="only this brand's items, in scene brand")] = None,
+    at: Annotated[str | None, typer.Option(help="the moment, ISO 8601; the end of the data when left out")] = None,
+    bundle: Annotated[Path | None, typer.Option(help="a recommender bundle's folder, or a folder of bundles such as data/models")] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="of the registry: champion (the default), challenger, a version, or models:/adloom-recommender@champion"),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="print one JSON object and nothing else")] = False,
+) -> None:
+    """Items for one shopper, each with the events that carried it and the parts of its score."""
+    from flows.recommending import show_recommendations
+    from tasks.recommend import Question
+
+    asked = Question(scene, top, tuple(part for value in exclude or [] for part in value.split(",") if part), brand, 0)
+    code = show_recommendations(console, asked, user=user, history=history, at=at, bundle=bundle, model=model, as_json=as_json)
+    raise typer.Exit(code)
+
+
 @main.command("evaluate-policy")
 def evaluate_policy(
     *,
