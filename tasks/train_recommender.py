@@ -25,6 +25,7 @@ from models.recommender.base import Recommender
 from models.recommender.bundle import RecommenderBundle
 from models.recommender.catalogue import Catalogue
 from models.recommender.popularity import log_popularity
+from models.recommender.training.chosen_complements import learn_complements
 from models.recommender.training.content import Materials, train_cosine, train_linear
 from models.recommender.training.covisits import train_item_knn, train_markov
 from models.recommender.training.factorisation import train_als
@@ -122,6 +123,7 @@ def train_recommender(
     category = dict(zip(catalogue.item_ids, catalogue.items[Columns.CATEGORY].astype(str), strict=True))
     touched = [[category[item] for item in history.item_ids if item in category] for history in known]
     bundle.audiences = make_audiences(features, touched, count=params.audiences, seed=audience_seed)
+    bundle = bundle.completed_by(learn_complements(training, catalogue, rng=rng, rule=RULE))
     queries = sorted(set(log_of_events[Columns.QUERY].dropna()))
     config = {"data_version": facts["data_version"], "user_key_fingerprint": facts["user_key_fingerprint"], "train_end": facts["train_end"]}
     bundle.save(recommender, encoder=encoder, queries=dict(zip(queries, vectors.vectors_of(queries), strict=True)), config=config)

@@ -1,5 +1,6 @@
 """The recommender bundle: every recommender, the items, F, the audiences, and the rules about what may be shown."""
 
+import copy
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
@@ -85,6 +86,16 @@ class RecommenderBundle:
         read = self.champion.reads if isinstance(self.champion, EventRecommender) else None
         held = self.fusion.state_dict()
         self._one_fusion = read is not None and all(torch.equal(value, held[name]) for name, value in read.state_dict().items())
+
+    def completed_by(self, complements: Complements | None) -> "RecommenderBundle":
+        """The same with complements for scene cross_sell.
+
+        Args:
+            complements: None for none.
+        """
+        made = copy.copy(self)
+        made.complements, made.scenes = complements, SceneRules(self.catalogue, complements)
+        return made
 
     @property
     def items(self) -> pd.DataFrame:
@@ -224,14 +235,14 @@ class RecommenderBundle:
             scene: see `SceneRules`.
             promoted: see `SceneRules.candidates`.
             brand: see `SceneRules.candidates`; the category rule is off where a brand is asked for.
-            model: name of the recommender; the champion when None.
+            model: name of the recommender that ranks; the scene's own, or the champion, when None.
 
         Returns:
             One list of item ids a history; shorter than ``k`` where fewer are allowed. Equal scores come in catalogue order.
         """
         moments = moments_of(histories, now)
         barred = self.catalogue.codes(list(exclude))
-        chosen = self.champion if model is None else self.models[model]
+        chosen = None if model is None else self.models[model]
         found: list[list[str]] = []
         for start in range(0, len(histories), _ROWS):
             rows = slice(start, start + _ROWS)
@@ -255,13 +266,17 @@ class RecommenderBundle:
             histories: n of them.
             moments: (n,) int64 microseconds.
             scene: see `SceneRules.ranked_by`.
-            model: ranks where the scene has nobody of its own; the champion when None.
+            model: ranks in any scene; the scene's own, or the champion, when None.
 
         Returns:
             (n, n_items) float32.
         """
-        chosen = model or self.champion
-        asked = [self.scenes.ranked_by(scene, chosen, history, moment) for history, moment in zip(histories, moments.tolist(), strict=True)]
+        if model is not None:
+            return model.score(histories, moments)
+        asked = [
+            self.scenes.ranked_by(scene, self.champion, history, moment)
+            for history, moment in zip(histories, moments.tolist(), strict=True)
+        ]
         scores = np.empty((len(histories), len(self.catalogue)), np.float32)
         for by in {id(ranker): ranker for ranker, _ in asked}.values():
             own = np.array([row for row, (ranker, _) in enumerate(asked) if ranker is by], dtype=np.int64)

@@ -32,8 +32,8 @@ class SceneRules:
     - product: everything.
     - promotion: items of a campaign that runs; of these the ones that answer a search just made, where there are some.
     - brand: the brand's items where one is asked for; else those of brands that the shopper has met; else all that have a brand.
-    - cross_sell: what does not lie in the cart, in the order of `complements`; where these were not learned, other kinds of
-      product than those in the cart.
+    - cross_sell: what neither lies in the cart nor stands in for it, a durable of the same kind, in the order of `complements`; where
+      these were not learned, no consumable of the same kind either.
 
     Attributes:
         catalogue: the items.
@@ -95,11 +95,11 @@ class SceneRules:
             return self._of_brands(before, brand)
         if scene == Scene.CROSS_SELL:
             cart = self.cart(before, moment)
-            if len(cart) and self.complements is None:
-                return ~np.isin(self.kind, self.kind[cart])
-            left = np.ones(len(self.catalogue), dtype=bool)
-            left[cart] = False
-            return left
+            stand_in = np.isin(self.kind, self.kind[cart])
+            if self.complements is not None:
+                stand_in &= ~self.catalogue.consumable  # of what is used up one buys several kinds of the same
+            stand_in[cart] = True
+            return np.asarray(~stand_in)
         return np.ones(len(self.catalogue), dtype=bool)
 
     def ranked_by(self, scene: str, champion: Recommender, history: History, moment: int) -> tuple[Recommender, History]:
@@ -149,19 +149,31 @@ class SceneRules:
         last = codes[taken] if taken.any() else codes[met]
         return np.unique(last[-LATEST:])
 
-    def winnable(self, brand: str, history: History, moment: int) -> bool:
-        """Whether a brand can win this shopper: has met its kinds of product, and has bought nothing of it.
+    @cached_property
+    def brands(self) -> tuple[str, ...]:
+        """The brands, sorted; items of unknown brand have none."""
+        return tuple(sorted({name for name in self.brand.tolist() if name}))
+
+    @cached_property
+    def of_brand(self) -> NDArray[np.bool_]:
+        """(n_items, n_brands) which item is of which brand."""
+        return np.asarray(self.brand[:, None] == np.array(self.brands, dtype=object)[None, :], dtype=bool)
+
+    def winnable(self, history: History, moment: int) -> NDArray[np.bool_]:
+        """Which brands can win this shopper: those whose categories the shopper has met, and of which nothing was bought.
 
         Args:
-            brand: as the items name it.
             history: what the shopper did.
             moment: see `candidates`.
+
+        Returns:
+            (n_brands,) bool, in the order of `brands`.
         """
         before = history.before(moment)
         codes = self.catalogue.codes(before.item_ids)
         bought = codes[(codes >= 0) & np.array([kind == EventType.PURCHASE for kind in before.event_types], dtype=bool)]
-        own = self.brand == brand
-        return bool(own.any() and not own[bought].any() and np.isin(self.category[codes[codes >= 0]], self.category[own]).any())
+        met = np.isin(self.category, np.unique(self.category[codes[codes >= 0]]))
+        return np.asarray(self.of_brand[met].any(axis=0) & ~self.of_brand[bought].any(axis=0))
 
     def _of_brands(self, history: History, brand: str | None) -> NDArray[np.bool_]:
         if brand is not None:

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 from synthetic import THEMES, shop_catalogue, shop_items, text_vectors
-from test_recommenders import CATALOGUE, EVENTS, NOW, N, untrained
+from test_recommenders import CATALOGUE, EVENTS, NOW, untrained
 
 from core.columns import Columns
 from core.vocabulary import SCENES, Scene
@@ -55,11 +55,10 @@ def test_a_search_narrows_a_promotion_to_what_answers_it() -> None:
 def test_a_brand_that_is_asked_for_shows_its_items_alone_and_wins_whom_it_fits() -> None:
     history = History.of([("view", "p001"), ("purchase", "p002")], end=NOW - 1)
     assert set(RULES.brand[RULES.candidates(Scene.BRAND, history, NOW, brand="brand0")]) == {"brand0"}
-    assert RULES.winnable("brand0", history, NOW)
-    assert not RULES.winnable("brand2", history, NOW)  # p002 is of brand2 and was bought
-    assert not RULES.winnable("brand0", History.empty(), NOW)
-    assert not RULES.winnable("nobody", history, NOW)
-    assert RULES.winnable("brand2", history, NOW - 1)  # before the purchase
+    assert RULES.brands == ("brand0", "brand1", "brand2")
+    assert RULES.winnable(history, NOW).tolist() == [True, True, False]  # p002 is of brand2 and was bought
+    assert RULES.winnable(history, NOW - 1).tolist() == [True, True, True]  # before the purchase
+    assert not RULES.winnable(History.empty(), NOW).any()
 
 
 def test_the_cart_is_what_was_put_there_and_not_bought_else_what_was_taken_last() -> None:
@@ -82,7 +81,9 @@ def test_without_complements_a_cart_asks_for_other_kinds_and_with_them_for_their
     assert kinds.ranked_by(Scene.CROSS_SELL, champion, history, NOW) == (champion, history)
     other = untrained("als")
     learned = SceneRules(shop_catalogue(), other)
-    assert learned.candidates(Scene.CROSS_SELL, history, NOW).sum() == N - 1
+    shown = shop_items()[learned.candidates(Scene.CROSS_SELL, history, NOW)]
+    assert set(shown[shown[Columns.CATEGORY] == THEMES[0]][Columns.ITEM]) == {"p007"}  # used up, so no stand-in for what lies there
+    assert "p007" not in set(shop_items()[learned.candidates(Scene.CROSS_SELL, History.of([("cart", "p007")]), NOW)][Columns.ITEM])
     assert learned.ranked_by(Scene.CROSS_SELL, champion, history, NOW)[0] is other
     assert learned.ranked_by(Scene.CROSS_SELL, champion, History.empty(), NOW)[0] is champion
     assert learned.ranked_by(Scene.PRODUCT, champion, history, NOW)[0] is champion
