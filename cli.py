@@ -14,7 +14,7 @@ from rich.console import Console  # noqa: E402
 from typer.core import TyperGroup  # noqa: E402
 
 from core.errors import AdloomError, storage_error  # noqa: E402
-from core.vocabulary import Channel, Scene  # noqa: E402
+from core.vocabulary import Channel, Scene, Target  # noqa: E402
 
 console = Console(highlight=False, width=None if sys.stdout.isatty() else 140)
 
@@ -55,11 +55,23 @@ Overrides = Annotated[
 def run(
     overrides: Overrides = None,
     profile: Annotated[str | None, typer.Option(help="a profile of profiles.yaml: default, ci, …")] = None,
+    params: Annotated[Path | None, typer.Option(help="a YAML file of some sections and keys, such as `adloom tune` writes")] = None,
 ) -> None:
     """Bring the whole loop up to date as a Prefect flow, and say what came out."""
     from flows.console import run_loop
 
-    raise typer.Exit(run_loop(console, overrides or [], profile))
+    raise typer.Exit(run_loop(console, overrides or [], profile, params))
+
+
+@main.command()
+def tune(
+    target: Annotated[Target, typer.Option(help="what is tuned")] = Target.RECOMMENDER,
+    trials: Annotated[int, typer.Option(help="in all, those of an earlier run on the same data included", min=1)] = 20,
+) -> None:
+    """Search better parameters on the validation window; a killed search goes on where it stopped."""
+    from flows.searching import run_search
+
+    raise typer.Exit(run_search(console, target, trials))
 
 
 @main.command()

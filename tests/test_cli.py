@@ -25,6 +25,7 @@ VERBS = (
     "clean",
     "evaluate-policy",
     "recommend",
+    "tune",
 )
 
 
