@@ -3,7 +3,7 @@ PYTHON ?= python3
 ARGS ?=
 IN := $(PYTHON) -m bootstrap
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-all check format repro serve ui prefect deploy undeploy bench bench-serving lock clean
+.PHONY: help setup run tune test test-all check format repro serve ui prefect deploy undeploy bench bench-serving lock clean
 
 help:      ## what can be made
 	@$(PYTHON) -c "import re; [print(f'make {m[1]:<14} {m[2]}') for m in re.finditer(r'^([\w-]+):.*?## (.*)$$', open('Makefile').read(), re.M)]"
@@ -11,6 +11,8 @@ setup:     ## the environment in .venv, from requirements.lock
 	@$(IN)
 run:       ## the whole loop as a Prefect flow; ARGS="-S section.key=value" or ARGS="--profile ci"
 	@$(IN) adloom run $(ARGS)
+tune:      ## a search for better parameters on the validation window; ARGS="--target ranker --trials 30"
+	@$(IN) adloom tune $(ARGS)
 test:      ## the tests
 	@$(IN) pytest $(ARGS)
 test-all:  ## the tests, and those that take minutes

@@ -14,7 +14,7 @@ from rich.console import Console  # noqa: E402
 from typer.core import TyperGroup  # noqa: E402
 
 from core.errors import AdloomError, storage_error  # noqa: E402
-from core.vocabulary import Channel, Scene  # noqa: E402
+from core.vocabulary import Channel, Scene, Target  # noqa: E402
 
 console = Console(highlight=False, width=None if sys.stdout.isatty() else 140)
 
@@ -55,11 +55,23 @@ Overrides = Annotated[
 def run(
     overrides: Overrides = None,
     profile: Annotated[str | None, typer.Option(help="a profile of profiles.yaml: default, ci, …")] = None,
+    params: Annotated[Path | None, typer.Option(help="a YAML file of some sections and keys, such as `adloom tune` writes")] = None,
 ) -> None:
     """Bring the whole loop up to date as a Prefect flow, and say what came out."""
     from flows.console import run_loop
 
-    raise typer.Exit(run_loop(console, overrides or [], profile))
+    raise typer.Exit(run_loop(console, overrides or [], profile, params))
+
+
+@main.command()
+def tune(
+    target: Annotated[Target, typer.Option(help="what is tuned")] = Target.RECOMMENDER,
+    trials: Annotated[int, typer.Option(help="in all, those of an earlier run on the same data included", min=1)] = 20,
+) -> None:
+    """Search better parameters on the validation window; a killed search goes on where it stopped."""
+    from flows.searching import run_search
+
+    raise typer.Exit(run_search(console, target, trials))
 
 
 @main.command()
@@ -205,6 +217,36 @@ def write(
 
     writing = Writing(candidates, kept, generator, scene, channel, limit, seed, rules)
     raise typer.Exit(write_file(console, products, out, bundle=bundle, writing=writing))
+
+
+@main.command()
+def recommend(
+    *,
+    user: Annotated[str | None, typer.Option(help="a shopper of the clean events, by id or pseudonym")] = None,
+    history: Annotated[
+        str | None, typer.Option(help="anybody: 'view:ITEM, search:WORDS, purchase:ITEM', or a file of events (docs/recommend.md)")
+    ] = None,
+    scene: Annotated[Scene, typer.Option(help="why the items are shown")] = Scene.PRODUCT,
+    top: Annotated[int, typer.Option("--top", "-n", help="how many items", min=1)] = 10,
+    exclude: Annotated[
+        list[str] | None, typer.Option(help="an item that must not be shown; may be given again, or a list with commas")
+    ] = None,
+    brand: Annotated[str | None, typer.Option(help="only this brand's items, in scene brand")] = None,
+    at: Annotated[str | None, typer.Option(help="the moment, ISO 8601; the end of the data when left out")] = None,
+    bundle: Annotated[Path | None, typer.Option(help="a recommender bundle's folder, or a folder of bundles such as data/models")] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="of the registry: champion (the default), challenger, a version, or models:/adloom-recommender@champion"),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="print one JSON object and nothing else")] = False,
+) -> None:
+    """Items for one shopper, each with the events that carried it and the parts of its score."""
+    from flows.recommending import show_recommendations
+    from tasks.recommend import Question
+
+    asked = Question(scene, top, tuple(part for value in exclude or [] for part in value.split(",") if part), brand, 0)
+    code = show_recommendations(console, asked, user=user, history=history, at=at, bundle=bundle, model=model, as_json=as_json)
+    raise typer.Exit(code)
 
 
 @main.command("evaluate-policy")

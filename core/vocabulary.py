@@ -59,6 +59,13 @@ class FeedbackKind(StrEnum):
     CONVERSION = "conversion"
 
 
+class Target(StrEnum):
+    """What `adloom tune` tunes."""
+
+    RECOMMENDER = "recommender"
+    RANKER = "ranker"
+
+
 EVENT_TYPES: tuple[str, ...] = tuple(EventType)
 SCENES: tuple[str, ...] = tuple(Scene)
 CHANNELS: tuple[str, ...] = tuple(Channel)

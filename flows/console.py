@@ -5,6 +5,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from importlib import import_module
+from pathlib import Path
 from threading import Thread
 
 from rich.console import Console
@@ -50,13 +51,14 @@ class Lines(Watcher):
         return f"[green]{'━' * (2 * self._done)}[/][dim]{'━' * (2 * (self._total - self._done))}[/] {self._done}/{self._total}"
 
 
-def run_loop(console: Console, overrides: Sequence[str], profile: str | None) -> int:
+def run_loop(console: Console, overrides: Sequence[str], profile: str | None, fragment: Path | None = None) -> int:
     """Run the loop with its progress on the terminal.
 
     Args:
         console: where to print.
         overrides: ``section.key=value``.
         profile: a profile of profiles.yaml.
+        fragment: a YAML file of some sections and keys.
 
     Returns:
         The exit code.
@@ -65,13 +67,13 @@ def run_loop(console: Console, overrides: Sequence[str], profile: str | None) ->
         AdloomError: what a stage or the graph raised.
     """
     started = time.perf_counter()
-    outlook = look_ahead(overrides, profile=profile)
+    outlook = look_ahead(overrides, profile=profile, fragment=fragment)
     _say_outlook(console, outlook)
     if not outlook.stale:
         console.print(f"[bold green]Everything is fresh[/]: none of the {len(outlook.stages)} stages has anything to do.")
         print_next_steps(console)
         return 0
-    results = _walk_in_prefect(console, overrides, profile, outlook.stages[outlook.stages.index(outlook.stale[0]) :])
+    results = _walk_in_prefect(console, overrides, (profile, fragment), outlook.stages[outlook.stages.index(outlook.stale[0]) :])
     print_summary(console, results, seconds=time.perf_counter() - started)
     return 0
 
@@ -83,7 +85,9 @@ def _say_outlook(console: Console, outlook: Outlook) -> None:
         console.print(f"[cyan]params.yaml[/]  {escape(str(change))}")
 
 
-def _walk_in_prefect(console: Console, overrides: Sequence[str], profile: str | None, stages: Sequence[str]) -> list[StageOutcome]:
+def _walk_in_prefect(
+    console: Console, overrides: Sequence[str], base: tuple[str | None, Path | None], stages: Sequence[str]
+) -> list[StageOutcome]:
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")  # the lines below say the same in fewer words
     os.environ.setdefault("PREFECT_LOGGING_INTERNAL_LEVEL", "CRITICAL")
     mark_children()
@@ -95,7 +99,7 @@ def _walk_in_prefect(console: Console, overrides: Sequence[str], profile: str | 
 
     token = WATCHER.set(Lines(console, _import_ahead(stages)))
     try:
-        return loop(overrides=list(overrides), profile=profile)
+        return loop(overrides=list(overrides), profile=base[0], fragment=str(base[1]) if base[1] else None)
     finally:
         WATCHER.reset(token)
 

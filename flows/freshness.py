@@ -31,19 +31,20 @@ class Outlook:
     killed: ProcessId | None
 
 
-def look_ahead(overrides: Sequence[str] = (), *, profile: str | None = None) -> Outlook:
+def look_ahead(overrides: Sequence[str] = (), *, profile: str | None = None, fragment: Path | None = None) -> Outlook:
     """Turn parameters and ask DVC what is to be done.
 
     Args:
         overrides: ``section.key=value``.
         profile: a profile of profiles.yaml.
+        fragment: a YAML file of some sections and keys.
 
     Raises:
         AdloomError: parameters, dvc.yaml or the MLflow store are wrong, or another loop runs here.
     """
     root = project_root()
     with only_loop(root) as killed:
-        changes = apply_overrides(overrides, profile=profile)
+        changes = apply_overrides(overrides, profile=profile, fragment=fragment)
         limit_threads(load_params(PARAMS_FILE).threads)
         check_store(root)
         graph = StageGraph(Path.cwd())

@@ -27,13 +27,16 @@ from registry.store import check_store
     on_failure=[tell_failure],
     on_crashed=[tell_failure],
 )
-def loop(overrides: list[str] | None = None, profile: str | None = None, first: str | None = None) -> list[StageOutcome]:
+def loop(
+    overrides: list[str] | None = None, profile: str | None = None, first: str | None = None, fragment: str | None = None
+) -> list[StageOutcome]:
     """Bring every stage up to date.
 
     Args:
         overrides: ``section.key=value``, written into params.yaml first, as `dvc exp run -S` does.
         profile: a profile of profiles.yaml, laid on before the overrides.
         first: only this stage and those that depend on it.
+        fragment: a YAML file of some sections and keys, laid on between the two.
 
     Returns:
         One entry a stage, in the order of the graph.
@@ -46,7 +49,7 @@ def loop(overrides: list[str] | None = None, profile: str | None = None, first: 
     with only_loop(root) as killed:
         close_flow_runs()
         check_store(root)
-        watcher.changed(apply_overrides(overrides or (), profile=profile))
+        watcher.changed(apply_overrides(overrides or (), profile=profile, fragment=Path(fragment) if fragment else None))
         params = load_params(PARAMS_FILE)
         limit_threads(params.threads)
         graph = StageGraph(Path.cwd())

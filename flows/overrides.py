@@ -32,12 +32,15 @@ class Change:
         return f"{self.key}: {self.before} → {self.after}"
 
 
-def apply_overrides(overrides: Sequence[str] = (), *, profile: str | None = None, params: Path = PARAMS_FILE) -> list[Change]:
+def apply_overrides(
+    overrides: Sequence[str] = (), *, profile: str | None = None, fragment: Path | None = None, params: Path = PARAMS_FILE
+) -> list[Change]:
     """Write overrides into params.yaml as `dvc exp run -S` does: in place, comments kept.
 
     Args:
         overrides: ``section.key=value``, in DVC's (Hydra's) grammar.
         profile: a profile of profiles.yaml, laid on before the overrides.
+        fragment: a YAML file of some sections and keys, such as `adloom tune` writes, laid on between the two.
         params: the file to turn.
 
     Returns:
@@ -48,12 +51,14 @@ def apply_overrides(overrides: Sequence[str] = (), *, profile: str | None = None
             as it was.
     """
     load_params(params)
-    if not overrides and profile is None:
+    if not overrides and profile is None and fragment is None:
         return []
     before = read_yaml(params)
     with _restored_on_error(params):
         if profile is not None:
-            _lay(profile_values(profile), params)
+            _lay(profile_values(profile), params, PROFILES_FILE)
+        if fragment is not None:
+            _lay(read_yaml(fragment), params, fragment)
         if overrides:
             _override(overrides, params)
         load_params(params)
@@ -86,19 +91,19 @@ def _laid_over(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any
     return both
 
 
-def _lay(values: Mapping[str, Any], params: Path) -> None:
+def _lay(values: Mapping[str, Any], params: Path, source: Path) -> None:
     from dvc.utils.serialize import modify_yaml
 
     with modify_yaml(str(params)) as held:
-        _fill(held, values, where="profile")
+        _fill(held, values, where="profile" if source == PROFILES_FILE else source.stem, source=source)
 
 
-def _fill(held: Any, values: Mapping[str, Any], *, where: str) -> None:
+def _fill(held: Any, values: Mapping[str, Any], *, where: str, source: Path) -> None:
     for key, value in values.items():
         if key not in held:
-            raise ParamsError(f"{where}.{key}: params.yaml has no such key; mend {PROFILES_FILE}.")
+            raise ParamsError(f"{where}.{key}: params.yaml has no such key; mend {source}.")
         if isinstance(value, Mapping):
-            _fill(held[key], value, where=f"{where}.{key}")
+            _fill(held[key], value, where=f"{where}.{key}", source=source)
         elif held[key] != value:
             held[key] = value
 

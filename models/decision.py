@@ -17,7 +17,7 @@ from models.ranker import Prediction, RankerBundle
 from models.recommender import RecommenderBundle
 from models.retrieval import Cause, Found, Retrieval
 
-RETRIEVAL_VERSION = "recommender-top-1"
+RETRIEVAL_VERSION = "recommender-scenes-2"
 
 
 @dataclass(frozen=True)

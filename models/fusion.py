@@ -42,6 +42,27 @@ class Fusion(nn.Module):
         Returns:
             (batch, moments, dim).
         """
+        weight, of_source, safe, gates = self._weighed(vectors, kind, time, at)
+        share = (gates / safe) @ of_source.transpose(1, 2)  # (batch, moments, events)
+        fused: Tensor = (share * weight) @ vectors  # (batch, moments, dim)
+        return fused
+
+    def gates(self, vectors: Tensor, kind: Tensor, time: Tensor, at: Tensor) -> Tensor:
+        """g_s: how much of F comes from each source.
+
+        Args:
+            vectors: see `forward`.
+            kind: see `forward`.
+            time: see `forward`.
+            at: see `forward`.
+
+        Returns:
+            (batch, moments, sources) in the order of EVENT_TYPES; sums to 1, or to 0 where nothing is visible.
+        """
+        return self._weighed(vectors, kind, time, at)[3]
+
+    def _weighed(self, vectors: Tensor, kind: Tensor, time: Tensor, at: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Weights of events, their sources one-hot, the sources' mass (1 where it is 0), and gates."""
         source = kind.clamp(min=0)
         visible = (kind >= 0)[:, None, :] & (time[:, None, :] < at[:, :, None])  # (batch, moments, events)
         age = ((at[:, :, None] - time[:, None, :]).clamp(min=0).double() / HOUR).float()
@@ -55,6 +76,4 @@ class Fusion(nn.Module):
         safe = torch.where(present, mass, torch.ones_like(mass))
         gates = self.gate + nn.functional.softplus(self.gain) * safe.log()
         gates = torch.where(present, gates, torch.full_like(gates, -1e9)).softmax(dim=-1) * present  # (batch, moments, sources)
-        share = (gates / safe) @ of_source.transpose(1, 2)  # (batch, moments, events)
-        fused: Tensor = (share * weight) @ vectors  # (batch, moments, dim)
-        return fused
+        return weight, of_source, safe, gates

@@ -88,9 +88,7 @@ class Pool:
         self.creatives = creatives.reset_index(drop=True)
         self.items = items.reset_index(drop=True)
         self.config = config
-        known = campaigns[Columns.BID].dropna()
-        usual = int(np.median(known)) if len(known) else MICROS  # a null bid is unknown, never zero
-        self.campaigns = [_campaign(row, usual) for row in campaigns.to_dict("records")]
+        self.campaigns = campaigns_of(campaigns)
         self.item_row: dict[str, int] = {item: row for row, item in enumerate(self.items[Columns.ITEM].astype(str))}
         keys = zip(*(self.creatives[name].astype(str) for name in (Columns.ITEM, Columns.SCENE, Columns.CHANNEL)), strict=True)
         self._rows: dict[tuple[str, str, str], list[int]] = {}
@@ -214,6 +212,17 @@ def default_bid(pool: Pool) -> int:
     """Worth of a click outside campaigns: the median bid, or one unit of currency when there are no campaigns."""
     bids = [campaign.bid_micros for campaign in pool.campaigns]
     return int(np.median(bids)) if bids else MICROS
+
+
+def campaigns_of(campaigns: pd.DataFrame) -> list[Campaign]:
+    """The campaigns of a table.
+
+    Args:
+        campaigns: the campaigns table; where a bid is unknown, the median of the known ones stands, or one unit of currency.
+    """
+    known = campaigns[Columns.BID].dropna()
+    usual = int(np.median(known)) if len(known) else MICROS  # a null bid is unknown, never zero
+    return [_campaign(row, usual) for row in campaigns.to_dict("records")]
 
 
 def _campaign(row: dict[Any, Any], usual_bid: int) -> Campaign:

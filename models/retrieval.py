@@ -5,18 +5,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
-from core.columns import Columns
 from core.vocabulary import CHANNELS, SCENES, EventType, Scene
 from models.history import History
 from models.pool import Campaign, Pool
 from models.recommender import RecommenderBundle
-from models.text import attributes_of
 
-NEAREST = 20
-"""Items that answer a search which no title holds."""
 CREATIVES_PER_ITEM = 2
 """Creatives of one item among the candidates at the most."""
 
@@ -89,16 +84,10 @@ class Retrieval:
         catalogue = recommender.catalogue
         known = set(rankable)
         self._servable = np.array([item in pool.item_row and item in known for item in catalogue.item_ids], dtype=bool)
-        rows = catalogue.items.to_dict("records")
-        self.title = [str(row[Columns.TITLE]) for row in rows]
-        self.category = [str(row[Columns.CATEGORY]) for row in rows]
-        self._category_names, codes = np.unique(self.category, return_inverse=True)
-        self._category_code = codes.astype(np.int64)  # (items,)
-        kinds = [_kind({str(name): value for name, value in row.items()}) for row in rows]
-        self._kind = np.unique([" ".join(kind) for kind in kinds], return_inverse=True)[1]  # (items,)
-        brands = ["" if pd.isna(row[Columns.BRAND]) else str(row[Columns.BRAND]) for row in rows]
-        self._branded = np.array([bool(brand) for brand in brands], dtype=bool)
-        self._brand = np.unique(brands, return_inverse=True)[1]  # (items,)
+        self.rules = recommender.scenes
+        self.title = list(self.rules.titles)
+        self.category = [self.rules.categories[code] for code in self.rules.category.tolist()]
+        self._kind = self.rules.kind
         self._shelves: dict[tuple[str, str, str | None], NDArray[np.int64]] = {}
         self._reviewed: dict[tuple[str, str, str | None], tuple[frozenset[int], NDArray[np.int64]]] = {}
 
@@ -129,7 +118,7 @@ class Retrieval:
 
         Args:
             history: strictly before ``moment``.
-            scores: ``(items,)`` the recommender's logits.
+            scores: ``(items,)`` the champion's logits; scene cross_sell has an order of its own where complements were learned.
             moment: microseconds since 1970 UTC.
             scene: why an ad is shown.
             channel: where.
@@ -146,8 +135,11 @@ class Retrieval:
         if exclude:
             barred = self._recommender.catalogue.codes(list(exclude))
             allowed[barred[barred >= 0]] = False
-        fitting = allowed & self._fits(history, scene, promoted)
+        fitting = allowed & self.rules.candidates(scene, history, moment, promoted=promoted)
         codes = np.flatnonzero(fitting if fitting.any() else allowed)
+        by, read = self.rules.ranked_by(scene, self._recommender.champion, history, moment)
+        if by is not self._recommender.champion:
+            scores = by.score([read], moment)[0]
         best = codes[_order(scores[codes], max(1, size // CREATIVES_PER_ITEM))]
         rows = shelf[best]  # (items, CREATIVES_PER_ITEM)
         there = rows >= 0
@@ -180,39 +172,6 @@ class Retrieval:
             held = self._reviewed[key] = (blocked, found)
         return held[1]
 
-    def _fits(self, history: History, scene: str, promoted: Mapping[str, Campaign]) -> NDArray[np.bool_]:
-        """Which items the scene is about, ``(items,)``."""
-        everything = np.ones(len(self.category), dtype=bool)
-        if scene == Scene.PROMOTION:
-            promotable = np.array([name in promoted for name in self._category_names.tolist()], dtype=bool)[self._category_code]
-            sought = promotable & self._answers(history)
-            return sought if sought.any() else promotable
-        codes = self._recommender.catalogue.codes(history.item_ids)
-        met = codes >= 0
-        if scene == Scene.BRAND:
-            liked = np.unique(self._brand[codes[met]])
-            return self._branded & np.isin(self._brand, liked) if self._branded[codes[met]].any() else self._branded
-        if scene == Scene.CROSS_SELL and met.any():
-            taken = np.array([kind in _TAKEN for kind in history.event_types], dtype=bool)
-            latest = codes[met & taken] if (met & taken).any() else codes[met]
-            return ~np.isin(self._kind, self._kind[latest[-3:]])
-        return everything
-
-    def _answers(self, history: History) -> NDArray[np.bool_]:
-        """Which items answer the search that the shopper has just made, ``(items,)``; all when the last event was none.
-
-        Those whose title holds the query; where none does, the nearest by text.
-        """
-        query = history.queries[-1] if len(history) else ""
-        if not query:
-            return np.ones(len(self.title), dtype=bool)
-        held = np.array([query in title for title in self.title], dtype=bool)
-        if held.any():
-            return held
-        catalogue = self._recommender.catalogue
-        nearness = (catalogue.vectors @ catalogue.featurise([query])[0])[catalogue.text_of]  # (items,)
-        return np.asarray(nearness >= np.sort(nearness)[-min(NEAREST, len(nearness))])
-
     def cause(self, history: History, code: int, scene: str) -> Cause:
         """Why this item: the shopper's own latest related event, or the scene.
 
@@ -238,7 +197,6 @@ class Retrieval:
         return Cause(kinds.get(Scene(scene), "popular"))
 
 
-_TAKEN = frozenset({EventType.CART, EventType.PURCHASE})
 _DEEDS: dict[str, str] = {
     EventType.VIEW: "viewed",
     EventType.SEARCH: "searched for",
@@ -246,11 +204,6 @@ _DEEDS: dict[str, str] = {
     EventType.FAVOURITE: "marked as favourite",
     EventType.PURCHASE: "bought",
 }
-
-
-def _kind(item: dict[str, object]) -> tuple[str, ...]:
-    """What kind of product it is: its category and which attributes it has; two of one kind stand for each other."""
-    return (str(item[Columns.CATEGORY]), *sorted({key for key, _ in attributes_of(item[Columns.ATTRIBUTES])}))
 
 
 def _order(scores: NDArray[np.float32], k: int) -> NDArray[np.int64]:

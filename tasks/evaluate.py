@@ -17,7 +17,7 @@ from models.decision import Decider
 from models.encoder import TextEncoder
 from models.generator import GeneratorBundle
 from models.generator.request import requests_of
-from models.pool import Pool
+from models.pool import Pool, campaigns_of
 from models.ranker import RankerBundle
 from models.recommender import RecommenderBundle
 from tasks.judge.compliance import compliance_quality
@@ -25,6 +25,7 @@ from tasks.judge.measures import Measure, copy_measures, policy_measures, ranker
 from tasks.judge.policies import TrueClick, log_requests
 from tasks.judge.rankers import judge_ranker, window
 from tasks.judge.recommenders import judge_recommenders
+from tasks.judge.scenes import judge_scenes
 from tasks.judge.truths import true_click_of, true_clicks_of_copy
 from tasks.judge.writing import judge_writing
 from tasks.report.build import build_page
@@ -121,6 +122,9 @@ def evaluate(
         frame = judge_recommenders(bundles[0], tables["events"], start=span.start, end=None, train_end=span.train_end, k=params.top_k)
         write_table(frame, draft / "recommenders.parquet")
         measured["recommender"] = recommender_measures(frame, bundles[0].champion.name, params, rng)
+        measured["scenes"] = judge_scenes(
+            bundles[0], tables["events"], campaigns_of(read_table(campaigns)), start=span.start, params=params, rng=rng.spawn(1)[0]
+        )
         if bundles[1].trained and facts["has"]["impressions"]:
             measured |= _judge_ads(params, span, tables, bundle=bundles[1], known=known, draft=draft, rng=rng)
         else:

@@ -131,9 +131,37 @@ class Data:
     train_end: pd.Timestamp
 
 
-def _train(
-    params: RankerParams, rng: np.random.Generator, tracker: Tracker, *, data: Data, bundle: RecommenderBundle, held: Embeddings
-) -> RankerBundle:
+@dataclass(frozen=True)
+class Learnable:
+    """Features and outcomes.
+
+    Attributes:
+        known: impressions before train_end.
+        held: later ones.
+        names: of the features.
+        space: how the features were made.
+    """
+
+    known: Rows
+    held: Rows
+    names: tuple[str, ...]
+    space: FeatureSpace
+
+
+def features_of(params: RankerParams, rng: np.random.Generator, *, data: Data, bundle: RecommenderBundle, held: Embeddings) -> Learnable:
+    """Features of the impressions that are read.
+
+    Args:
+        params: how many requests are read.
+        rng: draws them.
+        data: what there is.
+        bundle: of the recommender.
+        held: raw vectors.
+
+    Raises:
+        NotEnoughImpressionsError: there are none.
+        BundleError: a text was never encoded.
+    """
     shown, copies = data.shown, data.copies
     if shown.empty:
         raise NotEnoughImpressionsError("no impressions")
@@ -161,13 +189,20 @@ def _train(
         weights=weights,
     )
     log.info("%d features of %d impressions, %d clicked", len(names), len(rows.clicks), int(rows.clicks.sum()))
+    return Learnable(rows.where(learning), rows.where(~learning), names, space)
+
+
+def _train(
+    params: RankerParams, rng: np.random.Generator, tracker: Tracker, *, data: Data, bundle: RecommenderBundle, held: Embeddings
+) -> RankerBundle:
+    told = features_of(params, rng, data=data, bundle=bundle, held=held)
     scorers = train_scorers(
-        rows.where(learning),
-        rows.where(~learning),
-        names,
+        told.known,
+        told.held,
+        told.names,
         params,
         seed=int(rng.integers(2**31)),
         on_epoch=lambda epoch, found: tracker.log_metrics({f"ranker/{name}": value for name, value in found.items()}, step=epoch),
     )
     tracker.log_metrics({f"ranker/validation_log_loss/{name}": value for name, value in scorers.validation_log_loss.items()})
-    return RankerBundle(bundle, scorers=scorers, space=space)
+    return RankerBundle(bundle, scorers=scorers, space=told.space)

@@ -24,6 +24,8 @@ VERBS = (
     "undeploy",
     "clean",
     "evaluate-policy",
+    "recommend",
+    "tune",
 )
 
 
@@ -57,6 +59,9 @@ def test_help_lists_every_verb(tmp_path: Path) -> None:
         (["run", "-S", "market.shoppers=0"], "market.shoppers: input should be greater than 1"),
         (["run", "--profile", "huge"], "ParamsError: no profile 'huge'"),
         (["rollback", "poem"], "RegistryError: no model 'poem'"),
+        (["recommend"], "SourceError: whose items?"),
+        (["recommend", "--history", "view:p1", "--at", "noon"], "SourceError: --at 'noon' is not ISO 8601"),
+        (["recommend", "--history", "view:p1"], "RegistryError: there is no champion recommender"),
     ],
 )
 def test_what_is_refused_is_explained_without_a_traceback(project: Path, arguments: list[str], message: str) -> None:

@@ -1,7 +1,7 @@
 """What every recommender is: histories in, one logit an item out."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from core.vocabulary import EVENT_TYPES
 from models.fusion import Fusion
 from models.history import History
 from models.recommender.catalogue import Catalogue
@@ -47,6 +48,30 @@ class Recommender(ABC):
         Returns:
             (n, n_items) float32.
         """
+
+    def parts(self, history: History, moment: int) -> dict[str, np.ndarray]:
+        """What a score is the sum of.
+
+        Args:
+            history: what the shopper did.
+            moment: microseconds since 1970 UTC; events at or after it are not looked at.
+
+        Returns:
+            Each part by name, (n_items,) float32; their sum is the score but for the last digits.
+        """
+        return {self.name: self.score([history], moment)[0]}
+
+    def gates(self, history: History, moment: int) -> dict[str, float]:
+        """How much of the user feature F that the scores read comes from each behaviour source.
+
+        Args:
+            history: what the shopper did.
+            moment: see `parts`.
+
+        Returns:
+            Shares by source that sum to 1, or to 0 for an empty history; nothing where the recommender reads no F.
+        """
+        return {}
 
     @abstractmethod
     def save(self, path: Path) -> None:
@@ -87,6 +112,42 @@ class EventRecommender(Recommender):
     def reads(self) -> Fusion | None:
         """The fusion whose F `logits` reads and can be given; None when there is none."""
         return None
+
+    @property
+    def own_fusion(self) -> Fusion | None:
+        """The fusion that makes the F in the scores; None when they read none."""
+        return self.reads
+
+    def summands(self, batch: EventBatch, at: Tensor, feature: Tensor | None = None) -> Iterator[tuple[str, Tensor]]:
+        """The parts of the logits, one after the other.
+
+        Args:
+            batch: see `logits`.
+            at: see `logits`.
+            feature: see `logits`.
+
+        Yields:
+            Name and (batch, n_items).
+        """
+        yield self.name, self.logits(batch, at, feature)
+
+    def parts(self, history: History, moment: int) -> dict[str, np.ndarray]:
+        """See `Recommender.parts`."""
+        moments = np.array([moment], dtype=np.int64)
+        with torch.inference_mode():
+            batch = event_batch([history], moments, self.catalogue, self.max_events)
+            found = self.summands(batch, torch.from_numpy(moments))
+            return {name: part[0].float().numpy() for name, part in found}
+
+    def gates(self, history: History, moment: int) -> dict[str, float]:
+        """See `Recommender.gates`."""
+        if self.own_fusion is None:
+            return {}
+        moments = np.array([moment], dtype=np.int64)
+        with torch.inference_mode():
+            batch = event_batch([history], moments, self.catalogue, self.max_events)
+            found = self.own_fusion.gates(batch.vectors, batch.kind, batch.time, torch.from_numpy(moments)[:, None])[0, 0]
+        return dict(zip(EVENT_TYPES, found.tolist(), strict=True))
 
     @abstractmethod
     def logits(self, batch: EventBatch, at: Tensor, feature: Tensor | None = None) -> Tensor:

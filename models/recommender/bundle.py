@@ -1,6 +1,7 @@
 """The recommender bundle: every recommender, the items, F, the audiences, and the rules about what may be shown."""
 
-from collections.abc import Mapping, Sequence
+import copy
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 from core.columns import Columns
 from core.errors import BundleError
 from core.files import write_table
-from core.vocabulary import EventType
+from core.vocabulary import EventType, Scene
 from models.bundle import copy_bundle, load_arrays, load_table, read_config, save_arrays, writing_bundle
 from models.encoder import TextEncoder
 from models.fusion import Fusion
@@ -18,11 +19,13 @@ from models.history import History
 from models.recommender.audiences import Audiences
 from models.recommender.base import EventRecommender, Recommender
 from models.recommender.catalogue import Catalogue
+from models.recommender.complements import Complements
 from models.recommender.content import ContentCosine, ContentLinear
 from models.recommender.covisits import ItemKnn, Markov
 from models.recommender.events import event_batch, moments_of
 from models.recommender.factorisation import Als
 from models.recommender.popularity import Popularity
+from models.recommender.scenes import SceneRules, varied
 from models.recommender.sequence import SequenceRecommender
 from models.recommender.weights import load_state, state_of
 
@@ -52,6 +55,7 @@ class RecommenderBundle:
         models: Mapping[str, Recommender],
         champion: str,
         max_events: int,
+        complements: Complements | None = None,
     ) -> None:
         """Keep the parts.
 
@@ -63,6 +67,7 @@ class RecommenderBundle:
             models: recommenders by name, all over ``catalogue``.
             champion: the name of the one that answers.
             max_events: latest events that F reads.
+            complements: what belongs to a cart; None when there were too few baskets to learn it from.
 
         Raises:
             BundleError: there is no recommender of the champion's name.
@@ -76,9 +81,21 @@ class RecommenderBundle:
         self.models = dict(models)
         self.champion = self.models[champion]
         self.max_events = max_events
+        self.complements = complements
+        self.scenes = SceneRules(catalogue, complements)
         read = self.champion.reads if isinstance(self.champion, EventRecommender) else None
         held = self.fusion.state_dict()
         self._one_fusion = read is not None and all(torch.equal(value, held[name]) for name, value in read.state_dict().items())
+
+    def completed_by(self, complements: Complements | None) -> "RecommenderBundle":
+        """The same with complements for scene cross_sell.
+
+        Args:
+            complements: None for none.
+        """
+        made = copy.copy(self)
+        made.complements, made.scenes = complements, SceneRules(self.catalogue, complements)
+        return made
 
     @property
     def items(self) -> pd.DataFrame:
@@ -197,31 +214,74 @@ class RecommenderBundle:
         return normalised
 
     def top_k(
-        self, histories: Sequence[History], k: int, exclude: Sequence[str] = (), now: int | np.ndarray | None = None
+        self,
+        histories: Sequence[History],
+        k: int,
+        exclude: Sequence[str] = (),
+        now: int | np.ndarray | None = None,
+        *,
+        scene: str = Scene.PRODUCT,
+        promoted: Collection[str] = (),
+        brand: str | None = None,
+        model: str | None = None,
     ) -> list[list[str]]:
-        """The champion's best items that the rules allow, best first.
+        """The best items that the rules allow and the scene is about, best first, not too many of one category (`varied`).
 
         Args:
             histories: n of them.
             k: how many at the most.
             exclude: items that must not be shown to anyone.
             now: see `user_feature`.
+            scene: see `SceneRules`.
+            promoted: see `SceneRules.candidates`.
+            brand: see `SceneRules.candidates`; the category rule is off where a brand is asked for.
+            model: name of the recommender that ranks; the scene's own, or the champion, when None.
 
         Returns:
             One list of item ids a history; shorter than ``k`` where fewer are allowed. Equal scores come in catalogue order.
         """
         moments = moments_of(histories, now)
         barred = self.catalogue.codes(list(exclude))
+        chosen = None if model is None else self.models[model]
         found: list[list[str]] = []
         for start in range(0, len(histories), _ROWS):
             rows = slice(start, start + _ROWS)
-            scores = self.champion.score(histories[rows], moments[rows])
-            scores = np.where(self.allowed(histories[rows], moments[rows]), scores, -np.inf)
-            scores[:, barred[barred >= 0]] = -np.inf
-            for row in scores:
-                order = _best(row, k)
-                found.append([self.catalogue.item_ids[code] for code in order])
+            scores = self.scene_scores(histories[rows], moments[rows], scene, chosen)
+            allowed = self.allowed(histories[rows], moments[rows])
+            allowed[:, barred[barred >= 0]] = False
+            if scene != Scene.PRODUCT:
+                for row, (history, moment) in enumerate(zip(histories[rows], moments[rows].tolist(), strict=True)):
+                    allowed[row] &= self.scenes.candidates(scene, history, moment, promoted=promoted, brand=brand)
+            for row, score in zip(allowed, scores, strict=True):
+                order = np.flatnonzero(row)
+                order = order[np.argsort(-score[order], kind="stable")]
+                kept = order[:k].tolist() if brand is not None else varied(order, self.scenes.category, k)
+                found.append([self.catalogue.item_ids[code] for code in kept])
         return found
+
+    def scene_scores(self, histories: Sequence[History], moments: np.ndarray, scene: str, model: Recommender | None = None) -> np.ndarray:
+        """Logits of all items in the order that a scene ranks by.
+
+        Args:
+            histories: n of them.
+            moments: (n,) int64 microseconds.
+            scene: see `SceneRules.ranked_by`.
+            model: ranks in any scene; the scene's own, or the champion, when None.
+
+        Returns:
+            (n, n_items) float32.
+        """
+        if model is not None:
+            return model.score(histories, moments)
+        asked = [
+            self.scenes.ranked_by(scene, self.champion, history, moment)
+            for history, moment in zip(histories, moments.tolist(), strict=True)
+        ]
+        scores = np.empty((len(histories), len(self.catalogue)), np.float32)
+        for by in {id(ranker): ranker for ranker, _ in asked}.values():
+            own = np.array([row for row, (ranker, _) in enumerate(asked) if ranker is by], dtype=np.int64)
+            scores[own] = by.score([asked[row][1] for row in own], moments[own])
+        return scores
 
     def save(self, path: Path, *, encoder: Path, queries: Mapping[str, np.ndarray], config: Mapping[str, object]) -> None:
         """Write the bundle, whole or not at all.
@@ -232,7 +292,13 @@ class RecommenderBundle:
             queries: raw vectors of known queries, so that they need no network later.
             config: what config.json shall hold besides names and sizes.
         """
-        held = {"champion": self.champion.name, "models": list(self.models), "max_events": self.max_events, "dim": self.catalogue.dim}
+        held: dict[str, object] = {
+            "champion": self.champion.name,
+            "models": list(self.models),
+            "max_events": self.max_events,
+            "dim": self.catalogue.dim,
+        }
+        held |= {"complements": self.complements is not None}
         with writing_bundle(path, KIND, {**config, **held}) as draft:
             copy_bundle(encoder, draft / "encoder")
             write_table(self.items, draft / "items.parquet")
@@ -244,6 +310,8 @@ class RecommenderBundle:
             self.audiences.save(draft)
             for name, model in self.models.items():
                 model.save(draft / name)
+            if self.complements is not None:
+                self.complements.save(draft / Complements.name)
 
     @classmethod
     def load(cls, path: Path) -> "RecommenderBundle":
@@ -276,14 +344,5 @@ class RecommenderBundle:
             models={name: kinds[name].load(path / name, catalogue) for name in config["models"]},
             champion=config["champion"],
             max_events=config["max_events"],
+            complements=Complements.load(path / Complements.name, catalogue) if config.get("complements") else None,
         )
-
-
-def _best(scores: np.ndarray, k: int) -> list[int]:
-    n = min(k, int(np.isfinite(scores).sum()))
-    if n <= 0:
-        return []
-    limit = np.partition(scores, len(scores) - n)[len(scores) - n]
-    candidates = np.flatnonzero(scores >= limit)
-    order: list[int] = candidates[np.argsort(-scores[candidates], kind="stable")][:n].tolist()
-    return order

@@ -179,6 +179,11 @@ class Complements(Recommender):
                 scores[rows] += np.float32(self.weights[name]) * said
         return scores
 
+    def parts(self, history: History, moment: int) -> dict[str, np.ndarray]:
+        """See `Recommender.parts`: what each expert says, weighed."""
+        carts = read_carts([history], np.array([moment], np.int64), self.catalogue)
+        return {name: np.float32(self.weights[name]) * said[0] for name, said in self.experts(carts, tuple(self.weights))}
+
     def experts(self, carts: Carts, names: Sequence[str]) -> Iterator[tuple[str, np.ndarray]]:
         """What each expert says.
 

@@ -1,6 +1,7 @@
 """Content-based recommenders over the user feature F and item features a_i: the linear and the cosine form."""
 
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar
 
@@ -50,6 +51,11 @@ class ContentCosine(EventRecommender):
         self.network = network.eval()
         self._vectors = torch.from_numpy(catalogue.vectors)
         self._text_of = torch.from_numpy(catalogue.text_of)
+
+    @property
+    def own_fusion(self) -> Fusion:
+        """See `EventRecommender.own_fusion`."""
+        return self.network.fusion
 
     def logits(self, batch: EventBatch, at: Tensor, feature: Tensor | None = None) -> Tensor:
         """See `EventRecommender.logits`."""
@@ -153,6 +159,17 @@ class ContentLinear(EventRecommender):
         self.network = network.eval()
         self._vectors = torch.from_numpy(catalogue.vectors)
         self._text_of = torch.from_numpy(catalogue.text_of)
+
+    @property
+    def own_fusion(self) -> Fusion:
+        """See `EventRecommender.own_fusion`."""
+        return self.fusion
+
+    def summands(self, batch: EventBatch, at: Tensor, feature: Tensor | None = None) -> Iterator[tuple[str, Tensor]]:
+        """See `EventRecommender.summands`."""
+        yield "content", self.personal(self.fusion(batch.vectors, batch.kind, batch.time, at[:, None])[:, 0])
+        own: Tensor = (self._vectors @ self.network.score)[self._text_of] + self.network.bias
+        yield "popularity", own.expand(len(at), -1)
 
     def logits(self, batch: EventBatch, at: Tensor, feature: Tensor | None = None) -> Tensor:
         """See `EventRecommender.logits`."""

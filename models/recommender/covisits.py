@@ -1,7 +1,7 @@
 """Recommenders that count: what was met together (item kNN) and what came next (Markov), read from the latest events backwards."""
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
@@ -128,6 +128,12 @@ class CoVisits(EventRecommender):
         some = shares.any(axis=1, keepdims=True)
         mixed = np.where(some, (1 - POPULARITY_SHARE) * shares + POPULARITY_SHARE * self._popularity, self._popularity)
         return torch.from_numpy(np.log(mixed).astype(np.float32))
+
+    def summands(self, batch: EventBatch, at: Tensor, feature: Tensor | None = None) -> Iterator[tuple[str, Tensor]]:
+        """See `EventRecommender.summands`; the links' part is what they add to popularity."""
+        popularity = torch.from_numpy(np.log(self._popularity)).expand(len(at), -1)
+        yield "links", self.logits(batch, at, feature) - popularity
+        yield "popularity", popularity
 
     def facts(self) -> dict[str, Any]:
         """What the bundle's config.json says."""

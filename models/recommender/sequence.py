@@ -1,5 +1,6 @@
 """The default recommender: a causal transformer over the event sequence, beside the fused sources and the counted links."""
 
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import ClassVar
@@ -107,7 +108,7 @@ class SequenceRecommender(EventRecommender):
         """
         found = self.network_logits(batch, at, feature)
         if self.weight:
-            found += self.weight * torch.from_numpy(self.markov.shares(batch)).div_(self.floor).log1p_()
+            found += self._linked(batch)
         return found
 
     def by_text(self, feature: Tensor) -> Tensor:
@@ -145,18 +146,40 @@ class SequenceRecommender(EventRecommender):
         Returns:
             (batch, n_items).
         """
+        terms = self._terms(batch, at, feature)
+        _, scores = next(terms)
+        for _, term in terms:
+            scores += term
+        added: Tensor = scores.scatter_add_(1, batch.item.clamp(min=0), self._repeats(batch, at))
+        return added
+
+    def summands(self, batch: EventBatch, at: Tensor, feature: Tensor | None = None) -> Iterator[tuple[str, Tensor]]:
+        """See `EventRecommender.summands`: state and item vector, fused sources, the item's own score, this very item, links."""
+        yield from self._terms(batch, at, feature)
+        repeats = self._repeats(batch, at)
+        yield "repeats", torch.zeros(len(at), len(self.catalogue)).scatter_add_(1, batch.item.clamp(min=0), repeats)
+        if self.weight:
+            yield "links", self._linked(batch)
+
+    def _terms(self, batch: EventBatch, at: Tensor, feature: Tensor | None) -> Iterator[tuple[str, Tensor]]:
+        """The terms that are dense over items, each made when it is asked for."""
         network, seen = self.network, batch.sizes[:, None]
         held = torch.nn.functional.embedding(batch.item.clamp(min=0), self._items.T) * (batch.item >= 0).unsqueeze(-1)
         state = network.last_state(batch, held)  # (n, dim)
         if feature is None:
             feature = self.feature(batch, at)
         bucket = last_gap(batch, at[:, None], seen)[:, 0]
-        scores = (network.state_scale(bucket) * state) @ self._items
-        scores += self.content.personal(network.fused_scale(bucket) * feature)
-        scores += network.score_scale(bucket) * self._scores
-        repeats = network.repeats(batch, at[:, None], seen)[:, 0]  # (n, events)
-        added: Tensor = scores.scatter_add_(1, batch.item.clamp(min=0), repeats)
-        return added
+        yield "network", (network.state_scale(bucket) * state) @ self._items
+        yield "content", self.content.personal(network.fused_scale(bucket) * feature)
+        yield "popularity", network.score_scale(bucket) * self._scores
+
+    def _repeats(self, batch: EventBatch, at: Tensor) -> Tensor:
+        """What each event adds to its own item, (n, events)."""
+        return self.network.repeats(batch, at[:, None], batch.sizes[:, None])[:, 0]
+
+    def _linked(self, batch: EventBatch) -> Tensor:
+        """What the links add, (n, n_items)."""
+        return self.weight * torch.from_numpy(self.markov.shares(batch)).div_(self.floor).log1p_()
 
     def save(self, path: Path) -> None:
         """See `Recommender.save`."""

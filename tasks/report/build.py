@@ -35,7 +35,7 @@ def build_page(
     Args:
         facts: lineage.json.
         data_report: data_report.json: counts by table.
-        measured: by kind of model: recommender, policy, ranker, generator.
+        measured: by kind of model: recommender, scenes, policy, ranker, generator.
         views: the shoppers.
         pool: the creative pool.
         quarantine: refused rows.
@@ -51,6 +51,7 @@ def build_page(
         shoppers=views,
         chapters=(
             _recommenders(measured["recommender"]),
+            _scenes(measured["scenes"]),
             _policies(measured["policy"]),
             _rankers(measured["ranker"]),
             _copies(measured["generator"], pool, rejected),
@@ -117,6 +118,22 @@ def _recommenders(measure: Measure) -> Chapter:
     )
     chart = interval_chart(_bars(measure, measure.main), measure.main)
     return Chapter("Recommenders", lead, (_models_table(measure, note="95 % bootstrap intervals over users; full ranking."),), (chart,))
+
+
+def _scenes(measure: Measure) -> Chapter:
+    if not measure.models:
+        return Chapter("Scenes", str(measure.facts["reason"]))
+    cases = measure.facts["cases"]
+    by = "what baskets taught" if measure.facts["complements"] else "the champion, for there are too few baskets to learn from"
+    lead = (
+        "Lists as they would be shown, under all rules. Product: the next item viewed or bought "
+        f"({cases['product']:,} shoppers). Promotion: the first one that a campaign advertised just then, among such items "
+        f"({cases['promotion']:,}). Cross-sell: an item taken out of a basket, given the others, ordered by {by} "
+        f"({cases['cross_sell']:,} baskets). Brand: a first purchase of a brand; of those it could win and did not, how many stand "
+        f"below ({cases['brand']:,} won)."
+    )
+    note = "hr: hit rate of the list, beside lists by others under the same rules, and the paired difference; auc: mean over brands."
+    return Chapter("Scenes", lead, (_models_table(measure, note=f"95 % bootstrap intervals over users; {note}"),))
 
 
 def _policies(measure: Measure) -> Chapter:

@@ -1,0 +1,230 @@
+"""Candidate rules: which items a scene is about, in which order, and how many of one category a list holds."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from core.columns import Columns
+from core.vocabulary import EventType, Scene
+from models.history import History
+from models.recommender.base import Recommender
+from models.recommender.catalogue import Catalogue
+from models.recommender.complements import CART_DAYS, DAY
+from models.text import attributes_of
+
+NEAREST = 20
+"""Items that answer a search which no title holds."""
+LATEST = 3
+"""What was taken last, where nothing lies in the cart."""
+LARGEST_SHARE = 0.5
+"""Of a list, that one category fills at the most, as long as there are others to show."""
+_TAKEN = frozenset({EventType.CART, EventType.PURCHASE})
+
+
+@dataclass(frozen=True)
+class SceneRules:
+    """The rules of one catalogue; they say what a scene is about, never what may not be shown (`RecommenderBundle.allowed`).
+
+    - product: everything.
+    - promotion: items of a campaign that runs; of these the ones that answer a search just made, where there are some.
+    - brand: the brand's items where one is asked for; else those of brands that the shopper has met; else all that have a brand.
+    - cross_sell: what neither lies in the cart nor stands in for it, a durable of the same kind, in the order of `complements`; where
+      these were not learned, no consumable of the same kind either.
+
+    Attributes:
+        catalogue: the items.
+        complements: what belongs to a cart, when it was learned.
+    """
+
+    catalogue: Catalogue
+    complements: Recommender | None = None
+
+    @cached_property
+    def category(self) -> NDArray[np.int64]:
+        """(n_items,) code of each item's category, in the order of `categories`."""
+        return np.asarray(np.unique(self._named(Columns.CATEGORY), return_inverse=True)[1], dtype=np.int64)
+
+    @cached_property
+    def categories(self) -> tuple[str, ...]:
+        """The categories, sorted."""
+        return tuple(str(name) for name in np.unique(self._named(Columns.CATEGORY)))
+
+    @cached_property
+    def kind(self) -> NDArray[np.int64]:
+        """(n_items,) code of the kind of product: its category and which attributes it has; two of one kind stand for each other."""
+        items = self.catalogue.items
+        attributes = [" ".join(sorted({key for key, _ in attributes_of(value)})) for value in items[Columns.ATTRIBUTES].tolist()]
+        named = [f"{category}\0{held}" for category, held in zip(self._named(Columns.CATEGORY).tolist(), attributes, strict=True)]
+        return np.asarray(np.unique(named, return_inverse=True)[1], dtype=np.int64)
+
+    @cached_property
+    def brand(self) -> NDArray[np.object_]:
+        """(n_items,) each item's brand, "" where it is unknown."""
+        return self._named(Columns.BRAND)
+
+    @cached_property
+    def titles(self) -> tuple[str, ...]:
+        """Each item's title."""
+        return tuple(self._named(Columns.TITLE).tolist())
+
+    def candidates(
+        self, scene: str, history: History, moment: int, *, promoted: Collection[str] = (), brand: str | None = None
+    ) -> NDArray[np.bool_]:
+        """Which items the scene is about.
+
+        Args:
+            scene: why an item is shown.
+            history: what the shopper did.
+            moment: microseconds since 1970 UTC; events at or after it are not looked at.
+            promoted: categories that a campaign advertises now.
+            brand: only items of this brand, in scene brand.
+
+        Returns:
+            (n_items,) bool; none where nothing fits.
+        """
+        before = history.before(moment)
+        if scene == Scene.PROMOTION:
+            running = np.array([name in promoted for name in self.categories], dtype=bool)[self.category]
+            sought = running & self._answers(before)
+            return sought if sought.any() else running
+        if scene == Scene.BRAND:
+            return self._of_brands(before, brand)
+        if scene == Scene.CROSS_SELL:
+            cart = self.cart(before, moment)
+            stand_in = np.isin(self.kind, self.kind[cart])
+            if self.complements is not None:
+                stand_in &= ~self.catalogue.consumable  # of what is used up one buys several kinds of the same
+            stand_in[cart] = True
+            return np.asarray(~stand_in)
+        return np.ones(len(self.catalogue), dtype=bool)
+
+    def ranked_by(self, scene: str, champion: Recommender, history: History, moment: int) -> tuple[Recommender, History]:
+        """Who orders the candidates, and what is read.
+
+        Args:
+            scene: why an item is shown.
+            champion: orders every scene that has nobody of its own.
+            history: what the shopper did.
+            moment: see `candidates`.
+
+        Returns:
+            The complements and a history with a cart, where a cart is to be completed; else what was given.
+        """
+        if scene != Scene.CROSS_SELL or self.complements is None:
+            return champion, history
+        before = history.before(moment)
+        cart = self.cart(before, moment)
+        if not len(cart):
+            return champion, history
+        held = [(str(EventType.CART), self.catalogue.item_ids[code]) for code in cart]
+        return self.complements, before.extended(held, [moment - 1] * len(held))
+
+    def cart(self, history: History, moment: int) -> NDArray[np.int64]:
+        """What is to be completed: what lies in the cart, else what was taken last, else what was met last.
+
+        Args:
+            history: strictly before ``moment``.
+            moment: microseconds since 1970 UTC.
+
+        Returns:
+            Columns of items, none for an empty history.
+        """
+        codes = self.catalogue.codes(history.item_ids)
+        cart: dict[int, None] = {}
+        for code, kind, time in zip(codes.tolist(), history.event_types, history.timestamps.tolist(), strict=True):
+            if code < 0:
+                continue
+            if kind == EventType.PURCHASE:
+                cart.pop(code, None)
+            elif kind == EventType.CART and moment - time <= CART_DAYS * DAY:
+                cart[code] = None
+        if cart:
+            return np.array(list(cart), dtype=np.int64)
+        met = codes >= 0
+        taken = met & np.array([kind in _TAKEN for kind in history.event_types], dtype=bool)
+        last = codes[taken] if taken.any() else codes[met]
+        return np.unique(last[-LATEST:])
+
+    @cached_property
+    def brands(self) -> tuple[str, ...]:
+        """The brands, sorted; items of unknown brand have none."""
+        return tuple(sorted({name for name in self.brand.tolist() if name}))
+
+    @cached_property
+    def of_brand(self) -> NDArray[np.bool_]:
+        """(n_items, n_brands) which item is of which brand."""
+        return np.asarray(self.brand[:, None] == np.array(self.brands, dtype=object)[None, :], dtype=bool)
+
+    def winnable(self, history: History, moment: int) -> NDArray[np.bool_]:
+        """Which brands can win this shopper: those whose categories the shopper has met, and of which nothing was bought.
+
+        Args:
+            history: what the shopper did.
+            moment: see `candidates`.
+
+        Returns:
+            (n_brands,) bool, in the order of `brands`.
+        """
+        before = history.before(moment)
+        codes = self.catalogue.codes(before.item_ids)
+        bought = codes[(codes >= 0) & np.array([kind == EventType.PURCHASE for kind in before.event_types], dtype=bool)]
+        met = np.isin(self.category, np.unique(self.category[codes[codes >= 0]]))
+        return np.asarray(self.of_brand[met].any(axis=0) & ~self.of_brand[bought].any(axis=0))
+
+    def _of_brands(self, history: History, brand: str | None) -> NDArray[np.bool_]:
+        if brand is not None:
+            return np.asarray(self.brand == brand, dtype=bool)
+        branded = np.asarray(self.brand != "", dtype=bool)
+        codes = self.catalogue.codes(history.item_ids)
+        liked = {name for name in self.brand[codes[codes >= 0]].tolist() if name}
+        return branded & np.isin(self.brand.astype(str), sorted(liked)) if liked else branded
+
+    def _answers(self, history: History) -> NDArray[np.bool_]:
+        """Which items answer the search that the shopper has just made; all when the last event was none.
+
+        Those whose title holds the query; where none does, the nearest by text.
+        """
+        query = history.queries[-1] if len(history) else ""
+        if not query:
+            return np.ones(len(self.catalogue), dtype=bool)
+        held = np.array([query in title for title in self.titles], dtype=bool)
+        if held.any():
+            return held
+        catalogue = self.catalogue
+        nearness = (catalogue.vectors @ catalogue.featurise([query])[0])[catalogue.text_of]  # (n_items,)
+        return np.asarray(nearness >= np.sort(nearness)[-min(NEAREST, len(nearness))])
+
+    def _named(self, column: str) -> NDArray[np.object_]:
+        return np.array(["" if pd.isna(value) else str(value) for value in self.catalogue.items[column].tolist()], dtype=object)
+
+
+def varied(order: Sequence[int] | NDArray[np.int64], category: NDArray[np.int64], k: int, share: float = LARGEST_SHARE) -> list[int]:
+    """The first k of a ranking, of which no category fills more than a share, as long as there are items of others.
+
+    Args:
+        order: columns of items that may be shown, the best first, all different.
+        category: (n_items,) code of each item's.
+        k: how many at the most.
+        share: in (0, 1]; at least one item of a category is always let in.
+
+    Returns:
+        Columns in the order of ``order``: at most ⌈share · k⌉ of a category, unless there are not k items without more of it.
+    """
+    most = max(1, int(np.ceil(share * k)))
+    taken: dict[int, int] = {}
+    kept: list[int] = []
+    left: list[int] = []
+    for place, code in enumerate(order):
+        if len(kept) == k:
+            break
+        held = int(category[code])
+        if taken.get(held, 0) < most:
+            taken[held] = taken.get(held, 0) + 1
+            kept.append(place)
+        else:
+            left.append(place)
+    return [int(order[place]) for place in sorted([*kept, *left[: k - len(kept)]])]

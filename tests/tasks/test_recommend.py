@@ -1,0 +1,115 @@
+"""`adloom recommend`: a history in any form, an answer with its reasons."""
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from tiny_shop import DATA_END, items, write_clean, write_recommender
+
+from core.columns import Columns
+from core.errors import SourceError
+from models.history import History
+from models.pool import Campaign
+from models.recommender import RecommenderBundle
+from tasks.recommend import GAP, Question, history_of_user, read_history, recommend, running_now
+
+NOW = round(DATA_END.timestamp() * 1_000_000)
+ASKED = Question("product", 3, (), None, NOW)
+EVENTS = "search:马拉松, view:p1; cart:p2"
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> RecommenderBundle:
+    folder = tmp_path_factory.mktemp("shop")
+    write_recommender(folder / "recommender")
+    return RecommenderBundle.load(folder / "recommender")
+
+
+def test_a_newcomer_with_three_events_gets_items_with_reasons_without_training(bundle: RecommenderBundle) -> None:
+    answer = recommend(bundle, read_history(EVENTS, NOW), ASKED, {})
+    assert (answer.events, answer.unknown) == (3, ())
+    assert [row.rank for row in answer.rows] == [1, 2, 3]
+    assert answer.rows[0].category == "运动"
+    assert answer.rows[0].events[0][1] > 0
+    assert answer.rows[0].score > answer.rows[-1].score
+    assert sum(answer.rows[0].parts.values()) == pytest.approx(answer.rows[0].score, abs=1e-4)
+    assert sum(answer.gates.values()) == pytest.approx(1)
+    assert json.loads(json.dumps(answer.as_dict()))["rows"][0]["item_id"] == answer.rows[0].item_id
+
+
+def test_excluded_bought_and_sold_out_items_are_not_in_the_answer(bundle: RecommenderBundle) -> None:
+    bought = read_history("purchase:p0, purchase:p9", NOW)
+    shown = {row.item_id for row in recommend(bundle, bought, Question("product", 12, ("p4",), None, NOW), {}).rows}
+    assert shown == {f"p{row}" for row in range(12)} - {"p0", "p3", "p4"}  # p9 is food and can be bought again; p3 is out of stock
+    shares = [row.probability for row in recommend(bundle, bought, Question("product", 12, ("p4",), None, NOW), {}).rows]
+    assert sum(shares) == pytest.approx(1)
+
+
+def test_a_promotion_names_the_campaign_and_its_dates(bundle: RecommenderBundle) -> None:
+    start, end = datetime(2026, 10, 30, tzinfo=UTC), datetime(2026, 11, 9, tzinfo=UTC)
+    none: frozenset[str] = frozenset()
+    campaign = Campaign("k", "运动节", start, end, 1, frozenset({"promotion"}), frozenset({"social"}), frozenset({"运动"}), none)
+    running = running_now([campaign], bundle.scenes.categories, audience=None, moment=NOW)
+    rows = recommend(bundle, History.empty(), Question("promotion", 12, (), None, NOW), running).rows
+    assert {row.item_id for row in rows} == {"p0", "p1", "p2"}
+    assert {row.campaign for row in rows} == {"运动节 2026-10-30 – 2026-11-09"}
+    late = running_now([campaign], bundle.scenes.categories, audience=None, moment=NOW + 9 * 86_400_000_000)
+    assert recommend(bundle, History.empty(), Question("promotion", 12, (), None, NOW), late).rows == ()
+
+
+def test_a_brand_shows_its_items_alone(bundle: RecommenderBundle) -> None:
+    rows = recommend(bundle, History.empty(), Question("brand", 12, (), "品牌1", NOW), {}).rows
+    assert {row.item_id for row in rows} == {"p1", "p5", "p7", "p9", "p11"}
+    with pytest.raises(SourceError, match="no item is of brand '品牌9'"):
+        recommend(bundle, History.empty(), Question("brand", 12, (), "品牌9", NOW), {})
+
+
+def test_the_same_events_read_alike_from_words_json_lines_and_csv(tmp_path: Path) -> None:
+    told = read_history(EVENTS, NOW)
+    assert told.timestamps.tolist() == [NOW - 3 * GAP, NOW - 2 * GAP, NOW - GAP]
+    rows = [{"type": "search", "query": "马拉松"}, {"type": "view", "item_id": "p1"}, {"type": "cart", "item_id": "p2"}]
+    (tmp_path / "lines.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
+    (tmp_path / "words.txt").write_text(EVENTS.replace("; ", "\n"))
+    (tmp_path / "table.csv").write_text("type,item_id,query\nsearch,,马拉松\nview,p1,\ncart,p2,\n")
+    for given in (json.dumps(rows), *(str(tmp_path / name) for name in ("lines.jsonl", "words.txt", "table.csv"))):
+        read = read_history(given, NOW)
+        assert (read.item_ids, read.event_types, read.queries) == (told.item_ids, told.event_types, told.queries)
+        assert read.timestamps.tolist() == told.timestamps.tolist()
+    timed = read_history('[{"type": "view", "item_id": "p1", "timestamp": "2026-11-01T00:00:00+00:00"}]', NOW)
+    assert timed.timestamps.tolist() == [round(datetime(2026, 11, 1, tzinfo=UTC).timestamp() * 1_000_000)]
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("view:p1, look:p2", "event 2: type 'look' is none of view, search"),
+        ("view:", "event 1: view of nothing"),
+        ('[{"type": "view"', "not JSON at line 1"),
+        ("[3]", "3 is no event"),
+        ('[{"type": "view", "item_id": "p1", "timestamp": "noon"}]', "timestamp 'noon' is not ISO 8601"),
+    ],
+)
+def test_what_is_no_event_is_told_with_its_place(given: str, message: str) -> None:
+    with pytest.raises(SourceError, match="--history") as told:
+        read_history(given, NOW)
+    assert message in str(told.value)
+
+
+def test_a_history_of_unknown_items_alone_is_refused_and_a_few_are_named(bundle: RecommenderBundle) -> None:
+    with pytest.raises(SourceError, match="none of 2 events is of the 12 items"):
+        recommend(bundle, read_history("view:x1, view:x2", NOW), ASKED, {})
+    assert recommend(bundle, read_history("view:x1, view:p2", NOW), ASKED, {}).unknown == ("x1",)
+
+
+def test_a_shopper_is_found_by_id_and_by_pseudonym(tmp_path: Path) -> None:
+    data = write_clean(tmp_path)
+    told = history_of_user("u1", events=data.events, lineage=data.lineage, moment=NOW)
+    assert told.item_ids == ("p0", "p4")
+    from core.files import read_table
+
+    pseudonym = str(read_table(data.events)[Columns.USER].iloc[0])
+    assert history_of_user(pseudonym, events=data.events, lineage=data.lineage, moment=NOW).item_ids == told.item_ids
+    with pytest.raises(SourceError, match="give --history"):
+        history_of_user("u2", events=data.events, lineage=data.lineage, moment=NOW)
+    assert len(items()) == 12
