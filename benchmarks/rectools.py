@@ -148,7 +148,7 @@ def peer(held: HeldOut, python: Path, loss: str, *, threads: int, epochs: int = 
         pd.DataFrame({"user": held.events[C.USER], "item": held.events[C.ITEM], "time": times}).to_csv(events, index=False)
         pd.DataFrame({"user": held.test.users, "item": held.test.items}).to_csv(targets, index=False)
         given = [events, targets, out, epochs, seconds, threads, DIM, MAX_EVENTS, BATCH, loss]
-        subprocess.run([str(python), "-P", str(PEER), *map(str, given)], check=True, stdout=sys.stderr)
+        subprocess.run([str(python), "-P", str(PEER), *map(str, given)], check=True, stdout=subprocess.DEVNULL)
         found: dict[str, list[float]] = json.loads(out.read_text(encoding="utf-8"))
     return found
 
