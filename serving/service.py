@@ -11,17 +11,17 @@ from models.card import Card, card_svg
 from models.decision import Ask, Choice, Decider, Decision
 from models.features import Responses
 from models.history import History
-from serving.api import Ad, AdsAnswer, AdsRequest, Audience, CampaignAnswer, Fault
+from serving.api import Ad, AdsAnswer, AdsRequest, Audience, CampaignAnswer, Fault, Part
 from serving.champions import Champions
 from serving.clock import moment
-from serving.database import Database
-from serving.decision_log import Context, DecisionLog, Record
+from serving.decision_log import Context, Record
 from serving.errors import RefusedError, invalid
 from serving.metrics import Stopwatch
 from serving.model_set import ModelSet
 from serving.reading import plain, readable_history
 from serving.settings import Settings
-from serving.state import OnlineState
+from serving.state import Past
+from serving.storage import Storage
 
 GAP = 60_000_000
 """Microseconds between events of an anonymous history that come without times."""
@@ -33,12 +33,12 @@ class Parts:
 
     Attributes:
         settings: of the service.
-        database: its file.
+        storage: where everything is kept.
         champions: what answers, and for whom.
     """
 
     settings: Settings
-    database: Database
+    storage: Storage
     champions: Champions[ModelSet]
 
     def models(self) -> ModelSet:
@@ -81,8 +81,7 @@ class Ads:
         """Args: what to work with, and what is told which stage has ended."""
         self._parts = parts
         self._stopwatch = stopwatch
-        self._state = OnlineState(parts.database, max_events=parts.settings.params.max_events)
-        self._log = DecisionLog(parts.database)
+        self._state, self._log = parts.storage.state, parts.storage.log
 
     def check(self, body: AdsRequest) -> None:
         """What the parameters and the fields together do not allow.
@@ -115,7 +114,7 @@ class Ads:
         watch = self._stopwatch.start()
         models = self._parts.models()
         now = models.world.now()
-        spent = self._log.spent_today(now)
+        spent = self._state.spent(now)
         budgets = {
             c.campaign_id: c.daily_budget_micros - spent.get(c.campaign_id, 0)
             for c in models.pool.campaigns
@@ -125,15 +124,7 @@ class Ads:
         if beliefs is not None:
             models = replace(models, versions=models.versions.model_copy(update={"policy": beliefs.version}))
         closed = [campaign for campaign, left in budgets.items() if left <= 0]
-        known: list[_Known] = []
-        answers: list[Answered | Exception] = []
-        for one in asked:
-            try:
-                known.append(self._known(one, len(answers), models.world.key, now))
-            except RefusedError as error:
-                answers.append(error)
-            else:
-                answers.append(_UNDECIDED)
+        known, answers = self._all_known(asked, models.world.key, now)
         watch("read what is known of the shopper")
         params = self._parts.settings.params
         asks = [
@@ -162,22 +153,47 @@ class Ads:
         records = [_record(who, decision, models, now, budgets) for who, decision in decided if decision.choices]
         if records:
             self._log.write(records)
+            self._state.decided(records)
+        degraded = self._parts.storage.condition.degraded
         watch("store the decisions, synced")
         for who, decision in decided:
-            answers[who.place] = Answered(_answer(who.asked, decision, models), decision)
+            answers[who.place] = Answered(_answer(who.asked, decision, models, degraded), decision)
         watch("make the answer")
         return answers
 
-    def _known(self, asked: Asked, place: int, key: bytes, now: int) -> "_Known":
-        """Raises: RefusedError, an anonymous history is wrong."""
-        body = asked.body
-        named = body.user_id is not None and body.consent
-        user = pseudonymise([plain(body.user_id) if named and body.user_id else f"anonymous request {asked.request_id}"], key)[0]
-        if named:
-            return _Known(asked, place, user, self._state.history(user, now), self._state.responses(user, now), True)
-        if body.history and body.consent:
-            return _Known(asked, place, user, readable_history(body.history, now, gap=GAP), Responses.empty(), False)
-        return _Known(asked, place, user, History.empty(), Responses.empty(), True)
+    def _all_known(self, asked: Sequence[Asked], key: bytes, now: int) -> tuple[list["_Known"], list[Answered | Exception]]:
+        """What is known of each request's shopper, read for all of them at once, and a place for every answer."""
+        users = [_shopper(one, key) for one in asked]
+        named = [user for one, user in zip(asked, users, strict=True) if _is_named(one.body)]
+        pasts = iter(self._state.pasts(named, now) if named else ())
+        known: list[_Known] = []
+        answers: list[Answered | Exception] = []
+        for one, user in zip(asked, users, strict=True):
+            try:
+                past = next(pasts) if _is_named(one.body) else _told_past(one.body, now)
+            except RefusedError as error:
+                answers.append(error)
+            else:
+                assert past is not None  # `Remembered` knows something of everybody, and the log alone raises
+                known.append(_Known(one, len(answers), user, past.history, past.responses, past.whole))
+                answers.append(_UNDECIDED)
+        return known, answers
+
+
+def _is_named(body: AdsRequest) -> bool:
+    return body.user_id is not None and body.consent
+
+
+def _shopper(asked: Asked, key: bytes) -> str:
+    name = plain(asked.body.user_id) if asked.body.user_id and _is_named(asked.body) else f"anonymous request {asked.request_id}"
+    return pseudonymise([name], key)[0]
+
+
+def _told_past(body: AdsRequest, now: int) -> Past:
+    """The past of somebody without a name: what came with the request, which is stored nowhere. Raises RefusedError when it is wrong."""
+    if body.history and body.consent:
+        return Past(readable_history(body.history, now, gap=GAP), Responses.empty(), whole=False)
+    return Past(History.empty(), Responses.empty())
 
 
 _UNDECIDED = RuntimeError("a request of the group was left out")
@@ -239,7 +255,7 @@ def audience_answer(models: ModelSet, audience: str | None) -> Audience | None:
     return None if audience is None else Audience(audience_id=audience, name=models.recommender.audience_names[audience])
 
 
-def _answer(asked: Asked, decision: Decision, models: ModelSet) -> AdsAnswer:
+def _answer(asked: Asked, decision: Decision, models: ModelSet, degraded: Sequence[Part]) -> AdsAnswer:
     body = asked.body
     ads = [_ad(choice, position, body, models) for position, choice in enumerate(decision.choices)]
     met = [event.item_id for event in body.history or [] if event.item_id is not None]
@@ -250,6 +266,7 @@ def _answer(asked: Asked, decision: Decision, models: ModelSet) -> AdsAnswer:
         audience=audience_answer(models, decision.audience),
         versions=models.versions,
         unknown_items=_unknown([*met, *body.exclude], models),
+        degraded=list(degraded),
     )
 
 
