@@ -71,6 +71,11 @@ class Settings:
     state_url: str | None = None
 
     @property
+    def log(self) -> Path | str:
+        """Where events, decisions and feedback are kept: the file, or a server's address."""
+        return self.log_url or self.database
+
+    @property
     def spill(self) -> Path:
         """Where decisions wait that the log's server could not take."""
         return self.database.with_name(SPILL)

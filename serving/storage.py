@@ -1,7 +1,7 @@
 """Opens what keeps the log and the online state: the embedded default, or the servers that the settings name."""
 
 import logging
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
 from serving.condition import Condition
@@ -19,9 +19,13 @@ _log = logging.getLogger(__name__)
 
 
 class _Works(Protocol):
-    def start(self) -> None: ...
+    """Works in the background."""
 
-    def stop(self) -> None: ...
+    def start(self) -> None:
+        """Begin."""
+
+    def stop(self) -> None:
+        """End."""
 
 
 @dataclass(frozen=True)
@@ -33,13 +37,14 @@ class Storage:
         log: writes decisions, and finds them again.
         state: what requests are decided with.
         condition: which server is away.
+        worker: moves what waits to where it belongs.
     """
 
     store: Store
     log: DecisionLog
     state: State
     condition: Condition
-    _workers: tuple[_Works, ...] = field(default=())
+    worker: _Works
 
     @classmethod
     def open(cls, settings: Settings) -> "Storage":
@@ -51,39 +56,43 @@ class Storage:
         Raises:
             ServiceError: the file or a server cannot be opened, or would not make commits durable.
         """
-        condition, most = Condition(), settings.params.max_events
-        if settings.log_url is None:
-            file = Database(settings.database)
-            store: Store = file
-            log, workers = DecisionLog(file), [Checkpoints(settings.database)]
-            state = _state(settings, store, condition, most)
-            return cls(store, log, state, condition, tuple(workers))
-        server = PostgresDatabase(settings.log_url)
-        condition.watch("log", lambda: server.problem)
-        state = _state(settings, server, condition, most)
-        name = settings.spill.with_stem(f"{settings.spill.stem}-{str(meta(server, ID_KEY))[:12]}")  # each log has its own
-        spilling = SpillingLog(server, name, condition, moved=state.renew)
-        _log.info("the log is kept by %s", server.name)
-        return cls(server, spilling, state, condition, (spilling,))
+        condition, store = Condition(), open_store(settings)
+        state = _state(settings, store, condition)
+        _log.info("the log is kept by %s, online state by %s", store.name, "Redis" if settings.state_url else "the log")
+        if isinstance(store, Database):
+            return cls(store, DecisionLog(store), state, condition, Checkpoints(store.path))
+        condition.watch("log", lambda: store.problem)
+        spill = settings.spill.with_stem(f"{settings.spill.stem}-{str(meta(store, ID_KEY))[:12]}")  # each log has its own
+        log = SpillingLog(store, spill, condition, moved=state.renew)
+        return cls(store, log, state, condition, log)
 
     def start(self) -> None:
         """Begin what works in the background."""
-        for worker in self._workers:
-            worker.start()
+        self.worker.start()
 
     def close(self) -> None:
         """End; later calls fail."""
-        for worker in self._workers:
-            worker.stop()
+        self.worker.stop()
         self.state.close()
         self.store.close()
 
 
-def _state(settings: Settings, store: Store, condition: Condition, most: int) -> State:
-    known = OnlineState(store, max_events=most)
+def open_store(settings: Settings) -> Database | PostgresDatabase:
+    """What keeps the log.
+
+    Args:
+        settings: of the service.
+
+    Raises:
+        ServiceError: it cannot be opened, or would not make commits durable.
+    """
+    return Database(settings.database) if settings.log_url is None else PostgresDatabase(settings.log_url)
+
+
+def _state(settings: Settings, store: Store, condition: Condition) -> State:
+    known = OnlineState(store, max_events=settings.params.max_events)
     if settings.state_url is None:
         return known if settings.log_url is None else Remembered(known)
-    shared = RedisState(settings.state_url, known, log_id=str(meta(store, ID_KEY)), max_events=most)
+    shared = RedisState(settings.state_url, known, log_id=str(meta(store, ID_KEY)), max_events=settings.params.max_events)
     condition.watch("state", lambda: shared.problem)
-    _log.info("online state is shared through Redis")
     return Remembered(shared)

@@ -1,0 +1,186 @@
+"""While the log's server is away: slates are durable on this machine, and come into the log once each."""
+
+import dataclasses
+from contextlib import contextmanager
+
+import pytest
+import tiny_shop as tiny
+from conftest import running
+
+from serving.condition import Condition
+from serving.database import Database
+from serving.decision_log import DecisionLog
+from serving.remembered import Remembered
+from serving.spill import SpillingLog
+from serving.state import OnlineState
+from serving.store import UnavailableError
+
+
+class Away(Database):
+    """A log that is away when a test says so: before a transaction, or just after its commit."""
+
+    before = after = False
+
+    @contextmanager
+    def transaction(self):
+        if self.before:
+            raise UnavailableError("away")
+        with super().transaction() as writer:
+            yield writer
+        if self.after:
+            raise UnavailableError("gone while it committed")
+
+    def read(self, statement, values=()):
+        if self.before:
+            raise UnavailableError("away")
+        return super().read(statement, values)
+
+
+@pytest.fixture
+def served(shop):
+    """A service whose log and spill are two SQLite files."""
+    settings = tiny.settings_in(shop)
+    with running(settings) as client:
+        storage, condition = client.app.state.storage, Condition()
+        store = Away(settings.database)
+        log = SpillingLog(store, settings.spill, condition)
+        condition.watch("log", lambda: "away" if store.before else "")
+        state = Remembered(OnlineState(store, max_events=100))
+        parts = dataclasses.replace(storage, store=store, log=log, state=state, condition=condition)
+        for door in doors(client):
+            for name, value in (("_log", log), ("_state", state)):
+                if hasattr(door, name):
+                    setattr(door, name, value)
+            door._parts = dataclasses.replace(door._parts, storage=parts)
+        yield client, store, log, condition
+        log.stop()
+        store.close()
+
+
+def doors(client):
+    import gc
+
+    from serving.behaviour import Behaviour
+    from serving.service import Ads
+
+    storage = client.app.state.storage
+    return [one for one in gc.get_objects() if isinstance(one, Ads | Behaviour) and one._parts.storage is storage]
+
+
+def ask(client, user="u1"):
+    answer = client.post("/v1/ads", json={"user_id": user, "k": 2})
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def tell(client, event):
+    return client.post("/v1/events", json={"events": [event]})
+
+
+def count(store, request_id):
+    return len(store.read("SELECT 1 FROM decisions WHERE request_id = ?", (request_id,)))
+
+
+def test_a_slate_that_the_log_cannot_take_waits_on_disk_and_comes_into_it_once(served):
+    client, store, log, condition = served
+    before = ask(client)
+    assert (before["degraded"], len(before["slate"])) == ([], 2)
+    store.before = True
+    answers = [ask(client, f"u{number}") for number in range(3)]
+    assert {tuple(answer["degraded"]) for answer in answers} == {("log",)}
+    assert all(log.waits(answer["request_id"]) for answer in answers)
+    with pytest.raises(UnavailableError):
+        log.drain()
+    store.before = False
+    assert [count(store, answer["request_id"]) for answer in answers] == [0, 0, 0]
+    assert (log.drain(), log.drain()) == (3, 0)
+    assert [count(store, answer["request_id"]) for answer in answers] == [2, 2, 2]
+    assert condition.spilled == 3
+    assert store.read("SELECT replayable FROM decisions WHERE request_id = ?", (answers[0]["request_id"],)) == [(0,), (0,)]
+
+
+def test_a_commit_that_came_through_though_nobody_heard_of_it_counts_once(served):
+    client, store, log, _ = served
+    store.after = True
+    answer = ask(client)
+    store.after = False
+    assert count(store, answer["request_id"]) == 2
+    assert log.waits(answer["request_id"])
+    assert log.drain() == 1
+    assert count(store, answer["request_id"]) == 2
+
+
+def test_a_process_that_is_killed_between_log_and_removal_drains_again_and_nothing_counts_twice(served, monkeypatch):
+    client, store, log, _ = served
+    store.before = True
+    answer = ask(client)
+    store.before = False
+
+    class KilledError(Exception):
+        pass
+
+    def killed():
+        raise KilledError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(log._spill, "transaction", killed)
+        with pytest.raises(KilledError):
+            log.drain()
+    assert (count(store, answer["request_id"]), log.waits(answer["request_id"])) == (2, True)
+    assert log.drain() == 1
+    assert (count(store, answer["request_id"]), log.waits(answer["request_id"])) == (2, False)
+
+
+def test_events_are_refused_with_a_time_to_come_back_and_not_acknowledged(served):
+    client, store, _, _ = served
+    view = {"type": "view", "event_id": "e", "user_id": "u1", "item_id": "p5"}
+    store.before = True
+    refused = tell(client, view)
+    assert (refused.status_code, refused.json()["code"], refused.headers["retry-after"]) == (503, "unavailable", "2")
+    store.before = False
+    assert tell(client, view).json() == {"accepted": 1, "duplicates": 0}
+
+
+def test_feedback_on_a_slate_that_is_on_its_way_is_to_be_sent_again(served):
+    client, store, log, _ = served
+    store.before = True
+    answer = ask(client)
+    store.before = False
+    click = {"type": "click", "event_id": "c", "request_id": answer["request_id"], "position": 0}
+    assert tell(client, click).status_code == 503
+    log.drain()
+    assert tell(client, click).json() == {"accepted": 1, "duplicates": 0}
+
+
+def test_a_disk_that_can_take_nothing_either_leaves_no_answer(served, monkeypatch):
+    import sqlite3
+
+    client, store, log, _ = served
+    store.before = True
+
+    def full(*_):
+        raise sqlite3.OperationalError("database or disk is full")
+
+    monkeypatch.setattr(log._spill, "transaction", full)
+    answer = client.post("/v1/ads", json={"user_id": "u1"})
+    assert (answer.status_code, answer.json()["code"]) == (503, "not_stored")
+    assert isinstance(log, DecisionLog)
+
+
+def test_shoppers_who_came_before_are_remembered_and_their_ads_too(served):
+    client, store, _, _ = served
+    view = {"type": "view", "event_id": "e", "user_id": "u1", "item_id": "p5"}
+    tell(client, view)
+    ask(client)
+    state = doors(client)[0]._parts.storage.state
+    now = client.app.state.champions.current.world.now()
+    from core.identity import DEVELOPMENT_KEY, pseudonymise
+
+    user, stranger = pseudonymise(["u1", "u99"], DEVELOPMENT_KEY)
+    seen = len(state.pasts([user], now)[0].responses)
+    store.before = True
+    ask(client)
+    known, unknown = state.pasts([user, stranger], now)
+    assert (known.whole, known.history.item_ids[-1]) == (False, "p5")
+    assert len(known.responses) == seen + 2
+    assert (unknown.whole, len(unknown.history)) == (False, 0)
