@@ -44,6 +44,34 @@ class Running:
     state_url: str
 
 
+def run(root: Path, action: str, *, say: Callable[[str], None] = print) -> None:
+    """What `adloom services` does.
+
+    Args:
+        root: the project's folder.
+        action: start, stop, status, or fetch: the programs only.
+        say: told each step and the result.
+
+    Raises:
+        ServiceError: a server cannot be had or does not come up.
+    """
+    services = Services(root, say=say)
+    if action == "stop":
+        say(f"stopped: {', '.join(services.stop()) or 'nothing ran'}")
+        return
+    if action == "fetch":
+        services.fetch()
+        return
+    if action == "status":
+        for name, answers in services.status().items():
+            say(f"{name}: {'runs' if answers else 'does not run'}")
+        found = services.running()
+    else:
+        found = services.start()
+    if found is not None:
+        say(f"export ADLOOM_LOG_URL={found.log_url}\nexport ADLOOM_STATE_URL={found.state_url}")
+
+
 class Services:
     """The servers of one project; starting what runs, and stopping what does not, changes nothing."""
 
@@ -59,6 +87,14 @@ class Services:
         self._say, self._system = say, system
         self._note = self.folder / "services.json"
 
+    def fetch(self) -> Programs:
+        """Fetch what is not installed.
+
+        Raises:
+            ServiceError: it cannot be had.
+        """
+        return provide(self.folder / "packages", say=self._say, system=self._system)
+
     def start(self) -> Running:
         """Fetch what is not installed, and start what does not run.
 
@@ -69,7 +105,7 @@ class Services:
             ServiceError: they cannot be had or do not come up; the message says why.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        programs = provide(self.folder / "packages", say=self._say, system=self._system)
+        programs = self.fetch()
         facts = self._facts()
         self._start_postgres(programs, facts)
         self._start_redis(programs, facts)
@@ -93,18 +129,18 @@ class Services:
 
     def start_postgres(self) -> None:
         """Start PostgreSQL alone; see `start`."""
-        self._start_postgres(provide(self.folder / "packages", say=self._say, system=self._system), self._facts())
+        self._start_postgres(self.fetch(), self._facts())
 
     def start_redis(self) -> None:
         """Start Redis alone; see `start`."""
-        self._start_redis(provide(self.folder / "packages", say=self._say, system=self._system), self._facts())
+        self._start_redis(self.fetch(), self._facts())
 
     def stop_postgres(self) -> bool:
         """Stop PostgreSQL; what it has acknowledged is on disk. Returns whether it ran."""
         data = self.folder / "postgres"
         if not (data / "postmaster.pid").exists() or not self._note.is_file():
             return False
-        programs = provide(self.folder / "packages", say=self._say, system=self._system)
+        programs = self.fetch()
         stop = [programs.postgres / "pg_ctl", "stop", "-D", data, "-m", "fast", "-w"]
         return self._as_owner([str(part) for part in stop], programs, check=False).returncode == 0
 

@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import sys
+import traceback
 from pathlib import Path
 
 import tiny_shop as tiny
@@ -33,6 +34,8 @@ def main() -> None:
             folder = Path(wanted["folder"])
             try:
                 run(tiny.settings_in(folder), host="127.0.0.1", port=wanted["port"])
+            except BaseException:
+                traceback.print_exc()
             finally:
                 os._exit(0)
         _say(str(child))
