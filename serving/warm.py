@@ -16,6 +16,8 @@ _log = logging.getLogger(__name__)
 
 _VERSION = "data_version"
 _BATCH = 10_000
+_WHOLE = {C.TIMESTAMP, C.CLICK}
+"""Columns that are whole numbers here."""
 _TEXTS = "INSERT INTO texts VALUES (?, ?) ON CONFLICT (creative_id) DO UPDATE SET text = excluded.text"
 _COLUMNS = {
     "past_events": (C.USER, C.TIMESTAMP, C.EVENT, C.ITEM, C.EVENT_TYPE, C.QUERY),
@@ -76,7 +78,6 @@ def _rows(path: Path, columns: tuple[str, ...]) -> Iterator[list[tuple[Any, ...]
     with pq.ParquetFile(path) as file:
         for batch in file.iter_batches(batch_size=_BATCH, columns=list(columns)):
             held = {
-                name: batch.column(name).cast("int64").to_pylist() if name == C.TIMESTAMP else batch.column(name).to_pylist()
-                for name in columns
+                name: batch.column(name).cast("int64").to_pylist() if name in _WHOLE else batch.column(name).to_pylist() for name in columns
             }
             yield list(zip(*(held[name] for name in columns), strict=True))

@@ -85,7 +85,8 @@ class Load:
     def _event(self, rng, open_slates) -> dict[str, object]:
         name = uuid.uuid4().hex
         if open_slates and rng.random() < 0.5:
-            return {"type": "click", "event_id": name, "request_id": rng.choice(open_slates[-20:]), "position": rng.randrange(2)}
+            request = rng.choice(open_slates[-20:])
+            return {"type": "click", "event_id": name, "request_id": request, "position": rng.randrange(self.slates[request])}
         return {"type": "view", "event_id": name, "user_id": f"u{rng.randrange(30)}", "item_id": f"p{rng.randrange(12)}"}
 
     def _tell(self, connection, event) -> bool:

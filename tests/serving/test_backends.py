@@ -77,13 +77,13 @@ def test_what_the_state_says_is_what_the_log_says_after_every_step(settings):
             tell(client, *told)
             answer = ask(client, user, k=3)
             if turn % 2:
-                tell(client, click(answer, turn % 3))
+                tell(client, click(answer, turn % len(answer["slate"])))
             now = now_of(client)
             users = [pseudonym(f"u{number}") for number in (0, 1, 2, 1)]
             assert [as_lists(past) for past in state.pasts(users, now)] == [as_lists(past) for past in log.pasts(users, now)]
             assert state.spent(now) == log.spent(now)
         assert log.spent(now)["k1"] > 0
-        assert len(log.responses(pseudonym("u1"), now)) > 30
+        assert len(log.responses(pseudonym("u1"), now)) > 10
 
 
 def test_more_than_is_read_of_a_shopper_leaves_the_latest(settings):
@@ -92,7 +92,7 @@ def test_more_than_is_read_of_a_shopper_leaves_the_latest(settings):
         store, state = storage_of(client).store, storage_of(client).state
         for turn in range(70):
             tell(client, view(f"p{turn % 12}"))
-            tell(client, click(ask(client), turn % 2))
+            tell(client, click(ask(client)))
         now, user = now_of(client), pseudonym("u1")
         found, true = (as_lists(source.pasts([user], now)[0]) for source in (state, OnlineState(store, max_events=10)))
     assert found == true
@@ -130,7 +130,7 @@ def test_a_restart_knows_all_that_was_acknowledged(settings):
     with running(settings, wall) as client:
         tell(client, view("p5"), view("p6"))
         answer = ask(client)
-        tell(client, click(answer, 1))
+        tell(client, click(answer))
         before = as_lists(storage_of(client).state.pasts([pseudonym("u1")], now_of(client))[0])
     with running(settings, wall) as client:
         assert as_lists(storage_of(client).state.pasts([pseudonym("u1")], now_of(client))[0]) == before
