@@ -33,7 +33,7 @@ class Condition:
     @property
     def degraded(self) -> list[Part]:
         """The parts that are away."""
-        return [part for part, problem in self._problems.items() if problem()]
+        return [part for part in PARTS if part in self._problems and self._problems[part]()]
 
     @property
     def problem(self) -> str:

@@ -66,7 +66,7 @@ class PostgresDatabase:
         self._url, self._patience = url, patience_s
         self._lock = threading.RLock()
         self._spare: list[psycopg.Connection[Any]] = []
-        self._deadline: float | None = None
+        self._begun = self._ended = 0
         self._stop = threading.Event()
         self.problem = ""
         """Why the server is away; "" when it is there."""
@@ -195,10 +195,10 @@ class PostgresDatabase:
     def _timed(self) -> Iterator[psycopg.Connection[Any]]:
         """The connection, until the work on it takes too long."""
         with self._lock:
-            connection, outer = self._connection, self._deadline
+            connection = self._connection
             if connection is None:
                 raise UnavailableError(f"{self.name}: {self.problem}")
-            self._deadline = outer or time.monotonic() + self._patience
+            self._begun += 1
             try:
                 yield connection
             except psycopg.Error as error:
@@ -206,7 +206,7 @@ class PostgresDatabase:
                     self._lose(error)
                 raise UnavailableError(f"{self.name}: {_told(error)}") from None
             finally:
-                self._deadline = outer
+                self._ended = self._begun
 
     def _lose(self, error: psycopg.Error) -> None:
         if self._connection is not None:
@@ -216,11 +216,12 @@ class PostgresDatabase:
 
     def _watch(self) -> None:
         """Cut off what takes too long, and connect again when the server is gone."""
-        tried = time.monotonic()
+        tried, looked, looks = time.monotonic(), 0, 0
         while not self._stop.wait(_TICK_S):
-            connection, deadline = self._connection, self._deadline
-            now = time.monotonic()
-            if connection is not None and deadline is not None and now > deadline:
+            connection, begun, now = self._connection, self._begun, time.monotonic()
+            looks = looks + 1 if begun == looked != self._ended else 0  # not the clock: a process that is held up has lost no server
+            looked = begun
+            if connection is not None and looks * _TICK_S > self._patience:
                 with contextlib.suppress(OSError, psycopg.Error), socket.socket(fileno=os.dup(connection.fileno())) as wire:
                     wire.shutdown(socket.SHUT_RDWR)
             elif connection is None and now > tried + RETRY_S:

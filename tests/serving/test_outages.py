@@ -76,7 +76,7 @@ def test_answers_go_on_while_servers_are_stopped_and_nothing_acknowledged_is_los
         metrics = get(load.port, "/metrics")
         assert all(f'adloom_degraded{{part="{name}"}} 1.0' in metrics for name in away)
         assert json.loads(get(load.port, "/readyz"))["degraded"] == list(away)
-        assert answered > 10 * SECONDS
+        assert answered > 2 * SECONDS
         if "log" in away:
             assert len(load.events) == events  # nothing is acknowledged that is not in the log
             assert load.retry_after == {"2"}
@@ -113,7 +113,7 @@ def test_a_server_that_hangs_is_given_up_within_seconds(outage):
             process.send_signal(signal.SIGSTOP)
         try:
             wait_for(lambda: degraded(load.port) == ["log"], 10)
-            assert pause(load, 8) > 20
+            assert pause(load, 8) > 8
         finally:
             for process in stopped:
                 if process.is_running():
