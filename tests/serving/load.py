@@ -67,7 +67,7 @@ class Load:
                     if self._tell(connection, unsure[0]):
                         unsure.pop()
             except NETWORK:
-                time.sleep(0.02)
+                time.sleep(0.1)
             finally:
                 connection.close()
 
@@ -106,4 +106,6 @@ class Load:
         told = json.loads(answer.read())
         with self._lock:
             self.statuses[path, answer.status] = self.statuses.get((path, answer.status), 0) + 1
+        if answer.status == 503:
+            time.sleep(0.1)  # it loads, or a server is away: asking on would only hold it up
         return answer.status, told, {name.lower(): value for name, value in answer.getheaders()}

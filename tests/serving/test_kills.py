@@ -87,7 +87,7 @@ def wait_until_ready(port, seconds=60) -> None:
                 return
         except OSError:
             assert time.monotonic() < deadline
-            time.sleep(0.02)
+            time.sleep(0.1)
 
 
 def wait_for(holds, seconds=60) -> None:
