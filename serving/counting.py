@@ -6,7 +6,6 @@ same numbers.
 """
 
 import heapq
-import sqlite3
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ import numpy as np
 
 from models.correction import BIN, log_odds
 from models.policies.nested import Counts
+from serving.store import Writer
 
 _ROWS = 20_000
 _SHOWN = (
@@ -79,11 +79,11 @@ class Counting:
         self._closing: list[tuple[int, str, int]] = []
         self.mark = Mark()
 
-    def read(self, connection: sqlite3.Connection, now: int) -> bool:
+    def read(self, connection: Writer, now: int) -> bool:
         """Read on, to the end of the log.
 
         Args:
-            connection: to the service's database.
+            connection: to the service's store.
             now: microseconds since 1970 UTC.
 
         Returns:
@@ -92,11 +92,11 @@ class Counting:
         feedback = _last(connection, "feedback")  # before the decisions: what it is about is among them then
         return self.read_to(connection, Mark(_last(connection, "decisions"), feedback, now))
 
-    def read_to(self, connection: sqlite3.Connection, mark: Mark) -> bool:
+    def read_to(self, connection: Writer, mark: Mark) -> bool:
         """Read on, to a mark that is not before the one reached.
 
         Args:
-            connection: to the service's database.
+            connection: to the service's store.
             mark: where to stop.
 
         Returns:
@@ -142,11 +142,11 @@ class Counting:
         return row, position, round(float(log_odds(p_click)) / BIN)
 
 
-def _last(connection: sqlite3.Connection, table: str) -> int:
+def _last(connection: Writer, table: str) -> int:
     return int(connection.execute(f"SELECT COALESCE(MAX(seq), 0) FROM {table}").fetchone()[0])
 
 
-def _pages(connection: sqlite3.Connection, after: int, last: int) -> Iterator[tuple[Any, ...]]:
+def _pages(connection: Writer, after: int, last: int) -> Iterator[tuple[Any, ...]]:
     """Decisions in short reads, so that no long one keeps the write-ahead log from being moved into the file."""
     for start in range(after, last, _ROWS):
         yield from connection.execute(_SHOWN, (start, min(start + _ROWS, last))).fetchall()

@@ -1,6 +1,5 @@
 """Learning while serving: what is counted, when it is believed, and that a decision can be replayed."""
 
-import sqlite3
 import time
 from collections import Counter
 from datetime import timedelta
@@ -128,8 +127,8 @@ def test_another_ranker_begins_without_the_old_one_s_counts(learning_shop):
         assert held(client).current.clicks == 1
         row = client.app.state.champions.current.learning._correction.row
         other = Counting(row, "ranker-another", 60_000_000)
-        with sqlite3.connect(settings.database) as connection:
-            assert not other.read(connection, 2**60)
+        with client.app.state.storage.store.aside() as reader:
+            assert not other.read(reader, 2**60)
 
 
 def test_a_logged_decision_is_replayed_with_equal_numbers(learning_shop):
@@ -147,7 +146,7 @@ def test_a_logged_decision_is_replayed_with_equal_numbers(learning_shop):
         for answer in answers[::5]:
             beliefs = models.learning.replay(answer["versions"]["policy"])
             assert beliefs.version == answer["versions"]["policy"]
-            rows = decisions(settings.database, answer["request_id"])
+            rows = tiny.decisions(settings, answer["request_id"])
             again = models.decider.decide_all([asked(models, settings, rows, beliefs, k=3)])[0]
             assert [choice.creative_id for choice in again.choices] == [row["creative_id"] for row in rows]
             for choice, row in zip(again.choices, rows, strict=True):
@@ -156,20 +155,14 @@ def test_a_logged_decision_is_replayed_with_equal_numbers(learning_shop):
                 assert choice.p_click == pytest.approx(row["p_click"], rel=1e-6)
 
 
-def decisions(database, request_id):
-    with sqlite3.connect(database) as connection:
-        connection.row_factory = sqlite3.Row
-        return connection.execute("SELECT * FROM decisions WHERE request_id = ? ORDER BY position", (request_id,)).fetchall()
-
-
 def asked(models, settings, rows, beliefs, *, k, seed=None):
     import uuid
 
     from models.decision import Ask
-    from serving.database import Database
     from serving.state import OnlineState
+    from serving.storage import open_store
 
-    database = Database(settings.database)
+    database = open_store(settings)
     state, now = OnlineState(database, max_events=100), rows[0]["timestamp"]
     user = rows[0]["user_id"]
     history, responses = state.history(user, now), state.responses(user, now)
@@ -195,7 +188,7 @@ def test_a_decision_s_candidates_are_drawn_as_often_as_their_propensities_say(le
             click(client, ask(client, f"u{turn}"), turn % 2)
         held(client).catch_up()
         models, beliefs = client.app.state.champions.current, held(client).current
-        one = asked(models, settings, decisions(settings.database, ask(client)["request_id"]), beliefs, k=1)
+        one = asked(models, settings, tiny.decisions(settings, ask(client)["request_id"]), beliefs, k=1)
         models.decider.decide_all([one])
         rows, predicted = candidates_of(models, one)
     mean, draws = beliefs.p_click(rows, predicted, np.random.default_rng(1))
