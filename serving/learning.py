@@ -35,9 +35,7 @@ class Learning:
         model_version: of the ranker.
         database: the service's log.
         state: shares the posterior among workers: one of them refits for all.
-        now: the shoppers' time, microseconds since 1970 UTC.
         positions: of the deepest slate.
-        attention_us: see `serving.counting`.
         exploration: the policy's floor, for its version.
     """
 
@@ -48,17 +46,15 @@ class Learning:
         database: Store,
         state: State,
         *,
-        now: Callable[[], int],
         positions: int,
-        attention_us: int,
         exploration: float,
     ) -> None:
         self._correction = Correction(pool, positions=positions)
         self._state, self.leads = state, True
-        self._model, self._database, self._now, self._attention = model_version, database, now, attention_us
+        self._model, self._database = model_version, database
         self._prefix = f"{PREFIX}-{exploration:g}"
         shown = hashlib.sha256("\n".join(map(str, pool.creative_id)).encode()).hexdigest()
-        self._name = f"{self._prefix}:{model_version}:{shown[:12]}:{positions}:{attention_us}"
+        self._name = f"{self._prefix}:{model_version}:{shown[:12]}:{positions}"
         self._counting = self._fresh()
         self._believed: Beliefs | None = None
         self._turn = threading.Lock()
@@ -85,7 +81,7 @@ class Learning:
             if not self.leads and self._believed is not None:
                 return self._follow(self._believed)
             with self._database.aside() as connection:
-                changed = self._counting.read(connection, self._now())
+                changed = self._counting.read(connection)
             if changed or self._believed is None:
                 self._believed = self._believe(self._counting)
                 if self.leads:
@@ -107,7 +103,7 @@ class Learning:
             policy_version: of the decision.
 
         Raises:
-            ValueError: another policy's version.
+            ValueError: another policy's version, or one that counted by another rule.
         """
         prefix, _, mark = policy_version.partition("/")
         if prefix != self._prefix:
@@ -118,7 +114,7 @@ class Learning:
         return self._believe(counting)
 
     def _fresh(self) -> Counting:
-        return Counting(self._correction.row, self._model, self._attention)
+        return Counting(self._correction.row, self._model)
 
     def _believe(self, counting: Counting) -> Beliefs:
         return self._correction.believe(counting.counts(), f"{self._prefix}/{counting.mark}")

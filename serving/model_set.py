@@ -122,18 +122,16 @@ def load_models(
         products=requests_of(pool.items, generator.limits),
         versions=versions,
         world=world,
-        learning=_learning(pool, versions.model, storage, params, world) if params.policy == "linear_thompson" else None,
+        learning=_learning(pool, versions.model, storage, params) if params.policy == "linear_thompson" else None,
     )
 
 
-def _learning(pool: Pool, model_version: str, storage: Storage, params: ServingParams, world: World) -> Learning:
+def _learning(pool: Pool, model_version: str, storage: Storage, params: ServingParams) -> Learning:
     return Learning(
         pool,
         model_version,
         storage.store,
         storage.state,
-        now=world.now,
         positions=params.max_slate,
-        attention_us=round(params.attention_minutes * 60_000_000),
         exploration=params.exploration,
     )

@@ -8,7 +8,7 @@ from models.pool import Campaign
 from serving.api import ChannelName
 from serving.clock import moment
 from serving.console.api import BoardAnswer, CreativeBelief, CreativesFound, Exploration, Rate, Spend
-from serving.console.beliefs import believed, rate, settled
+from serving.console.beliefs import believed, rate
 from serving.console.tally import Count, Tally
 from serving.decision_log import DAY
 from serving.metrics import Metrics
@@ -111,7 +111,7 @@ class Board:
         return believed(rows, models.pool, self._tally.creatives, self._beliefs(models), blocked)
 
     def _beliefs(self, models: ModelSet) -> Beliefs | None:
-        return settled(models.learning.current if models.learning else None, self._known(models))
+        return models.learning.current if models.learning else None
 
     def _known(self, models: ModelSet) -> int:
         """Impressions of creatives that the pool has."""

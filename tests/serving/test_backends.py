@@ -1,8 +1,10 @@
 """What holds for every backend of log and state: nothing twice, nothing lost over a restart, one truth for all workers."""
 
 import dataclasses
+import threading
 import time
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from datetime import timedelta
 
@@ -167,6 +169,35 @@ def test_the_loop_takes_each_row_once_and_each_log_has_numbers_of_its_own(settin
     assert log_id(settings.log) != log_id(other.log)
     window = timedelta(days=3)
     assert [take(log, folder, window=window).events for log in (settings.log, settings.log, other.log, settings.log)] == [2, 0, 1, 0]
+
+
+def test_no_slate_is_stored_after_a_block_was_acknowledged_though_workers_answer_all_the_while(settings):
+    wall, wrong = tiny.Wall(), []
+    with running(settings, wall) as one, running(settings, wall) as other, ThreadPoolExecutor(4) as pool:
+        store, ended = storage_of(one).store, threading.Event()
+
+        def asking(client):
+            while not ended.is_set():
+                ask(client, "u1")
+
+        def stored(after):
+            return store.read("SELECT seq, creative_id, retrieval_version FROM decisions WHERE seq > ? ORDER BY seq", (after,))
+
+        askers = [pool.submit(asking, client) for client in (one, other, one, other)]
+        for _ in range(6):
+            creative = ask(one, "u1")["slate"][0]["creative_id"]
+            for verdict in ("blocked", "allowed"):
+                answer = other.post("/v1/console/reviews", json={"creative_id": creative, "verdict": verdict}).json()
+                last, line = store.read("SELECT MAX(seq) FROM decisions")[0][0], answer["review"]["seq"]
+                if verdict == "blocked":
+                    time.sleep(0.15)
+                    later = stored(last)
+                    wrong += [row for row in later if row[1] == creative or not row[2].endswith(f"/reviews-{line}")]
+                    assert later
+        ended.set()
+        for asker in askers:
+            asker.result()
+    assert wrong == []
 
 
 def test_a_click_is_believed_by_every_worker_within_two_seconds(settings):

@@ -231,7 +231,6 @@ def settings_in(folder: Path, **changed: object) -> Settings:
         max_slate=5,
         exploration=0.2,
         policy="epsilon_greedy",
-        attention_minutes=30.0,
         max_events=100,
         late_event_days=7.0,
         poll_seconds=0.05,
