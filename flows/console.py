@@ -164,15 +164,15 @@ def show_ledger(console: Console, model: str | None) -> None:
     """
     from core.errors import RegistryError
     from registry.ledger import Ledger
-    from registry.models import KINDS, Registry
+    from registry.models import REGISTERED, Registry
 
-    if model is not None and model not in KINDS:
-        raise RegistryError(f"no model {model!r}; there are {', '.join(KINDS)}.")
+    if model is not None and model not in REGISTERED:
+        raise RegistryError(f"no model {model!r}; there are {', '.join(REGISTERED)}.")
     root = project_root()
     table = Table("when (UTC)", "model", "version", "what", "before", "by", "why")
     for entry in Ledger(Registry(root), root).entries(model):
         before = "–" if entry.before is None else str(entry.before)
-        colour = {"promoted": "green", "refused": "yellow", "rolled back": "magenta"}[entry.action]
+        colour = {"promoted": "green", "refused": "yellow", "challenged": "cyan"}.get(entry.action, "magenta")
         why = escape("; ".join(entry.reasons))
         table.add_row(
             f"{entry.at:%Y-%m-%d %H:%M:%S}", entry.kind, str(entry.version), f"[{colour}]{entry.action}[/]", before, entry.by, why
