@@ -3,7 +3,7 @@ PYTHON ?= python3
 ARGS ?=
 IN := $(PYTHON) -m bootstrap
 .DEFAULT_GOAL := help
-.PHONY: help setup run tune test test-all check format repro serve ui prefect deploy undeploy bench bench-serving lock clean
+.PHONY: help setup run tune test test-all check format repro serve services ui prefect deploy undeploy bench bench-serving lock clean
 
 help:      ## what can be made
 	@$(PYTHON) -c "import re; [print(f'make {m[1]:<14} {m[2]}') for m in re.finditer(r'^([\w-]+):.*?## (.*)$$', open('Makefile').read(), re.M)]"
@@ -15,7 +15,8 @@ tune:      ## a search for better parameters on the validation window; ARGS="--t
 	@$(IN) adloom tune $(ARGS)
 test:      ## the tests
 	@$(IN) pytest $(ARGS)
-test-all:  ## the tests, and those that take minutes
+test-all:  ## the tests, those that take minutes, and the service's against PostgreSQL and Redis, fetched when they are not installed
+	@$(IN) adloom services fetch || true
 	@$(IN) pytest -m "slow or not slow" $(ARGS)
 check:     ## format, lint, types, layers
 	@$(IN) --check
@@ -25,6 +26,8 @@ repro:     ## the same loop through dvc
 	@$(IN) dvc repro $(ARGS)
 serve:     ## the HTTP service on loopback
 	@$(IN) adloom serve $(ARGS)
+services:  ## PostgreSQL and Redis on loopback for the service's log and state; ARGS=stop stops them
+	@$(IN) adloom services $(ARGS)
 ui:        ## the MLflow UI
 	@$(IN) adloom ui $(ARGS)
 prefect:   ## the Prefect server and its UI

@@ -3,7 +3,7 @@
 import subprocess
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from core.environment import prepare_environment, project_root
 
@@ -131,6 +131,18 @@ def serve(
     from serving.server import serve as run_service
 
     run_service(project_root(), host=host, port=port, bundles=bundles)
+
+
+@main.command()
+def services(
+    action: Annotated[
+        Literal["start", "stop", "status", "fetch"], typer.Argument(help="start what does not run, stop what does, tell, or only fetch")
+    ] = "start",
+) -> None:
+    """A PostgreSQL and a Redis of the project's own on loopback, from Debian's packages, for the service's log and online state."""
+    from serving.services import run as run_services
+
+    run_services(project_root(), action, say=console.print)
 
 
 @main.command()

@@ -224,7 +224,6 @@ class ServingParams(Section):
     max_slate: int = Field(ge=1, le=10)
     exploration: float = Field(gt=0, lt=1, description="floor of the policy: every candidate keeps this much over the candidates' number")
     policy: Literal["epsilon_greedy", "linear_thompson"] = Field(description="the ranker alone, or with what clicks have taught since")
-    attention_minutes: float = Field(gt=0, description="an ad without a click counts as not clicked after this; a later click still counts")
     max_events: int = Field(ge=1, description="latest events of a shopper that a decision reads")
     late_event_days: float = Field(gt=0, description="behaviour older than this is refused; clicks and conversions have their own window")
     poll_seconds: float = Field(gt=0, description="how often the registry is asked for another champion")

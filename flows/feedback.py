@@ -11,7 +11,7 @@ from core.params import load_params
 from core.stage import PARAMS_FILE, path_of
 from flows.notify import tell_failure
 from flows.segments import Taken, take
-from serving.settings import DATABASE
+from serving.settings import log_of
 
 
 @flow(
@@ -45,4 +45,4 @@ def _take() -> Taken:
     lock.parent.mkdir(exist_ok=True)
     with lock.open("a") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)  # two deployments or hands at once take turns
-        return take(root / DATABASE, root / path_of("feedback"), window=window)
+        return take(log_of(root), root / path_of("feedback"), window=window)

@@ -16,7 +16,7 @@ import pandas as pd
 from core.columns import Columns
 from core.errors import IdentityError
 from core.files import read_json, write_json, write_table
-from serving.export import Exported, closed_impressions, new_events, service_now
+from serving.export import Exported, Log, closed_impressions, log_id, new_events, service_now
 
 WATERMARK = "watermark.json"
 
@@ -38,11 +38,11 @@ class Taken:
     segments: tuple[str, ...]
 
 
-def take(database: Path, folder: Path, *, window: timedelta) -> Taken:
+def take(database: Log, folder: Path, *, window: timedelta) -> Taken:
     """Take over what is new since the watermark.
 
     Args:
-        database: the service's SQLite file.
+        database: the service's log; another one than last time is read from its beginning.
         folder: data/feedback.
         window: how long after an impression its feedback counts.
 
@@ -53,7 +53,7 @@ def take(database: Path, folder: Path, *, window: timedelta) -> Taken:
         IdentityError: the service hashes users with another key than the segments.
         ServiceError: the database cannot be read.
     """
-    mark = _mark(folder)
+    mark = _turned(_mark(folder), log_id(database))
     _finish(folder, mark)
     impressions = closed_impressions(database, service_now(database), window=window, after=mark["impressions_after"])
     events = new_events(database, after=mark["events_after"])
@@ -74,7 +74,17 @@ def take(database: Path, folder: Path, *, window: timedelta) -> Taken:
 
 def _mark(folder: Path) -> dict[str, Any]:
     empty: dict[str, Any] = {"impressions_after": 0, "events_after": 0, "until": None, "user_key_fingerprint": None, "segments": []}
+    empty |= {"log": None, "logs": {}}
     return empty | (read_json(folder / WATERMARK) if (folder / WATERMARK).exists() else {})
+
+
+def _turned(mark: Mapping[str, Any], log: str | None) -> dict[str, Any]:
+    """The mark, with row numbers of this log: those of one log mean nothing in another, and are kept for its return."""
+    if log is None or mark["log"] in (None, log):
+        return {**mark, "log": log or mark["log"]}
+    kept = {**mark["logs"], mark["log"]: [mark["impressions_after"], mark["events_after"]]}
+    impressions, events = kept.pop(log, [0, 0])
+    return {**mark, "log": log, "logs": kept, "impressions_after": impressions, "events_after": events}
 
 
 def _moved(mark: Mapping[str, Any], exported: Mapping[str, Exported], new: Mapping[str, str], key: str | None) -> dict[str, Any]:
@@ -84,6 +94,8 @@ def _moved(mark: Mapping[str, Any], exported: Mapping[str, Exported], new: Mappi
         **{f"{name}_after": found.watermark for name, found in exported.items()},
         "until": max(times).isoformat() if times else None,
         "user_key_fingerprint": mark["user_key_fingerprint"] or key,
+        "log": mark["log"],
+        "logs": mark["logs"],
         "segments": [*mark["segments"], *new.values()],
     }
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from models.card import Card, card_svg
 from models.decision import Choice, Decision
-from serving.api import Ad, AdsAnswer, AdsRequest, Audience, CampaignAnswer, Why
+from serving.api import Ad, AdsAnswer, AdsRequest, Audience, CampaignAnswer, Part, Why
 from serving.clock import moment
 from serving.model_set import ModelSet
 
@@ -26,7 +26,7 @@ def audience_answer(models: ModelSet, audience: str | None) -> Audience | None:
     return None if audience is None else Audience(audience_id=audience, name=models.recommender.audience_names[audience])
 
 
-def answer_of(body: AdsRequest, request_id: str, decision: Decision, models: ModelSet) -> AdsAnswer:
+def answer_of(body: AdsRequest, request_id: str, decision: Decision, models: ModelSet, degraded: Sequence[Part]) -> AdsAnswer:
     """A decision as the API gives it.
 
     Args:
@@ -34,6 +34,7 @@ def answer_of(body: AdsRequest, request_id: str, decision: Decision, models: Mod
         request_id: of the answer.
         decision: what was drawn.
         models: that decided.
+        degraded: parts of the service that were away.
     """
     ads = [_ad(choice, position, body, models) for position, choice in enumerate(decision.choices)]
     met = [event.item_id for event in body.history or [] if event.item_id is not None]
@@ -44,6 +45,7 @@ def answer_of(body: AdsRequest, request_id: str, decision: Decision, models: Mod
         audience=audience_answer(models, decision.audience),
         versions=models.versions,
         unknown_items=_unknown([*met, *body.exclude], models),
+        degraded=list(degraded),
     )
 
 

@@ -11,8 +11,10 @@ from models.retrieval import CauseKind
 EventKind = Literal["view", "search", "cart", "favourite", "purchase"]
 SceneName = Literal["product", "promotion", "brand", "cross_sell"]
 ChannelName = Literal["onsite", "social", "search"]
-Id = Annotated[str, Field(min_length=1, max_length=128)]
+Id = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[^\x00]*$")]
 Money = Annotated[int, Field(ge=0, le=LARGEST_WHOLE)]
+Part = Literal["log", "state"]
+DEGRADED = Field(description="servers that are away; the answer was made with what is in memory")
 MAX_SLATE = 10
 MAX_HISTORY = 200
 MAX_EVENTS = 500
@@ -130,6 +132,7 @@ class AdsAnswer(BaseModel):
     audience: Audience | None
     versions: Versions
     unknown_items: list[str] = Field(description="items of history and exclude that the catalogue does not have; they were left out")
+    degraded: list[Part] = DEGRADED
 
 
 class _Told(Body):
@@ -282,6 +285,8 @@ class Health(BaseModel):
     """The process lives."""
 
     status: Literal["ok"]
+    degraded: list[Part] = DEGRADED
+    spilled: int = Field(description="slates that this process stored on its own machine because the log's server was away")
 
 
 class Readiness(BaseModel):
@@ -290,4 +295,5 @@ class Readiness(BaseModel):
     ready: bool
     problem: str = Field(description='"" when all is well; may be set while older champions serve')
     versions: Versions | None
+    degraded: list[Part] = DEGRADED
     now: datetime = Field(description="the service's time; the market's shoppers live in a time of their own")

@@ -28,8 +28,8 @@ from serving.api import (
 from serving.behaviour import Behaviour
 from serving.champions import Champions, FolderSource, Found, RegistrySource, Source
 from serving.clock import moment, wall_clock
+from serving.condition import RETRY_AFTER_S, Condition
 from serving.console.routes import add_console
-from serving.database import Checkpoints, Database
 from serving.errors import ERRORS, REFUSALS, RefusedError
 from serving.learning import Learner
 from serving.metrics import Metrics, Stopwatch
@@ -38,6 +38,8 @@ from serving.model_set import ModelSet, load_models
 from serving.page import reference_page
 from serving.service import Ads, Answered, Asked, Parts
 from serving.settings import BODY_LIMIT, GATHER_SECONDS, GROUP, Settings
+from serving.storage import Storage
+from serving.store import UnavailableError
 from serving.turns import Turns
 from serving.world import World
 from serving.writing import Writing
@@ -46,7 +48,7 @@ _log = logging.getLogger(__name__)
 
 
 def create_app(settings: Settings, *, wall: Callable[[], int] = wall_clock) -> FastAPI:
-    """The service over one database and one source of bundles.
+    """The service over one log, one online state and one source of bundles.
 
     Args:
         settings: where everything is.
@@ -56,26 +58,26 @@ def create_app(settings: Settings, *, wall: Callable[[], int] = wall_clock) -> F
         The application; models are loaded in the background once it has started.
 
     Raises:
-        ServiceError: the database cannot be opened.
+        ServiceError: the database or a server cannot be opened.
     """
-    database = Database(settings.database)
+    storage = Storage.open(settings)
     source: Source = FolderSource(settings.bundles) if settings.bundles else RegistrySource(settings.root, settings.fetched)
 
     def load(bundles: Mapping[str, Found], path: Callable[[Found], Path]) -> ModelSet:
-        world = World.open(database, settings.data, wall)
-        return load_models(bundles, path, params=settings.params, world=world, database=database)
+        world = World.open(storage.store, settings.data, wall)
+        storage.state.renew()  # shoppers' pasts may have been read anew
+        return load_models(bundles, path, params=settings.params, world=world, storage=storage)
 
     champions: Champions[ModelSet] = Champions(source, load, poll_seconds=settings.params.poll_seconds)
-    checkpoints = Checkpoints(settings.database)
     learner = Learner(lambda: champions.current.learning if champions.current else None)
     metrics = Metrics()
-    parts = Parts(settings, database, champions)
+    parts = Parts(settings, storage, champions)
     ads_door = Ads(parts, Stopwatch(metrics.stages, metrics.stages_cpu, metrics.groups))
     turns: Turns[Asked, Answered] = Turns(ads_door.answer_all, most=GROUP, name="decisions", gather_seconds=GATHER_SECONDS)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        checkpoints.start()
+        storage.start()
         champions.start()
         turns.start()
         learner.start()
@@ -83,8 +85,7 @@ def create_app(settings: Settings, *, wall: Callable[[], int] = wall_clock) -> F
         learner.stop()
         turns.stop()
         champions.stop()
-        checkpoints.stop()
-        database.close()
+        storage.close()
 
     app = FastAPI(
         title="Adloom",
@@ -94,13 +95,13 @@ def create_app(settings: Settings, *, wall: Callable[[], int] = wall_clock) -> F
         docs_url=None,
         redoc_url=None,
     )
-    app.state.champions, app.state.database, app.state.learner = champions, database, learner
+    app.state.champions, app.state.storage, app.state.learner = champions, storage, learner
     app.add_middleware(Access, tokens=settings.tokens, rates=Rates(settings.params.requests_per_second))
     app.add_middleware(Around, metrics=metrics, body_limit=BODY_LIMIT)
     _add_error_handlers(app, metrics)
     _add_routes(app, parts, ads_door, turns, metrics)
     add_console(app, parts, ads_door, turns, metrics)
-    _add_pages(app, champions, metrics)
+    _add_pages(app, champions, metrics, storage.condition)
     describe(app, settings.tokens)
     return app
 
@@ -132,11 +133,11 @@ def _add_routes(app: FastAPI, parts: Parts, ads_door: Ads, turns: Turns[Asked, A
         return answer
 
 
-def _add_pages(app: FastAPI, champions: Champions[ModelSet], metrics: Metrics) -> None:
+def _add_pages(app: FastAPI, champions: Champions[ModelSet], metrics: Metrics, condition: Condition) -> None:
     @app.get("/healthz", response_model=Health, summary="Does the process live?")
     def healthz() -> Health:
-        """Says ok as long as the process answers."""
-        return Health(status="ok")
+        """Says ok as long as the process answers, and which servers it does without."""
+        return Health(status="ok", degraded=condition.degraded, spilled=condition.spilled)
 
     @app.get("/readyz", response_model=Readiness, responses={503: {"model": Readiness}}, summary="Can ads be served?")
     def readyz(response: Response) -> Readiness:
@@ -145,7 +146,8 @@ def _add_pages(app: FastAPI, champions: Champions[ModelSet], metrics: Metrics) -
         response.status_code = 200 if models else 503
         return Readiness(
             ready=models is not None,
-            problem=champions.problem,
+            problem="; ".join(told for told in (champions.problem, condition.problem) if told),
+            degraded=condition.degraded,
             versions=models.versions if models else None,
             now=moment(models.world.now() if models else wall_clock()),
         )
@@ -155,7 +157,8 @@ def _add_pages(app: FastAPI, champions: Champions[ModelSet], metrics: Metrics) -
         """Requests, latency, decisions, events, exploration, champions, failures to store."""
         models = champions.current
         return Response(
-            metrics.page(models.versions if models else None, champions.swaps), media_type="text/plain; version=0.0.4; charset=utf-8"
+            metrics.page(models.versions if models else None, champions.swaps, condition),
+            media_type="text/plain; version=0.0.4; charset=utf-8",
         )
 
     @app.get("/docs", include_in_schema=False)
@@ -187,6 +190,13 @@ def _add_error_handlers(app: FastAPI, metrics: Metrics) -> None:
     async def unable(request: Request, error: AdloomError) -> JSONResponse:
         _log.error("%s: %s", type(error).__name__, error)
         return told(request, 503, "unable", str(error))
+
+    @app.exception_handler(UnavailableError)
+    async def away(request: Request, error: UnavailableError) -> JSONResponse:
+        metrics.log_failures.inc()
+        answer = told(request, 503, "unavailable", f"{error}; nothing is acknowledged, ask again in {RETRY_AFTER_S} s")
+        answer.headers["retry-after"] = str(RETRY_AFTER_S)
+        return answer
 
     @app.exception_handler(Exception)
     async def broken(request: Request, error: Exception) -> JSONResponse:

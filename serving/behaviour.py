@@ -5,12 +5,13 @@ from datetime import timedelta
 
 from core.identity import pseudonymise
 from serving.api import AnyEvent, ClickEvent, ConversionEvent, EventsAnswer, Fault, SearchEvent
-from serving.decision_log import Answer, DecisionLog, insert_feedback
+from serving.decision_log import Answer, insert_feedback
 from serving.errors import RefusedError, invalid
 from serving.model_set import ModelSet
 from serving.reading import digest, microseconds, plain
 from serving.service import Parts
 from serving.state import Event, insert_events
+from serving.store import UnavailableError
 
 AHEAD = 300_000_000
 """Microseconds that a sender's clock may be ahead; such an event counts as of now."""
@@ -24,7 +25,7 @@ class Behaviour:
     def __init__(self, parts: Parts) -> None:
         """Args: what to work with."""
         self._parts = parts
-        self._log = DecisionLog(parts.database)
+        self._log = parts.storage.log
 
     def accept(self, events: Sequence[AnyEvent]) -> tuple[EventsAnswer, list[Stored]]:
         """Store events, all of them or none; when this returns they are on disk.
@@ -38,6 +39,7 @@ class Behaviour:
         Raises:
             RefusedError: an event names an unknown item or decision, comes too late or from the future, or reuses the id of
                 another event; every such field is named.
+            UnavailableError: the log is away, or a decision is on its way into it: sent again, the events count once.
         """
         models = self._parts.models()
         now = models.world.now()
@@ -46,7 +48,7 @@ class Behaviour:
         if faults:
             raise invalid(*faults)
         fresh: dict[str, Stored] = {}
-        with self._parts.database.transaction() as connection:
+        with self._parts.storage.store.transaction() as connection:
             for place, stored in enumerate(checked):
                 if stored is None:
                     continue  # it has a fault, and so we are not here
@@ -62,9 +64,12 @@ class Behaviour:
                     raise RefusedError(
                         409, "conflict", f"events.{place}.event_id: {problem}", (Fault(field=f"events.{place}.event_id", problem=problem),)
                     )
-            insert_events(connection, [stored for stored in fresh.values() if isinstance(stored, Event)])
-            insert_feedback(connection, [stored for stored in fresh.values() if isinstance(stored, Answer)])
-        queries = sorted({stored.query for stored in fresh.values() if isinstance(stored, Event) and stored.query})
+            behaviour = [stored for stored in fresh.values() if isinstance(stored, Event)]
+            feedback = [stored for stored in fresh.values() if isinstance(stored, Answer)]
+            insert_events(connection, behaviour)
+            insert_feedback(connection, feedback)
+        self._parts.storage.state.happened(behaviour, feedback)
+        queries = sorted({event.query for event in behaviour if event.query})
         if queries:
             models.learn(queries)
         return EventsAnswer(accepted=len(fresh), duplicates=len(events) - len(fresh)), list(fresh.values())
@@ -109,6 +114,8 @@ class Behaviour:
             positions = self._log.positions(event.request_id)
             if positions:
                 wrong("position", f"{event.position} is not in the slate, which has {positions}; positions start at 0")
+            elif self._log.waits(event.request_id):
+                raise UnavailableError(f"decision {event.request_id} is on its way into the log; send its feedback again")
             else:
                 wrong("request_id", f"no decision {event.request_id!r}; send back the request_id of an answer that held an ad")
             return None

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 from models.history import micros
-from serving.database import Database
+from serving.store import Store, note
 
 OFFSET_KEY = "market_clock_offset_us"
 """Where the database keeps how far the market's time is ahead of the wall clock."""
@@ -23,7 +23,7 @@ class Clock:
     the first start of the service on, and never goes back (the offset is kept in the database).
     """
 
-    def __init__(self, database: Database, *, synthetic: bool, data_end: datetime, wall: Callable[[], int] = wall_clock) -> None:
+    def __init__(self, database: Store, *, synthetic: bool, data_end: datetime, wall: Callable[[], int] = wall_clock) -> None:
         """Set the clock.
 
         Args:
@@ -36,10 +36,10 @@ class Clock:
         self._offset = 0
         if synthetic:
             needed = int(micros(data_end)[0]) + 1 - wall()
-            held = database.meta(OFFSET_KEY)
-            self._offset = needed if held is None else max(int(held), needed)
-            with database.transaction() as connection:
-                connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (OFFSET_KEY, str(self._offset)))
+            with database.transaction() as writer:
+                held = writer.execute("SELECT value FROM meta WHERE key = ?", (OFFSET_KEY,)).fetchone()
+                self._offset = needed if held is None else max(int(held[0]), needed)
+                note(writer, OFFSET_KEY, str(self._offset))
 
     def now(self) -> int:
         """Microseconds since 1970 UTC."""

@@ -1,25 +1,27 @@
-"""The service's one SQLite file: what is written is on disk before the call returns."""
+"""The embedded store, one SQLite file: what is written is on disk before the call returns."""
 
+import fcntl
 import logging
 import sqlite3
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+import uuid
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from core.errors import IdentityError, ServiceError
-from core.identity import KEY_VARIABLE
+from core.errors import ServiceError
+from serving import store
+from serving.store import ID_KEY, VERSION, Values
 
 _log = logging.getLogger(__name__)
 
-VERSION = 1
 MAPPED = 2**30
 """Bytes of the file that are read through the operating system's page cache without a copy."""
 LOG_PAGES = 20_000
 """Pages of the write-ahead log at which a commit itself moves them into the file; `Checkpoints` does so long before."""
-FINGERPRINT_KEY = "user_key_fingerprint"
-"""Where the database keeps which key its users were hashed with."""
+FULL = 2
+"""What SQLite calls ``synchronous=FULL``."""
 PAST = {
     "past_events": """user_id TEXT NOT NULL, timestamp INTEGER NOT NULL, event_id TEXT NOT NULL, item_id TEXT, event_type TEXT NOT NULL,
         query TEXT, PRIMARY KEY (user_id, timestamp, event_id)""",
@@ -28,7 +30,7 @@ PAST = {
         PRIMARY KEY (user_id, timestamp, request_id, position)""",
 }
 """What is taken over from the clean tables: columns by table. A shopper's rows lie together, in the order of time."""
-_SCHEMA = """
+SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS texts (creative_id TEXT PRIMARY KEY, text TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS events (
@@ -53,6 +55,10 @@ CREATE INDEX IF NOT EXISTS feedback_by_request ON feedback (request_id, position
 CREATE TABLE IF NOT EXISTS spend (
     campaign_id TEXT NOT NULL, day INTEGER NOT NULL, spent_micros INTEGER NOT NULL, PRIMARY KEY (campaign_id, day)
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS reviews (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT, creative_id TEXT NOT NULL, verdict TEXT NOT NULL, note TEXT NOT NULL, timestamp INTEGER NOT NULL,
+    request_id TEXT NOT NULL, reviewer TEXT NOT NULL
+);
 """
 
 
@@ -69,7 +75,8 @@ class Database:
             path: the SQLite file.
 
         Raises:
-            ServiceError: the file cannot be opened, is no database, or was written by another version.
+            ServiceError: the file cannot be opened, is no database, was written by another version, or stands where SQLite cannot
+                keep a write-ahead log.
         """
         self.path = path
         self._lock = threading.RLock()
@@ -81,22 +88,30 @@ class Database:
             self._connection.execute("PRAGMA temp_store=MEMORY")
             self._connection.execute(f"PRAGMA mmap_size={MAPPED}")
             self._connection.execute(f"PRAGMA wal_autocheckpoint={LOG_PAGES}")
+            self._check_durable()
             found = int(self._connection.execute("PRAGMA user_version").fetchone()[0])
             if found not in (0, VERSION):
                 self._connection.close()
                 raise ServiceError(
                     f"{path}: written by version {found} of the service, this one reads {VERSION}. Move it aside, or update Adloom."
                 )
-            self._connection.executescript(_SCHEMA)
+            self._connection.executescript(SCHEMA)
             for table, columns in PAST.items():
                 self._connection.execute(f"CREATE TABLE IF NOT EXISTS {table} ({columns}) WITHOUT ROWID")
             self._connection.execute(f"PRAGMA user_version={VERSION}")
+            if self.meta(ID_KEY) is None:
+                self._connection.execute("INSERT INTO meta VALUES (?, ?) ON CONFLICT (key) DO NOTHING", (ID_KEY, uuid.uuid4().hex))
         except (OSError, sqlite3.Error) as error:
             raise ServiceError(
                 f"{path}: cannot be opened ({error}). Free the disk or mend its rights; move the file aside if it is damaged."
             ) from None
 
-    def read(self, statement: str, values: Sequence[Any] | Mapping[str, Any] = ()) -> list[tuple[Any, ...]]:
+    @property
+    def name(self) -> str:
+        """Its path."""
+        return str(self.path)
+
+    def read(self, statement: str, values: Values = ()) -> list[tuple[Any, ...]]:
         """Rows of a query.
 
         Args:
@@ -136,32 +151,36 @@ class Database:
         finally:
             connection.close()
 
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """See `Store.alone`; a lock on a file beside the database, which the operating system gives back when the process ends.
+
+        Yields:
+            Nothing.
+        """
+        with self.path.with_suffix(".lock").open("a") as handle:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            yield
+
     def meta(self, key: str) -> str | None:
         """A noted word.
 
         Args:
             key: its name.
         """
-        rows = self.read("SELECT value FROM meta WHERE key = ?", (key,))
-        return str(rows[0][0]) if rows else None
+        return store.meta(self, key)
 
     def claim(self, fingerprint: str) -> None:
-        """Note which key the users are hashed with, or refuse another one than was noted.
+        """See `serving.store.claim`."""
+        store.claim(self, fingerprint)
 
-        Args:
-            fingerprint: see `core.identity.fingerprint`.
-
-        Raises:
-            IdentityError: the file holds users that were hashed with another key.
-        """
-        held = self.meta(FINGERPRINT_KEY)
-        if held is None:
-            with self.transaction() as connection:
-                connection.execute("INSERT INTO meta VALUES (?, ?)", (FINGERPRINT_KEY, fingerprint))
-        elif held != fingerprint:
-            raise IdentityError(
-                f"{self.path}: holds users hashed with key {held}, but {KEY_VARIABLE} is key {fingerprint}: "
-                "set the old key again, or move the file aside."
+    def _check_durable(self) -> None:
+        found = {name: self._connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("journal_mode", "synchronous")}
+        if found != {"journal_mode": "wal", "synchronous": FULL}:
+            self._connection.close()
+            raise ServiceError(
+                f"{self.path}: journal_mode is {found['journal_mode']} and synchronous {found['synchronous']}, but a commit is durable "
+                f"only with wal and {FULL} (FULL): move the file to a local disk."
             )
 
     def close(self) -> None:

@@ -1,15 +1,14 @@
 """The decision record and what came back for it; both are on disk before anything is answered."""
 
 import math
-import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import orjson
 
 from models.decision import Decision
-from serving.database import Database
 from serving.reviews import StaleReviewsError, last_review
+from serving.store import Store, Writer
 
 DAY = 86_400_000_000
 """Microseconds in a day; budgets are counted by UTC day."""
@@ -54,11 +53,13 @@ class Shown:
         timestamp: microseconds since 1970 UTC.
         bid_micros: worth of a click.
         campaign_id: None outside campaigns.
+        user_id: who saw it, a pseudonym.
     """
 
     timestamp: int
     bid_micros: int
     campaign_id: str | None
+    user_id: str = ""
 
 
 @dataclass(frozen=True)
@@ -103,18 +104,20 @@ class Record:
     budget_left: Mapping[str, int]
 
 
-_INSERT = (
-    "INSERT INTO decisions (request_id, position, timestamp, user_id, scene, channel, candidates, creative_id, item_id, propensity, "
-    "propensity_marginal, policy_version, model_version, retrieval_version, p_click, p_convert, bid_micros, ecpm_micros, campaign_id, "
-    f"budget_left_micros, consent, replayable, key_fingerprint) VALUES ({', '.join('?' * 23)})"
-)
+DECISION_COLUMNS = (
+    "request_id", "position", "timestamp", "user_id", "scene", "channel", "candidates", "creative_id", "item_id", "propensity",
+    "propensity_marginal", "policy_version", "model_version", "retrieval_version", "p_click", "p_convert", "bid_micros", "ecpm_micros",
+    "campaign_id", "budget_left_micros", "consent", "replayable", "key_fingerprint",
+)  # fmt: skip
+TEXT_INSERT = "INSERT INTO texts VALUES (?, ?) ON CONFLICT (creative_id) DO NOTHING"
+_INSERT = f"INSERT INTO decisions ({', '.join(DECISION_COLUMNS)}) VALUES ({', '.join('?' * len(DECISION_COLUMNS))})"
 
 
 class DecisionLog:
     """Writes decisions and feedback, and counts what campaigns have spent today."""
 
-    def __init__(self, database: Database) -> None:
-        """Write to a database.
+    def __init__(self, database: Store) -> None:
+        """Write to a store.
 
         Args:
             database: the service's.
@@ -130,14 +133,12 @@ class DecisionLog:
 
         Raises:
             StaleReviewsError: something was reviewed since; nothing was stored.
+            UnavailableError: the server is away; the slates may or may not have been stored.
         """
-        rows = [row for record in records for row in _rows(record)]
-        texts = {name: text for record in records for name, text in record.texts.items()}
         with self._database.transaction() as connection:
             if last_review(connection) != reviewed:
                 raise StaleReviewsError
-            connection.executemany(_INSERT, rows)
-            connection.executemany("INSERT OR IGNORE INTO texts VALUES (?, ?)", sorted(texts.items()))
+            insert_decisions(connection, records)
 
     def shown(self, request_id: str, position: int) -> Shown | None:
         """What stood at a position.
@@ -147,7 +148,8 @@ class DecisionLog:
             position: 0-based.
         """
         rows = self._database.read(
-            "SELECT timestamp, bid_micros, campaign_id FROM decisions WHERE request_id = ? AND position = ?", (request_id, position)
+            "SELECT timestamp, bid_micros, campaign_id, user_id FROM decisions WHERE request_id = ? AND position = ?",
+            (request_id, position),
         )
         return Shown(*rows[0]) if rows else None
 
@@ -158,6 +160,14 @@ class DecisionLog:
             request_id: of an answer.
         """
         return int(self._database.read("SELECT COUNT(*) FROM decisions WHERE request_id = ?", (request_id,))[0][0])
+
+    def waits(self, request_id: str) -> bool:
+        """Whether a slate is on its way into the log; see `serving.spill`.
+
+        Args:
+            request_id: of an answer.
+        """
+        return False
 
     def spent_today(self, now: int) -> dict[str, int]:
         """What each campaign has paid for clicks today.
@@ -178,18 +188,30 @@ def _rows(record: Record) -> list[tuple[object, ...]]:
             choice.creative_id, choice.item_id, choice.propensity, None if math.isnan(choice.marginal) else choice.marginal,
             context.policy_version, context.model_version, context.retrieval_version, choice.p_click, choice.p_convert,
             choice.bid_micros, choice.ecpm_micros, choice.campaign.campaign_id if choice.campaign else None,
-            budget_left.get(choice.campaign.campaign_id) if choice.campaign else None, context.consent, context.replayable,
+            budget_left.get(choice.campaign.campaign_id) if choice.campaign else None, int(context.consent), int(context.replayable),
             context.key_fingerprint,
         )
         for position, choice in enumerate(record.decision.choices)
     ]  # fmt: skip
 
 
-def insert_feedback(connection: sqlite3.Connection, answers: Sequence[Answer]) -> None:
+def insert_decisions(connection: Writer, records: Sequence[Record]) -> None:
+    """Write slates inside a transaction.
+
+    Args:
+        connection: see `Store.transaction`.
+        records: none of them stored yet.
+    """
+    texts = {name: text for record in records for name, text in record.texts.items()}
+    connection.executemany(_INSERT, [row for record in records for row in _rows(record)])
+    connection.executemany(TEXT_INSERT, sorted(texts.items()))
+
+
+def insert_feedback(connection: Writer, answers: Sequence[Answer]) -> None:
     """Write clicks and conversions inside a transaction; the first click on a position is paid for.
 
     Args:
-        connection: see `Database.transaction`.
+        connection: see `Store.transaction`.
         answers: none of them stored yet.
     """
     for answer in answers:
@@ -202,6 +224,7 @@ def insert_feedback(connection: sqlite3.Connection, answers: Sequence[Answer]) -
         )
         if not paid and answer.shown.campaign_id is not None:
             connection.execute(
-                "INSERT INTO spend VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET spent_micros = spent_micros + excluded.spent_micros",
+                "INSERT INTO spend VALUES (?, ?, ?) "
+                "ON CONFLICT (campaign_id, day) DO UPDATE SET spent_micros = spend.spent_micros + excluded.spent_micros",
                 (answer.shown.campaign_id, answer.timestamp // DAY, answer.shown.bid_micros),
             )

@@ -13,7 +13,7 @@ ERRORS: dict[int | str, dict[str, object]] = REFUSALS | {
     409: {"model": ErrorAnswer, "description": "an event_id that stands for another event"},
     413: {"model": ErrorAnswer, "description": "a body above the limit"},
     422: {"model": ErrorAnswer, "description": "a field is wrong; every wrong one is named"},
-    503: {"model": ErrorAnswer, "description": "no champions, or the record cannot be stored"},
+    503: {"model": ErrorAnswer, "description": "no champions, or the record cannot be stored; Retry-After where a server is away"},
 }
 """What the routes under /v1 answer besides 200."""
 

@@ -6,8 +6,8 @@ that it has come to; asking again with the same number gives the same rows and m
 
 import json
 import sqlite3
-from collections.abc import Callable, Mapping
-from contextlib import closing
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -22,8 +22,11 @@ from core.tables import TABLES
 from core.vocabulary import FeedbackKind
 from models.history import micros
 from serving.clock import OFFSET_KEY, moment, wall_clock
-from serving.database import FINGERPRINT_KEY
+from serving.postgres import reading
+from serving.store import FINGERPRINT_KEY, ID_KEY, Writer
 
+Log = Path | str
+"""Where the service keeps its log: its SQLite file, or the address of its PostgreSQL database."""
 ARRIVAL_MARGIN = timedelta(minutes=1)
 """A window counts as closed only this long after it closed: feedback that was accepted just before is stored by then."""
 
@@ -33,7 +36,8 @@ SELECT seq, request_id, position, timestamp, user_id, scene, channel, candidates
     EXISTS (SELECT 1 FROM feedback f WHERE f.request_id = d.request_id AND f.position = d.position) AS click,
     EXISTS (SELECT 1 FROM feedback f WHERE f.request_id = d.request_id AND f.position = d.position AND f.kind = '{FeedbackKind.CONVERSION}')
         AS conversion,
-    (SELECT COALESCE(SUM(value_micros), 0) FROM feedback f WHERE f.request_id = d.request_id AND f.position = d.position) AS value_micros
+    CAST((SELECT COALESCE(SUM(value_micros), 0) FROM feedback f WHERE f.request_id = d.request_id AND f.position = d.position) AS BIGINT)
+        AS value_micros
 FROM decisions d
 WHERE seq > :after AND seq < COALESCE((SELECT MIN(seq) FROM decisions WHERE seq > :after AND timestamp > :closed), 9223372036854775807)
 ORDER BY seq
@@ -65,14 +69,14 @@ class Exported:
     left_out: int = 0
 
 
-def closed_impressions(database: Path, until: datetime, *, window: timedelta, after: int = 0) -> Exported:
+def closed_impressions(database: Log, until: datetime, *, window: timedelta, after: int = 0) -> Exported:
     """Decisions left-joined with feedback, of which no further feedback is accepted.
 
     Decisions about a history that is not stored (anonymous shoppers with a history) are left out: their features could not be
     computed again.
 
     Args:
-        database: the service's SQLite file; none yet gives no rows.
+        database: the service's log; none yet gives no rows.
         until: now, or an earlier moment, UTC, by the service's clock (see `service_now`).
         window: how long after an impression its feedback is accepted.
         after: watermark of the last export.
@@ -81,7 +85,7 @@ def closed_impressions(database: Path, until: datetime, *, window: timedelta, af
         Rows of the impressions table, oldest first. A decision waits behind an earlier one whose window is open.
 
     Raises:
-        ServiceError: the file cannot be read.
+        ServiceError: the log cannot be read.
     """
     closed = int(micros(until - window - ARRIVAL_MARGIN)[0])
     columns, rows, fingerprint = _query(database, _IMPRESSIONS, {"after": after, "closed": closed})
@@ -93,18 +97,18 @@ def closed_impressions(database: Path, until: datetime, *, window: timedelta, af
     return Exported(_typed("impressions", frame[whole]), int(frame["seq"].iloc[-1]), fingerprint, int((~whole).sum()))
 
 
-def new_events(database: Path, after: int = 0) -> Exported:
+def new_events(database: Log, after: int = 0) -> Exported:
     """Behaviour that was stored after the last export.
 
     Args:
-        database: the service's SQLite file; none yet gives no rows.
+        database: the service's log; none yet gives no rows.
         after: watermark of the last export.
 
     Returns:
         Rows of the events table, in the order in which they were stored.
 
     Raises:
-        ServiceError: the file cannot be read.
+        ServiceError: the log cannot be read.
     """
     columns, rows, fingerprint = _query(database, _EVENTS, {"after": after})
     if not rows:
@@ -113,46 +117,75 @@ def new_events(database: Path, after: int = 0) -> Exported:
     return Exported(_typed("events", frame), int(frame["seq"].iloc[-1]), fingerprint)
 
 
-def served_creatives(database: Path) -> pd.DataFrame:
+def served_creatives(database: Log) -> pd.DataFrame:
     """Every creative that was shown, with its text: an impression's creative may have left the pool since.
 
     Args:
-        database: the service's SQLite file.
+        database: the service's log.
 
     Returns:
         creative_id, item_id, scene, channel, text.
 
     Raises:
-        ServiceError: the file cannot be read.
+        ServiceError: the log cannot be read.
     """
     columns, rows, _ = _query(database, _CREATIVES, {})
     return pd.DataFrame(rows, columns=columns or [C.CREATIVE, C.ITEM, C.SCENE, C.CHANNEL, C.TEXT])
 
 
-def service_now(database: Path, wall: Callable[[], int] = wall_clock) -> datetime:
+def service_now(database: Log, wall: Callable[[], int] = wall_clock) -> datetime:
     """What time it is for the service: the wall clock, or with synthetic shoppers the time in their market.
 
     Args:
-        database: the service's SQLite file.
+        database: the service's log.
         wall: the wall clock; tests give another.
 
     Raises:
-        ServiceError: the file cannot be read.
+        ServiceError: the log cannot be read.
     """
     _, rows, _ = _query(database, "SELECT value FROM meta WHERE key = :key", {"key": OFFSET_KEY})
     return moment(wall() + (int(rows[0][0]) if rows else 0))
 
 
-def _query(database: Path, statement: str, values: Mapping[str, Any]) -> tuple[list[str], list[tuple[Any, ...]], str | None]:
-    """Column names, rows, and the fingerprint of the key; nothing where there is no file yet."""
+def log_id(database: Log) -> str | None:
+    """What tells this log from every other one: numbers of rows mean nothing in another. None for one that has none yet.
+
+    Args:
+        database: the service's log.
+
+    Raises:
+        ServiceError: the log cannot be read.
+    """
+    _, rows, _ = _query(database, "SELECT value FROM meta WHERE key = :key", {"key": ID_KEY})
+    return str(rows[0][0]) if rows else None
+
+
+def _query(database: Log, statement: str, values: Mapping[str, Any]) -> tuple[list[str], list[tuple[Any, ...]], str | None]:
+    """Column names, rows, and the fingerprint of the key; nothing where there is no log yet."""
+    with _opened(database) as reader:
+        if reader is None:
+            return [], [], None
+        found = reader.execute(statement, values)
+        rows = found.fetchall()
+        key = reader.execute("SELECT value FROM meta WHERE key = ?", (FINGERPRINT_KEY,)).fetchone()
+        return [str(column[0]) for column in found.description or ()], rows, None if key is None else str(key[0])
+
+
+@contextmanager
+def _opened(database: Log) -> Iterator[Writer | None]:
+    if isinstance(database, str):
+        with reading(database) as reader:
+            yield reader
+        return
     if not database.is_file():
-        return [], [], None
+        yield None
+        return
     try:
-        with closing(sqlite3.connect(f"{database.resolve().as_uri()}?mode=ro", uri=True, timeout=20)) as connection:
-            found = connection.execute(statement, values)
-            rows = found.fetchall()
-            key = connection.execute("SELECT value FROM meta WHERE key = ?", (FINGERPRINT_KEY,)).fetchone()
-            return [str(column[0]) for column in found.description], rows, None if key is None else str(key[0])
+        connection = sqlite3.connect(f"{database.resolve().as_uri()}?mode=ro", uri=True, timeout=20)
+        try:
+            yield connection
+        finally:
+            connection.close()
     except sqlite3.Error as error:
         raise ServiceError(
             f"{database}: cannot be read ({error}). Let the service open it once, or move it aside if it is damaged."

@@ -7,6 +7,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 
 from models.decision import Decision
 from serving.api import Versions
+from serving.condition import PARTS, Condition
 
 _BUCKETS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0)
 
@@ -68,10 +69,15 @@ class Metrics:
         self.log_failures = Counter(
             "adloom_log_failures", "Requests refused because their record could not be stored", registry=self._registry
         )
+        self.degraded = Gauge("adloom_degraded", "1 while a server is away", ("part",), registry=self._registry)
+        self.spilled = Counter(
+            "adloom_spilled_decisions", "Slates stored on this machine because the log's server was away", registry=self._registry
+        )
+        self.drained = Counter("adloom_drained_decisions", "Slates moved from this machine into the log", registry=self._registry)
         self.swaps = Counter("adloom_champion_swaps", "Sets of champions put into service", registry=self._registry)
         self.ready = Gauge("adloom_ready", "1 when champions serve", registry=self._registry)
         self.models = Info("adloom_models", "Bundles in service, by the start of their hash", registry=self._registry)
-        self._explored = self._filled = self._swaps = 0
+        self._explored = self._filled = self._swaps = self._spilled = self._drained = 0
 
     def count_decision(self, decision: Decision, scene: str, channel: str) -> None:
         """Count a slate.
@@ -108,13 +114,21 @@ class Metrics:
         """Positions that were explored, and all that were filled, since the start of this process."""
         return self._explored, self._filled
 
-    def page(self, versions: Versions | None, swaps: int) -> bytes:
+    def page(self, versions: Versions | None, swaps: int, condition: Condition) -> bytes:
         """The page that Prometheus reads.
 
         Args:
             versions: of what serves, None when nothing does.
             swaps: sets put into service so far.
+            condition: which servers are away.
         """
+        away = condition.degraded
+        for part in PARTS:
+            self.degraded.labels(part).set(part in away)
+        spilled, drained = condition.spilled, condition.drained
+        self.spilled.inc(spilled - self._spilled)
+        self.drained.inc(drained - self._drained)
+        self._spilled, self._drained = spilled, drained
         self.ready.set(versions is not None)
         self.swaps.inc(swaps - self._swaps)
         self._swaps = swaps

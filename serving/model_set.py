@@ -21,8 +21,8 @@ from models.ranker import RankerBundle
 from models.recommender import RecommenderBundle
 from serving.api import Versions
 from serving.champions import Found
-from serving.database import Database
 from serving.learning import Learning
+from serving.storage import Storage
 from serving.world import World
 
 _log = logging.getLogger(__name__)
@@ -70,7 +70,7 @@ class ModelSet:
 
 
 def load_models(
-    bundles: Mapping[str, Found], path: Callable[[Found], Path], *, params: ServingParams, world: World, database: Database
+    bundles: Mapping[str, Found], path: Callable[[Found], Path], *, params: ServingParams, world: World, storage: Storage
 ) -> ModelSet:
     """Load a set, and let its networks answer once so that no shopper waits for them.
 
@@ -79,7 +79,7 @@ def load_models(
         path: bundle → its folder.
         params: say which policy serves, and its floor.
         world: whose shoppers they are.
-        database: holds the decision log that a policy learns from.
+        storage: holds the decision log that a policy learns from.
 
     Raises:
         BundleError: a bundle is incomplete, or the pool fits none of the recommender's items.
@@ -122,17 +122,16 @@ def load_models(
         products=requests_of(pool.items, generator.limits),
         versions=versions,
         world=world,
-        learning=_learning(pool, versions.model, database, params, world) if params.policy == "linear_thompson" else None,
+        learning=_learning(pool, versions.model, storage, params) if params.policy == "linear_thompson" else None,
     )
 
 
-def _learning(pool: Pool, model_version: str, database: Database, params: ServingParams, world: World) -> Learning:
+def _learning(pool: Pool, model_version: str, storage: Storage, params: ServingParams) -> Learning:
     return Learning(
         pool,
         model_version,
-        database,
-        now=world.now,
+        storage.store,
+        storage.state,
         positions=params.max_slate,
-        attention_us=round(params.attention_minutes * 60_000_000),
         exploration=params.exploration,
     )

@@ -1,20 +1,15 @@
-"""What people have said of creatives: blocked ones are shown no more, by any process on this database, from the answer on."""
+"""What people have said of creatives: blocked ones are shown no more, by any process on this log, from the answer on."""
 
-import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
+from threading import Lock
 from typing import Literal
 
-from serving.database import Database
+from serving.store import Store, UnavailableError, Writer
 
 Verdict = Literal["blocked", "allowed"]
-_TABLE = """
-CREATE TABLE IF NOT EXISTS reviews (
-    seq INTEGER PRIMARY KEY AUTOINCREMENT, creative_id TEXT NOT NULL, verdict TEXT NOT NULL, note TEXT NOT NULL, timestamp INTEGER NOT NULL,
-    request_id TEXT NOT NULL, reviewer TEXT NOT NULL
-)
-"""
 _LAST = "SELECT COALESCE(MAX(seq), 0) FROM reviews"
+_VERDICTS = "SELECT creative_id, verdict FROM reviews WHERE seq <= ? ORDER BY seq"
 _COLUMNS = "seq, creative_id, verdict, note, timestamp, request_id, reviewer"
 
 
@@ -59,26 +54,38 @@ class Blocked:
 
 
 class Reviews:
-    """Reads and writes the audit trail."""
+    """Reads and writes the audit trail, and remembers what was blocked last."""
 
-    def __init__(self, database: Database) -> None:
-        """Make the table when there is none.
+    def __init__(self, database: Store) -> None:
+        """Read what is blocked.
 
         Args:
             database: the service's.
+
+        Raises:
+            UnavailableError: the log is away: who has never read the trail must not serve.
         """
         self._database = database
-        with database.transaction() as connection:
-            connection.execute(_TABLE)
-        self._blocked = Blocked(0, frozenset())
+        self._held = self._read(Blocked(0, frozenset()))
+        self._lock = Lock()
 
     def blocked(self) -> Blocked:
-        """What is blocked now; one short query when nothing has changed."""
-        held = self._blocked
+        """What is blocked now, by one short query when nothing has changed; what was blocked last as long as the log is away."""
+        try:
+            found = self._read(self._held)
+        except UnavailableError:
+            return self._held  # the answer says that it was decided without the log
+        self._remember(found)
+        return found
+
+    def _remember(self, found: Blocked) -> None:
+        with self._lock:  # of several threads the one that has come farthest is remembered
+            if found.seq > self._held.seq:
+                self._held = found
+
+    def _read(self, held: Blocked) -> Blocked:
         seq = int(self._database.read(_LAST)[0][0])
-        if seq != held.seq:
-            held = self._blocked = self.blocked_at(seq)
-        return held
+        return held if seq == held.seq else self.blocked_at(seq)
 
     def blocked_at(self, seq: int) -> Blocked:
         """What was blocked after a line of the trail: a decision's retrieval_version names it, as ``reviews-SEQ``.
@@ -86,9 +93,7 @@ class Reviews:
         Args:
             seq: the line.
         """
-        rows = self._database.read("SELECT creative_id, verdict FROM reviews WHERE seq <= ? ORDER BY seq", (seq,))
-        latest = {str(creative): str(verdict) for creative, verdict in rows}
-        return Blocked(seq, frozenset(creative for creative, verdict in latest.items() if verdict == "blocked"))
+        return _blocked(seq, self._database.read(_VERDICTS, (seq,)))
 
     def record(
         self, creative_id: str, verdict: Verdict, *, note: str, timestamp: int, request_id: str, reviewer: str
@@ -105,6 +110,9 @@ class Reviews:
 
         Returns:
             The line that says so, and whether it is a new one. Line 0 is that of a creative that nobody has looked at.
+
+        Raises:
+            UnavailableError: the log is away; whether the line was added is not known, and saying it again adds no second one.
         """
         with self._database.transaction() as connection:
             rows = connection.execute(
@@ -118,6 +126,8 @@ class Reviews:
                 (creative_id, verdict, note, timestamp, request_id, reviewer),
             )
             seq = last_review(connection)
+            blocked = _blocked(seq, connection.execute(_VERDICTS, (seq,)).fetchall())
+        self._remember(blocked)  # the log may go away before anybody reads
         return Review(seq, creative_id, verdict, note, timestamp, request_id, reviewer), True
 
     def trail(self, limit: int) -> Sequence[Review]:
@@ -129,10 +139,15 @@ class Reviews:
         return [Review(*row) for row in self._database.read(f"SELECT {_COLUMNS} FROM reviews ORDER BY seq DESC LIMIT ?", (limit,))]
 
 
-def last_review(connection: sqlite3.Connection) -> int:
+def last_review(connection: Writer) -> int:
     """Number of the trail's last line, inside a transaction.
 
     Args:
-        connection: see `Database.transaction`.
+        connection: see `Store.transaction`.
     """
     return int(connection.execute(_LAST).fetchone()[0])
+
+
+def _blocked(seq: int, rows: Sequence[Sequence[object]]) -> Blocked:
+    latest = {str(creative): str(verdict) for creative, verdict in rows}
+    return Blocked(seq, frozenset(creative for creative, verdict in latest.items() if verdict == "blocked"))

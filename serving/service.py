@@ -14,15 +14,15 @@ from serving.answers import answer_of
 from serving.api import AdsAnswer, AdsRequest, Fault
 from serving.champions import Champions
 from serving.clock import moment
-from serving.database import Database
-from serving.decision_log import Context, DecisionLog, Record
+from serving.decision_log import Context, Record
 from serving.errors import RefusedError, invalid
 from serving.metrics import Stopwatch
 from serving.model_set import ModelSet
 from serving.reading import plain, readable_history
-from serving.reviews import Reviews, StaleReviewsError
+from serving.reviews import StaleReviewsError
 from serving.settings import Settings
-from serving.state import OnlineState
+from serving.state import Past
+from serving.storage import Storage
 
 GAP = 60_000_000
 """Microseconds between events of an anonymous history that come without times."""
@@ -34,12 +34,12 @@ class Parts:
 
     Attributes:
         settings: of the service.
-        database: its file.
+        storage: where everything is kept.
         champions: what answers, and for whom.
     """
 
     settings: Settings
-    database: Database
+    storage: Storage
     champions: Champions[ModelSet]
 
     def models(self) -> ModelSet:
@@ -60,15 +60,11 @@ class Shopper:
 
     Attributes:
         user_id: a pseudonym.
-        history: what they did.
-        responses: their answers to earlier ads.
-        stored: whether the history can be read again from the database.
+        past: what they did and saw; ``whole`` only when it can be read again from the log.
     """
 
     user_id: str
-    history: History
-    responses: Responses
-    stored: bool
+    past: Past
 
 
 @dataclass(frozen=True)
@@ -103,9 +99,7 @@ class Ads:
         """Args: what to work with, and what is told which stage has ended."""
         self._parts = parts
         self._stopwatch = stopwatch
-        self._state = OnlineState(parts.database, max_events=parts.settings.params.max_events)
-        self._log = DecisionLog(parts.database)
-        self._reviews = Reviews(parts.database)
+        self._state, self._log, self._reviews = parts.storage.state, parts.storage.log, parts.storage.reviews
 
     def check(self, body: AdsRequest) -> None:
         """What the parameters and the fields together do not allow.
@@ -158,7 +152,7 @@ class Ads:
         watch = self._stopwatch.start()
         models = self._parts.models()
         now = models.world.now()
-        spent = self._log.spent_today(now)
+        spent = self._state.spent(now)
         budgets = {
             c.campaign_id: c.daily_budget_micros - spent.get(c.campaign_id, 0)
             for c in models.pool.campaigns
@@ -170,15 +164,7 @@ class Ads:
         blocked = self._reviews.blocked()
         blocked_rows = models.pool.rows_of(blocked.creative_ids)
         closed = [campaign for campaign, left in budgets.items() if left <= 0]
-        known: list[_Known] = []
-        answers: list[Answered | Exception] = []
-        for one in asked:
-            try:
-                known.append(self._known(one, len(answers), models.world.key, now))
-            except RefusedError as error:
-                answers.append(error)
-            else:
-                answers.append(_UNDECIDED)
+        known, answers = self._all_known(asked, models.world.key, now)
         watch("read what is known of the shopper")
         params = self._parts.settings.params
         asks = [
@@ -212,24 +198,51 @@ class Ads:
         ]
         if records:
             self._log.write(records, reviewed=blocked.seq)
+            self._state.decided(records)
+        degraded = self._parts.storage.condition.degraded
         watch("store the decisions, synced")
         for who, decision in decided:
-            answers[who.place] = Answered(answer_of(who.asked.body, who.asked.request_id, decision, models), decision)
+            answers[who.place] = Answered(answer_of(who.asked.body, who.asked.request_id, decision, models, degraded), decision)
         watch("make the answer")
         return answers
 
-    def _known(self, asked: Asked, place: int, key: bytes, now: int) -> "_Known":
-        """Raises: RefusedError, an anonymous history is wrong."""
-        body, given = asked.body, asked.shopper
-        if given is not None:
-            return _Known(asked, place, given.user_id, given.history, given.responses, given.stored)
-        named = body.user_id is not None and body.consent
-        user = pseudonymise([plain(body.user_id) if named and body.user_id else f"anonymous request {asked.request_id}"], key)[0]
-        if named:
-            return _Known(asked, place, user, self._state.history(user, now), self._state.responses(user, now), True)
-        if body.history and body.consent:
-            return _Known(asked, place, user, readable_history(body.history, now, gap=GAP), Responses.empty(), False)
-        return _Known(asked, place, user, History.empty(), Responses.empty(), True)
+    def _all_known(self, asked: Sequence[Asked], key: bytes, now: int) -> tuple[list["_Known"], list[Answered | Exception]]:
+        """What is known of each request's shopper, read for all of them at once, and a place for every answer."""
+        users = [_shopper(one, key) for one in asked]
+        named = [user for one, user in zip(asked, users, strict=True) if _is_named(one)]
+        pasts = iter(self._state.pasts(named, now) if named else ())
+        known: list[_Known] = []
+        answers: list[Answered | Exception] = []
+        for one, user in zip(asked, users, strict=True):
+            try:
+                past = next(pasts) if _is_named(one) else _told_past(one, now)
+            except RefusedError as error:
+                answers.append(error)
+            else:
+                assert past is not None  # `Remembered` knows something of everybody, and the log alone raises
+                known.append(_Known(one, len(answers), user, past.history, past.responses, past.whole))
+                answers.append(_UNDECIDED)
+        return known, answers
+
+
+def _is_named(asked: Asked) -> bool:
+    return asked.shopper is None and asked.body.user_id is not None and asked.body.consent
+
+
+def _shopper(asked: Asked, key: bytes) -> str:
+    if asked.shopper is not None:
+        return asked.shopper.user_id
+    name = plain(asked.body.user_id) if asked.body.user_id and _is_named(asked) else f"anonymous request {asked.request_id}"
+    return pseudonymise([name], key)[0]
+
+
+def _told_past(asked: Asked, now: int) -> Past:
+    """The past that came with the request, where none is to be read. Raises RefusedError when it is wrong."""
+    if asked.shopper is not None:
+        return asked.shopper.past
+    if asked.body.history and asked.body.consent:
+        return Past(readable_history(asked.body.history, now, gap=GAP), Responses.empty(), whole=False)
+    return Past(History.empty(), Responses.empty())
 
 
 _UNDECIDED = RuntimeError("a request of the group was left out")

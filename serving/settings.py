@@ -1,5 +1,7 @@
 """What the service is told at its start: parameters, and where its files are."""
 
+import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -9,6 +11,9 @@ from core.stage import PARAMS_FILE, path_of, read_graph
 from serving.tokens import Tokens
 
 DATABASE = Path("data") / "live" / "serving.sqlite"
+SPILL = "spill.sqlite"
+LOG_URL = "ADLOOM_LOG_URL"
+STATE_URL = "ADLOOM_STATE_URL"
 FETCHED = Path("data") / "cache" / "bundles"
 BODY_LIMIT = 256 * 1024
 """Bytes of a request's body at the most."""
@@ -50,6 +55,8 @@ class Settings:
         fetched: where bundles from the registry are kept, by content.
         bundles: a folder with the bundles recommender, generator, ranker and pool; None: the champions of the registry.
         tokens: who may ask for what; none: everybody for everything.
+        log_url: of a PostgreSQL database that keeps the log in the file's place.
+        state_url: of a Redis that workers share what is known of shoppers through.
     """
 
     root: Path
@@ -60,6 +67,18 @@ class Settings:
     fetched: Path
     bundles: Path | None = None
     tokens: Tokens = field(default_factory=Tokens)
+    log_url: str | None = None
+    state_url: str | None = None
+
+    @property
+    def log(self) -> Path | str:
+        """Where events, decisions and feedback are kept: the file, or a server's address."""
+        return self.log_url or self.database
+
+    @property
+    def spill(self) -> Path:
+        """Where decisions wait that the log's server could not take."""
+        return self.database.with_name(SPILL)
 
     @classmethod
     def of_project(cls, root: Path, *, bundles: Path | None = None) -> "Settings":
@@ -86,4 +105,16 @@ class Settings:
             fetched=root / FETCHED,
             bundles=bundles,
             tokens=Tokens.of_environment(),
+            log_url=os.environ.get(LOG_URL) or None,
+            state_url=os.environ.get(STATE_URL) or None,
         )
+
+
+def log_of(root: Path, environment: Mapping[str, str] = os.environ) -> Path | str:
+    """Where a project's service keeps its log: a file, or what ADLOOM_LOG_URL says.
+
+    Args:
+        root: the project's folder.
+        environment: the process's own unless a test gives another.
+    """
+    return environment.get(LOG_URL) or root / DATABASE

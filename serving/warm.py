@@ -1,7 +1,6 @@
 """Online state begins with what is known already: the clean tables, read into the database once a data version."""
 
 import logging
-import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,20 +8,24 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from core.columns import Columns as C
-from serving.database import PAST, Database
+from serving.database import PAST
 from serving.settings import CleanData
+from serving.store import Store, Writer, meta, note
 
 _log = logging.getLogger(__name__)
 
 _VERSION = "data_version"
 _BATCH = 10_000
+_WHOLE = {C.TIMESTAMP, C.CLICK}
+"""Columns that are whole numbers here."""
+_TEXTS = "INSERT INTO texts VALUES (?, ?) ON CONFLICT (creative_id) DO UPDATE SET text = excluded.text"
 _COLUMNS = {
     "past_events": (C.USER, C.TIMESTAMP, C.EVENT, C.ITEM, C.EVENT_TYPE, C.QUERY),
     "past_impressions": (C.USER, C.TIMESTAMP, C.REQUEST, C.POSITION, C.ITEM, C.CREATIVE, C.CHANNEL, C.CLICK),
 }
 
 
-def warm_start(database: Database, data: CleanData, data_version: str) -> bool:
+def warm_start(database: Store, data: CleanData, data_version: str) -> bool:
     """Read the clean tables into the database, unless this version of them is there already.
 
     The rows go into new tables in short transactions, between which requests are answered, and one last transaction puts the new
@@ -36,8 +39,11 @@ def warm_start(database: Database, data: CleanData, data_version: str) -> bool:
     Returns:
         Whether anything was read.
     """
-    if database.meta(_VERSION) == data_version:
-        return False
+    with database.alone():  # of several workers one reads, and the others find it done
+        return meta(database, _VERSION) != data_version and _read(database, data, data_version)
+
+
+def _read(database: Store, data: CleanData, data_version: str) -> bool:
     sources = {"past_events": data.events, "past_impressions": data.impressions}
     with database.aside() as connection:
         for table, columns in _COLUMNS.items():
@@ -49,18 +55,18 @@ def warm_start(database: Database, data: CleanData, data_version: str) -> bool:
                 sources[table],
                 columns,
             )
-        _insert(connection, "INSERT OR REPLACE INTO texts VALUES (?, ?)", data.copies, (C.COPY, C.TEXT))
+        _insert(connection, _TEXTS, data.copies, (C.COPY, C.TEXT))
     with database.transaction() as connection:
         for table in _COLUMNS:
             connection.execute(f"DROP TABLE {table}")
             connection.execute(f"ALTER TABLE new_{table} RENAME TO {table}")
-        connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (_VERSION, data_version))
+        note(connection, _VERSION, data_version)
     counts = {table: database.read(f"SELECT COUNT(*) FROM {table}")[0][0] for table in _COLUMNS}
     _log.info("online state starts from data version %s", data_version[:12], extra={"rows": counts})
     return True
 
 
-def _insert(connection: sqlite3.Connection, statement: str, path: Path, columns: tuple[str, ...]) -> None:
+def _insert(connection: Writer, statement: str, path: Path, columns: tuple[str, ...]) -> None:
     for rows in _rows(path, columns):
         connection.execute("BEGIN IMMEDIATE")
         connection.executemany(statement, rows)
@@ -72,7 +78,6 @@ def _rows(path: Path, columns: tuple[str, ...]) -> Iterator[list[tuple[Any, ...]
     with pq.ParquetFile(path) as file:
         for batch in file.iter_batches(batch_size=_BATCH, columns=list(columns)):
             held = {
-                name: batch.column(name).cast("int64").to_pylist() if name == C.TIMESTAMP else batch.column(name).to_pylist()
-                for name in columns
+                name: batch.column(name).cast("int64").to_pylist() if name in _WHOLE else batch.column(name).to_pylist() for name in columns
             }
             yield list(zip(*(held[name] for name in columns), strict=True))

@@ -9,8 +9,8 @@ from core.errors import ServiceError
 from core.files import read_json
 from core.identity import check_fingerprint, fingerprint, user_key
 from serving.clock import Clock, wall_clock
-from serving.database import Database
 from serving.settings import CleanData
+from serving.store import Store, claim
 from serving.warm import warm_start
 
 _log = logging.getLogger(__name__)
@@ -39,7 +39,7 @@ class World:
         return self.clock.now()
 
     @classmethod
-    def open(cls, database: Database, data: CleanData, wall: Callable[[], int] = wall_clock) -> "World":
+    def open(cls, database: Store, data: CleanData, wall: Callable[[], int] = wall_clock) -> "World":
         """Read lineage.json, check the key, and let online state start from the clean tables.
 
         Args:
@@ -56,7 +56,7 @@ class World:
         lineage = read_json(data.lineage)
         key = user_key(synthetic=bool(lineage["synthetic"]))
         check_fingerprint(str(lineage["user_key_fingerprint"]), key)
-        database.claim(fingerprint(key))
+        claim(database, fingerprint(key))
         warm_start(database, data, str(lineage["data_version"]))
         synthetic = bool(lineage["synthetic"])
         clock = Clock(database, synthetic=synthetic, data_end=datetime.fromisoformat(str(lineage["end"])), wall=wall)

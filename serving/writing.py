@@ -7,13 +7,13 @@ import numpy as np
 from core.identity import pseudonymise
 from core.vocabulary import Origin
 from models.generator import CopyRequest
+from models.history import History
 from serving.answers import audience_answer
 from serving.api import Copy, CreativesAnswer, CreativesRequest, Fault, Refusal
 from serving.errors import invalid
 from serving.model_set import ModelSet
 from serving.reading import plain
 from serving.service import Parts
-from serving.state import OnlineState
 
 _SPARE = 3
 """Candidates written for each text that is wanted: some will be refused."""
@@ -25,7 +25,7 @@ class Writing:
     def __init__(self, parts: Parts) -> None:
         """Args: what to work with."""
         self._parts = parts
-        self._state = OnlineState(parts.database, max_events=parts.settings.params.max_events)
+        self._state = parts.storage.state
 
     def write(self, asked: CreativesRequest, request_id: str) -> CreativesAnswer:
         """Write, review, and give what passed, best first.
@@ -104,6 +104,6 @@ class Writing:
         if asked.user_id is None:
             return None, None
         user = pseudonymise([plain(asked.user_id)], models.world.key)[0]
-        history = self._state.history(user, models.world.now())
-        feature = models.recommender.user_feature([history], models.world.now())
+        past = self._state.pasts([user], models.world.now())[0]
+        feature = models.recommender.user_feature([past.history if past else History.empty()], models.world.now())
         return models.recommender.audience_of(feature)[0], feature[0]

@@ -171,10 +171,7 @@ class BoardAnswer(BaseModel):
         description="where creatives' intervals come from: the policy's own posterior, or a Beta posterior of the creative's counts"
     )
     impressions: int = Field(description="of creatives of the pool, since ever")
-    learnt: int | None = Field(
-        description="impressions that the policy has learnt from; null when it does not learn. Its posterior is shown when that is nearly "
-        "all: a click is learnt at once, an impression without one only after serving.attention_minutes"
-    )
+    learnt: int | None = Field(description="impressions that the policy has learnt from so far; null when it does not learn")
     creatives: list[CreativeBelief] = Field(description="most shown first")
 
 

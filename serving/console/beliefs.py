@@ -15,8 +15,6 @@ from serving.console.tally import Count
 
 TAIL = 0.025
 JEFFREYS = 0.5
-SETTLED = 0.9
-"""Share of all impressions that the policy must have learnt from before its beliefs are shown as click rates."""
 
 
 @dataclass(frozen=True)
@@ -54,19 +52,6 @@ def _learnt(row: int, count: Count, beliefs: Beliefs) -> Spread:
     draws = expit(count.odds / count.shown + beliefs.bank[:, row].astype(np.float64))
     low, high = np.quantile(draws, (TAIL, 1 - TAIL))
     return Spread(float(draws.mean()), float(low), float(high))
-
-
-def settled(beliefs: Beliefs | None, impressions: int) -> Beliefs | None:
-    """The policy's beliefs once they rest on nearly all impressions, None before.
-
-    A click is learnt at once, an impression without one only when its attention has ended: as long as many are open, what the policy
-    believes of click rates is far too high.
-
-    Args:
-        beliefs: the policy's, None when it does not learn.
-        impressions: of creatives of the pool, so far.
-    """
-    return beliefs if beliefs is not None and beliefs.impressions >= SETTLED * impressions else None
 
 
 def believed(

@@ -8,9 +8,9 @@ from models.pool import Campaign
 from serving.api import ChannelName
 from serving.clock import moment
 from serving.console.api import BoardAnswer, CreativeBelief, CreativesFound, Exploration, Rate, Spend
-from serving.console.beliefs import believed, rate, settled
+from serving.console.beliefs import believed, rate
 from serving.console.tally import Count, Tally
-from serving.decision_log import DAY, DecisionLog
+from serving.decision_log import DAY
 from serving.metrics import Metrics
 from serving.model_set import ModelSet
 from serving.reviews import Reviews
@@ -23,7 +23,7 @@ class Board:
     def __init__(self, parts: Parts, metrics: Metrics, reviews: Reviews) -> None:
         """Args: what to work with, this process's counts, and what is blocked."""
         self._parts, self._metrics, self._reviews = parts, metrics, reviews
-        self._log = DecisionLog(parts.database)
+        self._store, self._log = parts.storage.store, parts.storage.log
         self._tally = Tally()
         self._turn = threading.Lock()
 
@@ -36,12 +36,13 @@ class Board:
 
         Raises:
             RefusedError: there are no champions.
+            UnavailableError: the log is away.
         """
         models = self._parts.models()
         now = models.world.now()
         today = now // DAY
         with self._turn:
-            self._tally.read_on(self._parts.database)
+            self._tally.read_on(self._store)
             channels = self._tally.between(today - days + 1, today)
             shown = sorted(self._tally.creatives.items(), key=lambda held: (-held[1].shown, held[0]))
             rows = [row for name, _ in shown for row in models.pool.rows_of([name])][:most]
@@ -85,12 +86,13 @@ class Board:
 
         Raises:
             RefusedError: there are no champions.
+            UnavailableError: the log is away.
         """
         models = self._parts.models()
         pool, wanted = models.pool, words.casefold().split()
         blocked = pool.rows_of(self._reviews.blocked().creative_ids)
         with self._turn:
-            self._tally.read_on(self._parts.database)
+            self._tally.read_on(self._store)
             counts = self._tally.creatives
             fitting = []
             for row in range(len(pool)):
@@ -109,7 +111,7 @@ class Board:
         return believed(rows, models.pool, self._tally.creatives, self._beliefs(models), blocked)
 
     def _beliefs(self, models: ModelSet) -> Beliefs | None:
-        return settled(models.learning.current if models.learning else None, self._known(models))
+        return models.learning.current if models.learning else None
 
     def _known(self, models: ModelSet) -> int:
         """Impressions of creatives that the pool has."""

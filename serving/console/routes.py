@@ -62,7 +62,7 @@ def add_console(app: FastAPI, parts: Parts, ads: Ads, turns: Turns[Asked, Answer
         turns: decides them, together with everybody's.
         metrics: counts of this process.
     """
-    reviews = Reviews(parts.database)
+    reviews = parts.storage.reviews
     _add_page(app)
     _add_shoppers(app, parts, ads, turns, metrics)
     _add_board(app, parts, Board(parts, metrics, reviews))
@@ -113,6 +113,7 @@ def _add_shoppers(app: FastAPI, parts: Parts, ads: Ads, turns: Turns[Asked, Answ
     @app.get("/v1/console/shoppers", response_model=ShoppersAnswer, responses=ANSWERS, summary="Shoppers to pick")
     def some(count: Annotated[int, Query(ge=1, le=30)] = 8) -> ShoppersAnswer:
         """Some shoppers by pseudonym: those lately active, and others at random."""
+        parts.storage.condition.need("log")
         return ShoppersAnswer(shoppers=shoppers.some(count))
 
     @app.get("/v1/console/products", response_model=ProductsAnswer, responses=ANSWERS, summary="Find products")
@@ -122,7 +123,10 @@ def _add_shoppers(app: FastAPI, parts: Parts, ads: Ads, turns: Turns[Asked, Answ
 
     @app.post("/v1/console/slates", response_model=SlatesAnswer, responses=ANSWERS | ERRORS, summary="Slates of all channels for a shopper")
     async def slates(body: SlatesRequest, request: Request) -> SlatesAnswer:
-        """What each channel shows one shopper now. Stored as decisions where shoppers are synthetic, unless it is a preview."""
+        """What each channel shows one shopper now. Stored as decisions where shoppers are synthetic, unless it is a preview.
+
+        Like /v1/ads it answers while a server is away, and its answers say so.
+        """
         models = parts.models()
         recorded = models.world.synthetic and not body.preview
         shopper = await run_in_threadpool(shoppers.of, body, request.state.request_id)
@@ -139,8 +143,8 @@ def _add_shoppers(app: FastAPI, parts: Parts, ads: Ads, turns: Turns[Asked, Answ
         return SlatesAnswer(
             shopper=shopper.user_id if body.shopper or body.user_id else None,
             recorded=recorded,
-            history=told(shopper.history, models),
-            history_length=len(shopper.history),
+            history=told(shopper.past.history, models),
+            history_length=len(shopper.past.history),
             audience=found[0].answer.audience,
             slates=[ChannelSlate(channel=name, answer=answered.answer) for name, answered in zip(CHANNELS, found, strict=True)],
         )
@@ -152,11 +156,13 @@ def _add_board(app: FastAPI, parts: Parts, board: Board) -> None:
         days: Annotated[int, Query(ge=1, le=366, description="UTC days that rates count, today included")] = 1, limit: Limit = 12
     ) -> BoardAnswer:
         """CTR, CVR, spend against plan, exploration, and what is believed of the creatives that were shown most."""
+        parts.storage.condition.need("log")
         return board.look(days, limit)
 
     @app.get("/v1/console/creatives", response_model=CreativesFound, responses=ANSWERS, summary="Find creatives to review")
     def found(query: Words = "", only: Literal["all", "shown", "blocked"] = "all", limit: Limit = 20) -> CreativesFound:
         """Creatives of the pool, blocked ones first, then the most shown."""
+        parts.storage.condition.need("log")
         return board.find(query, only, limit)
 
 
@@ -168,7 +174,8 @@ def _add_reviews(app: FastAPI, parts: Parts, reviews: Reviews) -> None:
 
     @app.post("/v1/console/reviews", response_model=ReviewDone, responses=ANSWERS | ERRORS, summary="Block a creative, or allow it again")
     def review(body: ReviewRequest, request: Request) -> ReviewDone:
-        """A blocked creative is in no slate that is decided from this answer on, in any process on this database, nor after a restart."""
+        """A blocked creative is in no slate that is decided from this answer on, in any process on this log, nor after a restart."""
+        parts.storage.condition.need("log")
         if not parts.models().pool.rows_of([body.creative_id]):
             raise invalid(Fault(field="creative_id", problem=f"no creative {body.creative_id!r} in the pool that serves"))
         token = bearer(request.scope) if parts.settings.tokens else None
@@ -186,4 +193,5 @@ def _add_reviews(app: FastAPI, parts: Parts, reviews: Reviews) -> None:
     @app.get("/v1/console/reviews", response_model=TrailAnswer, responses=ANSWERS, summary="The audit trail of reviews")
     def trail(limit: Limit = 20) -> TrailAnswer:
         """Who blocked or allowed what, when and why; lines are only ever added."""
+        parts.storage.condition.need("log")
         return TrailAnswer(reviews=[answer(line) for line in reviews.trail(limit)])

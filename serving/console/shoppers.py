@@ -3,6 +3,7 @@
 import secrets
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 
 from core.identity import pseudonymise
 from models.features import Responses
@@ -14,7 +15,7 @@ from serving.errors import invalid
 from serving.model_set import ModelSet
 from serving.reading import plain, readable_history
 from serving.service import GAP, Parts, Shopper
-from serving.state import OnlineState
+from serving.state import Past
 
 TOLD = 40
 """Latest events that the page shows."""
@@ -37,22 +38,26 @@ class Shoppers:
     def __init__(self, parts: Parts) -> None:
         """Args: what to work with."""
         self._parts = parts
-        self._state = OnlineState(parts.database, max_events=parts.settings.params.max_events)
+        self._state, self._store = parts.storage.state, parts.storage.store
 
     def some(self, count: int) -> list[ShopperSeen]:
         """Shoppers, the lately active first.
 
         Args:
             count: how many at the most.
+
+        Raises:
+            RefusedError: there are no champions.
+            UnavailableError: the log is away.
         """
         models = self._parts.models()
-        active = [str(row[0]) for row in self._parts.database.read(_ACTIVE, (RECENT, max(1, count // 3)))]
+        active = [str(row[0]) for row in self._store.read(_ACTIVE, (RECENT, max(1, count // 3)))]
         names = list(dict.fromkeys(active))
         found = [self._seen(name, models) for name in names]
         for _ in range(TRIES * count):
             if len(found) >= count:
                 break
-            rows = self._parts.database.read(_ANYONE, (secrets.token_hex(16),))
+            rows = self._store.read(_ANYONE, (secrets.token_hex(16),))
             if rows and str(rows[0][0]) not in names:
                 names.append(str(rows[0][0]))
                 seen = self._seen(names[-1], models)
@@ -61,7 +66,7 @@ class Shoppers:
         return found[:count]
 
     def _seen(self, shopper: str, models: ModelSet) -> ShopperSeen:
-        history = self._state.history(shopper, models.world.now())
+        history = self._past(shopper, models.world.now()).history
         catalogue = models.recommender.catalogue.index
         categories = models.decider.retrieval.category
         latest = [categories[catalogue[item]] for item in history.item_ids[-LOOKED_AT:] if item in catalogue]
@@ -72,6 +77,11 @@ class Shoppers:
             queries=list(dict.fromkeys(query for query in reversed(history.queries) if query))[:3],
             last=moment(int(history.timestamps[-1]) if len(history) else 0),
         )
+
+    def _past(self, shopper: str, now: int) -> Past:
+        past = self._state.pasts([shopper], now)[0]
+        assert past is not None  # see `serving.service`
+        return past
 
     def of(self, body: SlatesRequest, request_id: str) -> Shopper:
         """Whom a request is about, with their past and what they did since.
@@ -94,9 +104,10 @@ class Shoppers:
                 raise invalid(Fault(field="user_id", problem="holds no visible character"))
             name = pseudonymise([plain(body.user_id)], world.key)[0]
         if name is None:
-            return Shopper(pseudonymise([f"anonymous request {request_id}"], world.key)[0], since, Responses.empty(), not body.history)
-        stored = self._state.history(name, now)
-        return Shopper(name, _joined(stored, since), self._state.responses(name, now), not body.history)
+            own = Past(since, Responses.empty(), whole=not body.history)
+            return Shopper(pseudonymise([f"anonymous request {request_id}"], world.key)[0], own)
+        past = self._past(name, now)
+        return Shopper(name, replace(past, history=_joined(past.history, since), whole=past.whole and not body.history))
 
 
 def told(history: History, models: ModelSet) -> list[Deed]:

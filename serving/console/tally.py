@@ -1,12 +1,11 @@
 """Counts of the decision log for the board: read on, never anew."""
 
-import sqlite3
 from collections import defaultdict
 from dataclasses import dataclass, field
 
 from models.correction import log_odds
-from serving.database import Database
 from serving.decision_log import DAY
+from serving.store import Store, Writer
 
 _ROWS = 20_000
 _SHOWN = "SELECT timestamp, channel, creative_id, p_click FROM decisions WHERE seq > ? AND seq <= ?"
@@ -47,27 +46,33 @@ class Tally:
     _decisions: int = 0
     _feedback: int = 0
 
-    def read_on(self, database: Database) -> None:
+    def read_on(self, store: Store) -> None:
         """Count what has been stored since the last time.
 
         Args:
-            database: the service's.
+            store: the service's.
+
+        Raises:
+            UnavailableError: the log is away; what was counted so far is not counted again.
         """
-        with database.aside() as connection:
+        with store.aside() as connection:
             feedback = _last(connection, "feedback")  # before the decisions: what it is about is among them then
             decisions = _last(connection, "decisions")
             for start in range(self._decisions, decisions, _ROWS):
-                for time, channel, creative, p_click in connection.execute(_SHOWN, (start, min(start + _ROWS, decisions))).fetchall():
+                end = min(start + _ROWS, decisions)
+                for time, channel, creative, p_click in connection.execute(_SHOWN, (start, end)).fetchall():
                     odds = float(log_odds(p_click))
                     for count in (self.days[time // DAY, channel], self.creatives[creative]):
                         count.shown += 1
                         count.odds += odds
                         count.predicted += p_click
-            self._decisions = decisions
-            for time, channel, creative in connection.execute(_CLICKS, (self._feedback, feedback)).fetchall():
+                self._decisions = end
+            clicks = connection.execute(_CLICKS, (self._feedback, feedback)).fetchall()
+            conversions = connection.execute(_CONVERSIONS, (self._feedback, feedback)).fetchall()
+            for time, channel, creative in clicks:
                 self.days[time // DAY, channel].clicked += 1
                 self.creatives[creative].clicked += 1
-            for time, channel, creative in connection.execute(_CONVERSIONS, (self._feedback, feedback)).fetchall():
+            for time, channel, creative in conversions:
                 self.days[time // DAY, channel].converted += 1
                 self.creatives[creative].converted += 1
             self._feedback = feedback
@@ -89,5 +94,5 @@ class Tally:
         return found
 
 
-def _last(connection: sqlite3.Connection, table: str) -> int:
+def _last(connection: Writer, table: str) -> int:
     return int(connection.execute(f"SELECT COALESCE(MAX(seq), 0) FROM {table}").fetchone()[0])

@@ -1,4 +1,3 @@
-import sqlite3
 import uuid
 
 import numpy as np
@@ -28,11 +27,6 @@ def view(item, user="u1", **more):
 
 def shown_items(client, times=40, **body):
     return {ad["item_id"] for _ in range(times) for ad in ask(client, **body)["slate"]}
-
-
-def rows(settings, statement):
-    with sqlite3.connect(settings.database) as connection:
-        return connection.execute(statement).fetchall()
 
 
 def test_an_event_changes_the_next_answer(client):
@@ -92,10 +86,7 @@ def test_the_decision_is_on_disk_when_it_is_answered(shop):
     settings = tiny.settings_in(shop)
     with running(settings) as client:
         answer = ask(client, user_id="u1", k=2, scene="promotion", channel="social")
-        stored = rows(settings, "SELECT * FROM decisions ORDER BY position")
-        names = [row[1] for row in rows(settings, "PRAGMA table_info(decisions)")]
-        assert rows(settings, "PRAGMA journal_mode") == [("wal",)]
-    found = [dict(zip(names, row, strict=True)) for row in stored]
+        found = tiny.decisions(settings, answer["request_id"])
     assert [row["creative_id"] for row in found] == [ad["creative_id"] for ad in answer["slate"]]
     for row, ad in zip(found, answer["slate"], strict=True):
         for name in ("item_id", "propensity", "p_click", "p_convert", "bid_micros", "ecpm_micros"):
@@ -134,8 +125,8 @@ def test_a_campaign_pays_for_clicks_and_stops_when_its_budget_is_spent(shop):
             told = {"type": "click", "request_id": answer["request_id"], "position": 0}
             tell(client, told | {"event_id": f"click-{number}"}, told | {"event_id": f"again-{number}"})
         assert ask(client, user_id="u1", scene="promotion", k=1)["slate"][0]["campaign"] is None
-        assert rows(settings, "SELECT spent_micros FROM spend") == [(4 * MICROS,)]
-        assert rows(settings, "SELECT budget_left_micros FROM decisions ORDER BY seq") == [(3 * MICROS,), (MICROS,), (None,)]
+        assert tiny.rows(settings, "SELECT spent_micros FROM spend") == [(4 * MICROS,)]
+        assert tiny.rows(settings, "SELECT budget_left_micros FROM decisions ORDER BY seq") == [(3 * MICROS,), (MICROS,), (None,)]
 
 
 def test_an_anonymous_history_is_read_and_not_stored(shop):
@@ -146,16 +137,20 @@ def test_an_anonymous_history_is_read_and_not_stored(shop):
         nobody = ask(client, k=3)
     assert answer["unknown_items"] == ["gone"]
     assert max(answer["slate"], key=lambda ad: ad["probability"])["category"] == "食品"
-    assert {row for (row,) in rows(settings, "SELECT replayable FROM decisions WHERE request_id = '" + answer["request_id"] + "'")} == {0}
-    assert {row for (row,) in rows(settings, "SELECT replayable FROM decisions WHERE request_id = '" + nobody["request_id"] + "'")} == {1}
-    assert rows(settings, "SELECT COUNT(*) FROM events") == [(0,)]
+    assert {
+        row for (row,) in tiny.rows(settings, "SELECT replayable FROM decisions WHERE request_id = '" + answer["request_id"] + "'")
+    } == {0}
+    assert {
+        row for (row,) in tiny.rows(settings, "SELECT replayable FROM decisions WHERE request_id = '" + nobody["request_id"] + "'")
+    } == {1}
+    assert tiny.rows(settings, "SELECT COUNT(*) FROM events") == [(0,)]
 
 
 def test_without_consent_nobody_is_named_and_nothing_is_looked_at(shop):
     settings = tiny.settings_in(shop)
     with running(settings) as client:
         assert "p0" in shown_items(client, times=60, user_id="u1", k=5, consent=False)  # the purchase is not looked at
-    users = {user for (user,) in rows(settings, "SELECT user_id FROM decisions")}
+    users = {user for (user,) in tiny.rows(settings, "SELECT user_id FROM decisions")}
     assert pseudonymise(["u1"], DEVELOPMENT_KEY)[0] not in users
     assert len(users) == 60
 
@@ -168,7 +163,7 @@ def test_no_raw_user_id_is_stored_or_logged(shop, caplog):
         tell(client, view("p1", "very-private-shopper"))
         client.post("/v1/ads", json={"user_id": "very-private-shopper", "k": 99})
         pages = client.get("/metrics").text
-    stored = b"".join(path.read_bytes() for path in settings.database.parent.iterdir())
+    stored = b"".join(path.read_bytes() for path in settings.database.parent.iterdir()) + tiny.everything(settings)
     assert b"very-private-shopper" not in stored
     assert "very-private-shopper" not in caplog.text + pages
 
@@ -187,7 +182,7 @@ def test_a_replayed_request_draws_the_same_slate(shop):
         answer = ask(client, k=5)
     from serving.clock import moment
 
-    ((time,),) = rows(settings, "SELECT DISTINCT timestamp FROM decisions")
+    ((time,),) = tiny.rows(settings, "SELECT DISTINCT timestamp FROM decisions")
     rng = np.random.default_rng(uuid.UUID(answer["request_id"]).int)
     again = decider.decide(History.empty(), scene="product", channel="onsite", k=5, now=moment(time), exploration=0.2, rng=rng, size=12)
     assert [choice.creative_id for choice in again.choices] == [ad["creative_id"] for ad in answer["slate"]]

@@ -14,6 +14,7 @@ from chrome import needs_chromium, opened, served
 
 from core.params import load_params
 from serving.settings import CleanData, Settings
+from serving.storage import Storage
 from serving.tokens import Tokens
 
 pytestmark = needs_chromium
@@ -193,6 +194,30 @@ def test_a_raw_user_id_is_not_on_the_page_and_goes_to_the_service_once(visit, ad
     assert sum('"u1"' in body for body in bodies) == 1
     assert page.locator("#user").input_value() == ""
     assert not re.search(r"\bu1\b", page.locator("body").inner_text())
+
+
+def test_a_banner_says_what_the_service_does_without_for_as_long_as_it_lasts(visit, shop, monkeypatch):
+    problems, opens = {"log": "", "state": ""}, Storage.open
+
+    def watched(settings):
+        storage = opens(settings)
+        for part in ("log", "state"):
+            storage.condition.watch(part, lambda part=part: problems[part])
+        return storage
+
+    monkeypatch.setattr(Storage, "open", watched)
+    with served(tiny.settings_in(shop)) as address:
+        page = visit(address)
+        assert page.locator("#degraded").is_hidden()
+        problems["state"] = "away"
+        page.locator("#ask .strong").click()
+        page.locator("#degraded p").filter(has_text="Redis is away").wait_for()
+        assert page.locator("#problem").is_hidden()
+        assert page.evaluate(CHECKS)["faint"] == []
+        page.locator("#language").click()
+        page.locator("#degraded p").filter(has_text="连不上").wait_for()
+        problems["state"] = ""
+        page.locator("#degraded").wait_for(state="hidden")
 
 
 @pytest.mark.skipif(PICTURES is None, reason="pictures are taken when ADLOOM_SCREENSHOTS names a folder")

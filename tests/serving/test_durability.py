@@ -82,7 +82,7 @@ def test_every_group_is_synced_after_its_rows_and_before_its_answers(shop, monke
 
 
 def test_the_service_s_own_connection_syncs_every_commit(shop):
-    database = create_app(tiny.settings_in(shop)).state.database
+    database = create_app(tiny.settings_in(shop)).state.storage.store
     assert database.read("PRAGMA synchronous") == [(2,)]  # FULL
     assert database.read("PRAGMA journal_mode") == [("wal",)]
     database.close()

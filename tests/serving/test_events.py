@@ -16,6 +16,7 @@ from models.history import histories, micros
 from serving.database import Database
 from serving.export import closed_impressions, new_events, served_creatives, service_now
 from serving.state import OnlineState
+from serving.storage import open_store
 
 WINDOW = timedelta(days=3)
 
@@ -125,7 +126,7 @@ def test_the_market_s_time_goes_on_from_the_data_s_end_and_never_back(shop):
     wall.pass_by(timedelta(days=2))
     with running(settings, wall) as client:
         assert client.get("/readyz").json()["now"].startswith("2026-11-03T23:00")
-    assert service_now(settings.database, wall).isoformat().startswith("2026-11-03T23:00")
+    assert service_now(settings.log, wall).isoformat().startswith("2026-11-03T23:00")
 
 
 def test_online_histories_are_those_of_the_offline_path(shop):
@@ -135,9 +136,9 @@ def test_online_histories_are_those_of_the_offline_path(shop):
         tell(client, view("e1", "p9"), {"type": "search", "event_id": "e2", "user_id": "u1", "query": " 马拉松\n鞋 "})
         tell(client, view("late", "p6", timestamp=(tiny.DATA_END - timedelta(hours=30)).isoformat()))
     now = int(micros(pd.Timestamp(tiny.DATA_END) + pd.Timedelta(days=1))[0])
-    both = pd.concat([read_table(settings.data.events), new_events(settings.database).rows])
+    both = pd.concat([read_table(settings.data.events), new_events(settings.log).rows])
     offline = histories(both, [user], pd.Timestamp(now, unit="us", tz="UTC"))[0]
-    database = Database(settings.database)
+    database = open_store(settings)
     online = OnlineState(database, max_events=100).history(user, now)
     database.close()
     assert online.item_ids == offline.item_ids == ("p0", "p4", "p6", "p9", "")
@@ -153,13 +154,13 @@ def test_online_answers_to_ads_are_those_of_the_offline_path(shop):
         shown = ask(client)
         tell(client, {"type": "click", "event_id": "c", "request_id": shown["request_id"], "position": 1})
         wall.pass_by(WINDOW + timedelta(minutes=2))
-    until = service_now(settings.database, wall)
-    live = closed_impressions(settings.database, until, window=WINDOW).rows
+    until = service_now(settings.log, wall)
+    live = closed_impressions(settings.log, until, window=WINDOW).rows
     impressions = pd.concat([read_table(settings.data.impressions), live])
-    texts = dict(zip(*(served_creatives(settings.database)[name] for name in (C.CREATIVE, C.TEXT)), strict=True))
+    texts = dict(zip(*(served_creatives(settings.log)[name] for name in (C.CREATIVE, C.TEXT)), strict=True))
     now = int(micros(until)[0])
     offline = logged_responses(impressions, texts | {"h1": "甲", "h2": "乙"}, [user], micros(until))[0]
-    database = Database(settings.database)
+    database = open_store(settings)
     online = OnlineState(database, max_events=100).responses(user, now).before(now)
     database.close()
     assert online.clicks.tolist() == offline.clicks.tolist() == [1, 0, 0, 1]
@@ -174,12 +175,12 @@ def test_other_clean_tables_replace_the_old_ones_and_live_events_count_once(shop
     with running(settings, wall) as client:
         tell(client, view("e1", "p9"))
     tiny.write_clean(shop / "clean", "two")
-    fed_back = pd.concat([read_table(settings.data.events), new_events(settings.database).rows])
+    fed_back = pd.concat([read_table(settings.data.events), new_events(settings.log).rows])
     fed_back.to_parquet(settings.data.events, index=False)
     with running(settings, wall):
         pass
-    database = Database(settings.database)
-    history = OnlineState(database, max_events=100).history(user, int(micros(service_now(settings.database, wall))[0]))
+    database = open_store(settings)
+    history = OnlineState(database, max_events=100).history(user, int(micros(service_now(settings.log, wall))[0]))
     database.close()
     assert history.item_ids == ("p0", "p4", "p9")
 
@@ -194,9 +195,9 @@ def test_closed_windows_are_exported_once_each_under_the_data_contract(shop):
         ask(client, user_id=None, history=[{"type": "view", "item_id": "p8"}])
         wall.pass_by(timedelta(days=1))
         second = ask(client)
-        assert len(closed_impressions(settings.database, service_now(settings.database, wall), window=WINDOW).rows) == 0
+        assert len(closed_impressions(settings.log, service_now(settings.log, wall), window=WINDOW).rows) == 0
         wall.pass_by(timedelta(days=2, hours=1))
-        exported = closed_impressions(settings.database, service_now(settings.database, wall), window=WINDOW)
+        exported = closed_impressions(settings.log, service_now(settings.log, wall), window=WINDOW)
         check_clean("impressions", exported.rows)
         assert exported.rows[C.REQUEST].tolist() == [first["request_id"]] * 2
         assert exported.rows[C.CLICK].tolist() == [False, True]
@@ -204,9 +205,9 @@ def test_closed_windows_are_exported_once_each_under_the_data_contract(shop):
         assert exported.rows[C.VALUE].tolist() == [0, 70]
         assert (exported.left_out, exported.key_fingerprint) == (2, "4e5c3809")
         wall.pass_by(timedelta(days=2))
-        after = closed_impressions(settings.database, service_now(settings.database, wall), window=WINDOW, after=exported.watermark)
+        after = closed_impressions(settings.log, service_now(settings.log, wall), window=WINDOW, after=exported.watermark)
         assert after.rows[C.REQUEST].unique().tolist() == [second["request_id"]]
-        again = closed_impressions(settings.database, service_now(settings.database, wall), window=WINDOW, after=after.watermark)
+        again = closed_impressions(settings.log, service_now(settings.log, wall), window=WINDOW, after=after.watermark)
         assert (len(again.rows), again.watermark) == (0, after.watermark)
 
 
@@ -214,13 +215,13 @@ def test_new_events_are_exported_once_each_under_the_data_contract(shop):
     settings = tiny.settings_in(shop)
     with running(settings) as client:
         tell(client, view("e1"), {"type": "search", "event_id": "e2", "user_id": "u2", "query": "手机壳"})
-        first = new_events(settings.database)
+        first = new_events(settings.log)
         tell(client, view("e3"))
-        second = new_events(settings.database, first.watermark)
+        second = new_events(settings.log, first.watermark)
     check_clean("events", first.rows)
     assert first.rows[C.EVENT].tolist() == ["e1", "e2"]
     assert second.rows[C.EVENT].tolist() == ["e3"]
-    assert len(new_events(settings.database, second.watermark).rows) == 0
+    assert len(new_events(settings.log, second.watermark).rows) == 0
 
 
 def test_a_service_that_never_ran_has_nothing_to_export(tmp_path):

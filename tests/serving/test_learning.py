@@ -1,6 +1,5 @@
 """Learning while serving: what is counted, when it is believed, and that a decision can be replayed."""
 
-import sqlite3
 import time
 from collections import Counter
 from datetime import timedelta
@@ -15,6 +14,7 @@ from models.policies.slate import slate
 from serving.clock import moment
 from serving.counting import Counting, Mark
 from serving.learning import Learning
+from serving.store import UnavailableError
 
 
 @pytest.fixture
@@ -63,18 +63,49 @@ def test_a_click_changes_the_posterior_within_a_second(learning_shop):
         assert ask(client)["versions"]["policy"] == held(client).current.version != before.version
 
 
-def test_the_end_of_attention_without_a_click_changes_the_posterior(learning_shop):
-    wall = tiny.Wall()
-    with running(settings_of(learning_shop), wall) as client:
+def test_an_impression_without_a_click_changes_the_posterior_at_once(learning_shop):
+    with running(settings_of(learning_shop)) as client:
+        before = held(client).current
         shown = ask(client)
+        rows = client.app.state.champions.current.pool.rows_of([ad["creative_id"] for ad in shown["slate"]])
         held(client).catch_up()
-        assert held(client).current.impressions == 0
-        wall.pass_by(timedelta(minutes=31))
-        wait_for(lambda: held(client).current.impressions == 2, 1.5)
-        assert held(client).current.clicks == 0
-        click(client, shown, 1)  # late, but true
+        after = held(client).current
+        assert (after.impressions, after.clicks) == (2, 0)
+        assert all(after.mean[row] < before.mean[row] for row in rows)
+        click(client, shown, 1)
         held(client).catch_up()
         assert (held(client).current.impressions, held(client).current.clicks) == (2, 1)
+
+
+def test_the_click_rate_that_is_learnt_from_fresh_traffic_is_the_one_that_was_seen(learning_shop):
+    with running(settings_of(learning_shop)) as client:
+        for turn in range(20):
+            shown = ask(client, f"u{turn}")
+            if turn % 5 == 0:
+                click(client, shown)
+        held(client).catch_up()
+        assert (held(client).current.impressions, held(client).current.clicks) == (40, 4)
+
+
+def test_a_reading_that_breaks_off_counts_nothing_twice(learning_shop):
+    class Breaking:
+        def __init__(self, reader):
+            self.reader = reader
+
+        def execute(self, statement, values=()):
+            if "FROM feedback f" in statement:
+                raise UnavailableError("gone in the midst")
+            return self.reader.execute(statement, values)
+
+    with running(settings_of(learning_shop)) as client:
+        click(client, ask(client))
+        counting = held(client)._fresh()
+        with client.app.state.storage.store.aside() as reader:
+            with pytest.raises(UnavailableError):
+                counting.read(Breaking(reader))
+            assert counting.read(reader)
+        counts = counting.counts()
+        assert (counts.shown.sum(), counts.clicked.sum()) == (2, 1)
 
 
 def test_each_position_counts_one_click_however_often_it_is_told(learning_shop):
@@ -87,7 +118,6 @@ def test_each_position_counts_one_click_however_often_it_is_told(learning_shop):
         bought = {"type": "conversion", "event_id": "b", "request_id": shown["request_id"], "position": 0, "value_micros": 5}
         assert client.post("/v1/events", json={"events": [bought]}).status_code == 200
         held(client).catch_up()
-        wall.pass_by(timedelta(minutes=31))
         click(client, shown, 0, "third")
         held(client).catch_up()
         assert (held(client).current.impressions, held(client).current.clicks) == (2, 1)
@@ -115,7 +145,6 @@ def test_decisions_without_consent_teach_nothing(learning_shop):
     wall = tiny.Wall()
     with running(settings_of(learning_shop), wall) as client:
         click(client, ask(client, consent=False))
-        wall.pass_by(timedelta(minutes=31))
         held(client).catch_up()
         assert held(client).current.impressions == 0
 
@@ -127,9 +156,9 @@ def test_another_ranker_begins_without_the_old_one_s_counts(learning_shop):
         held(client).catch_up()
         assert held(client).current.clicks == 1
         row = client.app.state.champions.current.learning._correction.row
-        other = Counting(row, "ranker-another", 60_000_000)
-        with sqlite3.connect(settings.database) as connection:
-            assert not other.read(connection, 2**60)
+        other = Counting(row, "ranker-another")
+        with client.app.state.storage.store.aside() as reader:
+            assert not other.read(reader)
 
 
 def test_a_logged_decision_is_replayed_with_equal_numbers(learning_shop):
@@ -147,7 +176,7 @@ def test_a_logged_decision_is_replayed_with_equal_numbers(learning_shop):
         for answer in answers[::5]:
             beliefs = models.learning.replay(answer["versions"]["policy"])
             assert beliefs.version == answer["versions"]["policy"]
-            rows = decisions(settings.database, answer["request_id"])
+            rows = tiny.decisions(settings, answer["request_id"])
             again = models.decider.decide_all([asked(models, settings, rows, beliefs, k=3)])[0]
             assert [choice.creative_id for choice in again.choices] == [row["creative_id"] for row in rows]
             for choice, row in zip(again.choices, rows, strict=True):
@@ -156,20 +185,14 @@ def test_a_logged_decision_is_replayed_with_equal_numbers(learning_shop):
                 assert choice.p_click == pytest.approx(row["p_click"], rel=1e-6)
 
 
-def decisions(database, request_id):
-    with sqlite3.connect(database) as connection:
-        connection.row_factory = sqlite3.Row
-        return connection.execute("SELECT * FROM decisions WHERE request_id = ? ORDER BY position", (request_id,)).fetchall()
-
-
 def asked(models, settings, rows, beliefs, *, k, seed=None):
     import uuid
 
     from models.decision import Ask
-    from serving.database import Database
     from serving.state import OnlineState
+    from serving.storage import open_store
 
-    database = Database(settings.database)
+    database = open_store(settings)
     state, now = OnlineState(database, max_events=100), rows[0]["timestamp"]
     user = rows[0]["user_id"]
     history, responses = state.history(user, now), state.responses(user, now)
@@ -195,7 +218,7 @@ def test_a_decision_s_candidates_are_drawn_as_often_as_their_propensities_say(le
             click(client, ask(client, f"u{turn}"), turn % 2)
         held(client).catch_up()
         models, beliefs = client.app.state.champions.current, held(client).current
-        one = asked(models, settings, decisions(settings.database, ask(client)["request_id"]), beliefs, k=1)
+        one = asked(models, settings, tiny.decisions(settings, ask(client)["request_id"]), beliefs, k=1)
         models.decider.decide_all([one])
         rows, predicted = candidates_of(models, one)
     mean, draws = beliefs.p_click(rows, predicted, np.random.default_rng(1))
@@ -234,6 +257,9 @@ def test_the_ranker_alone_decides_when_params_say_so(learning_shop):
 
 
 def test_a_mark_is_read_back_and_another_policy_s_version_is_refused(learning_shop):
-    assert Mark.parse(str(Mark(3, 4, 5))) == Mark(3, 4, 5)
-    with running(settings_of(learning_shop)) as client, pytest.raises(ValueError, match="epsilon-greedy"):
-        held(client).replay("epsilon-greedy-0.2")
+    assert Mark.parse(str(Mark(3, 4))) == Mark(3, 4)
+    with running(settings_of(learning_shop)) as client:
+        with pytest.raises(ValueError, match="epsilon-greedy"):
+            held(client).replay("epsilon-greedy-0.2")
+        with pytest.raises(ValueError, match="counted by another rule"):
+            held(client).replay("linear-thompson-0.2/3-4-5")

@@ -44,11 +44,11 @@ def test_a_day_of_decisions_replayed_offline_has_equal_probabilities(trained_sho
                 click = {"type": "click", "event_id": f"c{turn}", "request_id": answer["request_id"], "position": int(rng.integers(2))}
                 assert client.post("/v1/events", json={"events": [click]}).status_code == 200
         wall.pass_by(timedelta(days=4))
-    live = closed_impressions(settings.database, service_now(settings.database, wall), window=settings.conversion_window).rows
+    live = closed_impressions(settings.log, service_now(settings.log, wall), window=settings.conversion_window).rows
     assert len(live) == 60
-    events = pd.concat([read_table(settings.data.events), new_events(settings.database).rows])
+    events = pd.concat([read_table(settings.data.events), new_events(settings.log).rows])
     impressions = pd.concat([read_table(settings.data.impressions), live])
-    served = served_creatives(settings.database)
+    served = served_creatives(settings.log)
     texts = dict(zip(served[C.CREATIVE], served[C.TEXT], strict=True)) | {"h1": "甲", "h2": "乙"}
     requests, place = requests_of(live, events, texts, earlier=impressions)
     assert max(len(held) for held in requests.responses) > 10

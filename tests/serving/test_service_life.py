@@ -76,7 +76,7 @@ def test_without_champions_the_service_lives_and_says_what_is_missing(shop):
         until(lambda: "no bundle of pool" in client.get("/readyz").json()["problem"])
         assert client.get("/readyz").status_code == 503
         assert "make run" in client.get("/readyz").json()["problem"]
-        assert client.get("/healthz").json() == {"status": "ok"}
+        assert client.get("/healthz").json() == {"status": "ok", "degraded": [], "spilled": 0}
         answer = client.post("/v1/ads", json={})
         assert (answer.status_code, answer.json()["code"]) == (503, "not_ready")
         tiny.write_pool(settings.bundles / "pool")

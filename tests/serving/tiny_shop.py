@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from core.columns import Columns as C
-from core.files import write_json, write_table
+from core.files import read_json, write_json, write_table
 from core.identity import DEVELOPMENT_KEY, fingerprint, pseudonymise
 from core.params import ServingParams
 from core.schemas import arrow_schema
@@ -26,7 +26,9 @@ from models.recommender import RecommenderBundle
 from models.recommender.audiences import make_audiences
 from models.recommender.catalogue import Catalogue
 from models.recommender.content import ContentCosine, CosineNetwork
+from serving.decision_log import DECISION_COLUMNS
 from serving.settings import CleanData, Settings
+from serving.storage import open_store
 
 DIM = 8
 CATEGORIES = ("运动", "手机", "食品")
@@ -229,11 +231,38 @@ def settings_in(folder: Path, **changed: object) -> Settings:
         max_slate=5,
         exploration=0.2,
         policy="epsilon_greedy",
-        attention_minutes=30.0,
         max_events=100,
         late_event_days=7.0,
         poll_seconds=0.05,
         requests_per_second=0.0,
     ).model_copy(update=changed)
     data = CleanData(*(folder / "clean" / name for name in ("lineage.json", "events.parquet", "impressions.parquet", "copies.parquet")))
-    return Settings(folder, params, timedelta(days=3), data, folder / "live" / "serving.sqlite", folder / "fetched", folder / "models")
+    file = folder / "servers.json"
+    urls = read_json(file) if file.exists() else {}
+    live = folder / "live" / "serving.sqlite"
+    return Settings(folder, params, timedelta(days=3), data, live, folder / "fetched", folder / "models", **urls)
+
+
+def use_servers(folder: Path, *, log_url: str | None, state_url: str | None) -> None:
+    """What `settings_in` says from now on about servers."""
+    write_json({"log_url": log_url, "state_url": state_url}, folder / "servers.json")
+
+
+def rows(settings: Settings, statement: str, values: tuple[object, ...] = ()) -> list[tuple[object, ...]]:
+    """Rows of the log, whatever keeps it."""
+    store = open_store(settings)
+    try:
+        return store.read(statement, values)
+    finally:
+        store.close()
+
+
+def decisions(settings: Settings, request_id: str) -> list[dict[str, object]]:
+    """The stored positions of a slate."""
+    found = rows(settings, f"SELECT {', '.join(DECISION_COLUMNS)} FROM decisions WHERE request_id = ? ORDER BY position", (request_id,))
+    return [dict(zip(DECISION_COLUMNS, row, strict=True)) for row in found]
+
+
+def everything(settings: Settings) -> bytes:
+    """All that the log holds, as text."""
+    return repr([rows(settings, f"SELECT * FROM {table}") for table in ("events", "decisions", "feedback", "texts", "meta")]).encode()

@@ -3,9 +3,9 @@
 const KEPT = 'adloom-token';
 
 export class Refused extends Error {
-  constructor(status, message) {
+  constructor(status, message, code = '') {
     super(message);
-    this.status = status;
+    Object.assign(this, {status, code});
   }
 }
 
@@ -23,7 +23,7 @@ export async function ask(path, body = undefined) {
   const text = await answer.text();
   let read = null;
   try { read = JSON.parse(text); } catch { /* not JSON */ }
-  if (!answer.ok) throw new Refused(answer.status, read?.message ?? read?.problem ?? `${answer.status}`);
+  if (!answer.ok) throw new Refused(answer.status, read?.message ?? read?.problem ?? `${answer.status}`, read?.code);
   return read;
 }
 

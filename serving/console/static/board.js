@@ -1,6 +1,7 @@
 // The live board: tiles, spend against plan, and each creative's click rate as an interval.
 
-import {ask} from './api.js';
+import {Refused, ask} from './api.js';
+import * as condition from './condition.js';
 import {$, drawn, el, written} from './dom.js';
 import {clock, money, share, t, whole} from './words.js';
 
@@ -23,10 +24,11 @@ export function relabel() {
 
 export async function look(failed) {
   try {
+    await condition.look();
     held = await ask(`/v1/console/board?days=${$('days').value}&limit=12`);
     show(held);
     failed(null);
-  } catch (error) { failed(error); }
+  } catch (error) { if (!(error instanceof Refused && error.code === 'unavailable')) failed(error); }  // the banner says why
 }
 
 function show(board) {
@@ -43,7 +45,7 @@ function show(board) {
       el('p', {class: 'small muted'}, t('floor', {floor: share(exploration.floor, 0)}))),
   );
   showSpend(board);
-  const learning = board.posterior === 'linear_thompson' ? '' : board.learnt === null ? t('belief_still') : t('belief_waiting', {n: whole(board.learnt), m: whole(board.impressions)});
+  const learning = board.posterior === 'linear_thompson' ? t('belief_learnt', {n: whole(board.learnt)}) : t('belief_still');
   $('belief-hint').textContent = [t(`belief_${board.posterior}`), learning, t('updated', {time: clock(board.now)})].filter(Boolean).join(' ');
   $('beliefs').replaceChildren(board.creatives.length ? table(board.creatives) : el('p', {class: 'empty'}, t('belief_none')));
 }

@@ -3,6 +3,7 @@
 import {Refused, ask, forget, fresh, keep} from './api.js';
 import * as board from './board.js';
 import * as cards from './cards.js';
+import * as condition from './condition.js';
 import {$, el} from './dom.js';
 import * as review from './review.js';
 import * as shopper from './shopper.js';
@@ -36,6 +37,7 @@ function relabel() {
   label();
   $('language').textContent = t('other');
   $('language').lang = tag() === 'en' ? 'zh-CN' : 'en';
+  condition.relabel();
   if (!state.world) return;
   const {policy, scenes, max_slate: most, synthetic} = state.world;
   $('serving').textContent = t('serving_ready', {policy: t(`policy_${policy}`)});
@@ -64,6 +66,7 @@ async function draw(how, words = null) {
     const changed = state.before === null ? 0 : [...shown].filter((one) => !state.before.has(one)).length;
     Object.assign(state, {answer, recorded: answer.recorded, query: answer.history.findLast((deed) => deed.query)?.query ?? ''});
     shopper.showPast(answer);
+    condition.show(answer.slates.flatMap((held) => held.answer.degraded));
     show();
     const counts = {total: shown.size, changed};
     const said = words !== null ? t(words.key, {...words, ...counts}) : state.before === null ? t('said_first', {name: shopper.name()})
@@ -105,6 +108,7 @@ async function convert(ad, request) {
 }
 
 async function enter() {
+  await condition.look();
   state.world = await ask('/v1/console/world');
   $('door').hidden = true;
   $('inside').hidden = false;
