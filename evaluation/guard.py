@@ -2,8 +2,9 @@
 
     d = C₁ / N₁ − C₀ / N₀,   se² = Σ_groups Σ_users (c_u − p n_u)² / N_g²,   p = (C₀ + C₁) / (N₀ + N₁)
 
-with c_u of n_u impressions of user u answered. The standard error is that of equal rates (a score test): that of the groups themselves
-would be too small just where few answers came, so that rare conversions would sound false alarms. The rows of a user may depend on one another.
+with c_u of n_u impressions of user u answered. The standard error is that of equal rates (a score test): that of the groups
+themselves would be too small just where few answers came, so that rare conversions would sound false alarms. The rows of a user may
+depend on one another.
 
 Source:
     Score interval of a difference: Mee, R. (1984). Confidence bounds for the difference between two probabilities. Clusters: Rao, J. and

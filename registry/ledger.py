@@ -32,7 +32,7 @@ class Entry:
         before: the champion's version before; None when there was none.
         reasons: why, one sentence each.
         by: who ran it.
-        verdict: what promote decided, in full; empty for a rollback.
+        verdict: what was decided, in full; empty for a rollback by hand.
     """
 
     at: datetime
@@ -145,7 +145,7 @@ class Ledger:
         return found
 
 
-def roll_back(root: Path, kind: str, *, to: int | None = None, reason: str = "") -> Entry:
+def roll_back(root: Path, kind: str, *, to: int | None = None, reason: str = "", verdict: dict[str, Any] | None = None) -> Entry:
     """Give the championship back to an earlier version.
 
     Args:
@@ -153,6 +153,7 @@ def roll_back(root: Path, kind: str, *, to: int | None = None, reason: str = "")
         kind: recommender, generator, ranker, pool or policy.
         to: a version that was champion before; the champion before the present one when None.
         reason: why; goes to the ledger.
+        verdict: the figures behind it; go to the ledger too.
 
     Returns:
         The ledger's new entry.
@@ -181,7 +182,8 @@ def roll_back(root: Path, kind: str, *, to: int | None = None, reason: str = "")
         )
     registered = registry.version(kind, target)
     registry.point(registered, CHAMPION)
-    ledger.write("rolled back", registered, before=champion, reasons=[reason or f"rolled back from version {champion.version} by hand"])
+    told = reason or f"rolled back from version {champion.version} by hand"
+    ledger.write("rolled back", registered, before=champion, reasons=[told], verdict=verdict)
     return ledger.entries(kind)[-1]
 
 
