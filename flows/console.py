@@ -152,6 +152,45 @@ def promote_again(console: Console) -> None:
     print_verdicts(console)
 
 
+def promote_policy(console: Console) -> None:
+    """Judge the policy that challenges, and print the verdict.
+
+    Args:
+        console: where to print.
+
+    Raises:
+        AdloomError: nobody challenges, or log or registry cannot be read.
+    """
+    from flows.policies import judge_challenger
+
+    entry = judge_challenger(project_root())
+    colour = "green" if entry.action == "promoted" else "yellow"
+    console.print(f"policy {entry.version}: [{colour}]{entry.action}[/]: {escape('; '.join(entry.reasons))}")
+
+
+def challenge_policy(console: Console, name: str, exploration: float) -> None:
+    """Let a policy challenge, and print what follows.
+
+    Args:
+        console: where to print.
+        name: of the policy.
+        exploration: its floor.
+
+    Raises:
+        AdloomError: no such policy, one without a floor, or one that is champion; or the registry refuses.
+    """
+    from core.errors import RegistryError
+    from flows.contest import challenge
+    from models.policies.served import ServedPolicy
+
+    try:
+        policy = ServedPolicy(name, exploration)  # type: ignore[arg-type]
+    except ValueError as error:
+        raise RegistryError(f"{error}.") from None
+    entry = challenge(project_root(), policy)
+    console.print(f"policy {entry.version} ({policy.version}) {escape('; '.join(entry.reasons))}: the service asks it from now on.")
+
+
 def show_ledger(console: Console, model: str | None) -> None:
     """Print the ledger, oldest first.
 

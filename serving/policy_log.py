@@ -87,8 +87,10 @@ def shown(database: Log, metric: Metric, now: datetime, *, after: int = 0, since
         since: microseconds since 1970 UTC; only later ones are read.
 
     Returns:
-        A row an impression: seq, request_id, position, timestamp, user_id, creative_id, propensity, p_click, candidates (of position 0), answered;
-        policy, its version without what it had learnt; rival, share, rival_propensity, own_p_click, rival_p_click, missing where nobody was asked.
+        A row an impression: seq, request_id, position, timestamp, user_id, creative_id, propensity, p_click, answered, candidates (of
+        position 0);
+        policy, its version without what it had learnt; rival, share, rival_propensity, own_p_click, rival_p_click, missing where
+        nobody was asked.
 
     Raises:
         ServiceError: the log cannot be read.
@@ -105,7 +107,8 @@ def shown(database: Log, metric: Metric, now: datetime, *, after: int = 0, since
     names = columns or ["seq", "request_id", "position", "timestamp", "user_id", "creative_id", "propensity", "p_click", "policy_version",
                         "beside", "candidates", "answered"]  # fmt: skip
     frame = pd.DataFrame(rows, columns=names)
-    told = [(None, np.nan, np.nan, np.nan, np.nan) if text is None else tuple(json.loads(text)) for text in frame.pop("beside")]
+    nobody = (None, np.nan, np.nan, np.nan, np.nan)
+    told = [tuple(json.loads(text)) if isinstance(text, str) else nobody for text in frame.pop("beside")]
     beside = pd.DataFrame(told, columns=["rival", "share", "rival_propensity", "own_p_click", "rival_p_click"], index=frame.index)
     frame["policy"] = frame.pop("policy_version").astype(str).str.partition("/")[0] if len(frame) else ""
     return pd.concat([frame.astype({"answered": bool}), beside], axis=1)
