@@ -19,6 +19,7 @@ from flows.segments import take
 from serving.decision_log import DAY
 from serving.export import log_id
 from serving.learning import beliefs_of, posterior_of
+from serving.reviews import Blocked, Reviews, last_review
 from serving.state import OnlineState
 from serving.storage import Storage, open_store
 from serving.store import claim
@@ -198,6 +199,24 @@ def test_no_slate_is_stored_after_a_block_was_acknowledged_though_workers_answer
         for asker in askers:
             asker.result()
     assert wrong == []
+
+
+def test_a_review_waits_for_the_commit_of_slates_that_have_looked_at_the_trail_already(settings):
+    one, other = open_store(settings), open_store(settings)
+    try:
+        reviews, said = Reviews(other), {"note": "", "timestamp": 1, "request_id": "r", "reviewer": "open"}
+        with ThreadPoolExecutor(1) as pool:
+            with one.transaction() as writer:
+                assert last_review(writer) == 0
+                review = pool.submit(reviews.record, "c", "blocked", **said)
+                with pytest.raises(TimeoutError):
+                    review.result(timeout=0.4)
+            line, changed = review.result(timeout=10)
+        assert (line.seq, changed, reviews.record("c", "blocked", **said)) == (1, True, (line, False))
+        assert Reviews(one).blocked() == reviews.blocked() == Blocked(1, frozenset({"c"}))
+    finally:
+        one.close()
+        other.close()
 
 
 def test_a_click_is_believed_by_every_worker_within_two_seconds(settings):
