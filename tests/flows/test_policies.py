@@ -90,8 +90,9 @@ class Market:
                     "request_id": request, "position": position, "timestamp": moment, "user_id": users[row], "scene": "product",
                     "channel": "onsite", "candidates": json.dumps([f"c{code}" for code in range(ACTIONS)]), "creative_id": f"c{shown[row]}",
                     "item_id": "p", "propensity": mine[row, shown[row]], "propensity_marginal": None, "policy_version": f"{name}/1-2-3",
-                    "model_version": "m", "retrieval_version": "r", "p_click": truth[row, shown[row]], "p_convert": 0.1, "bid_micros": 1,
-                    "ecpm_micros": 1, "campaign_id": None, "budget_left_micros": None, "consent": 1, "replayable": 1, "key_fingerprint": "k",
+                    "model_version": "m", "retrieval_version": "r", "p_click": truth[row, shown[row]], "p_convert": 0.1,
+                    "bid_micros": 1, "ecpm_micros": 1, "campaign_id": None, "budget_left_micros": None, "consent": 1, "replayable": 1,
+                    "key_fingerprint": "k",
                     "beside": None if alone else json.dumps(thought),
                 }))  # fmt: skip
                 if clicked[row]:
