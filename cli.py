@@ -83,16 +83,34 @@ def status() -> None:
 
 
 @main.command()
-def promote() -> None:
-    """Judge this run's bundles against the champions again, whatever DVC says."""
-    from flows.console import promote_again
+def promote(
+    model: Annotated[str | None, typer.Argument(help="`policy`: only the policy that challenges, on what the service has logged")] = None,
+) -> None:
+    """Judge this run's bundles, or the policy that challenges, against the champions again, whatever DVC says."""
+    from flows.console import promote_again, promote_policy
 
-    promote_again(console)
+    if model is None:
+        promote_again(console)
+    elif model == "policy":
+        promote_policy(console)
+    else:
+        raise typer.BadParameter(f"{model!r}: the bundles of a run are judged together; leave it out, or name `policy`")
+
+
+@main.command()
+def challenge(
+    policy: Annotated[str, typer.Argument(help="epsilon_greedy or linear_thompson")],
+    exploration: Annotated[float, typer.Option(help="its floor: every candidate keeps this much over the candidates' number")],
+) -> None:
+    """Let another policy challenge the one that serves (docs/policy-promotion.md)."""
+    from flows.console import challenge_policy
+
+    challenge_policy(console, policy, exploration)
 
 
 @main.command()
 def rollback(
-    model: Annotated[str, typer.Argument(help="recommender, generator, ranker or pool")],
+    model: Annotated[str, typer.Argument(help="recommender, generator, ranker, pool or policy")],
     to: Annotated[int | None, typer.Option(help="a version; the champion before the present one when left out")] = None,
     reason: Annotated[str, typer.Option(help="why; goes to the ledger")] = "",
 ) -> None:

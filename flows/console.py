@@ -152,6 +152,45 @@ def promote_again(console: Console) -> None:
     print_verdicts(console)
 
 
+def promote_policy(console: Console) -> None:
+    """Judge the policy that challenges, and print the verdict.
+
+    Args:
+        console: where to print.
+
+    Raises:
+        AdloomError: nobody challenges, or log or registry cannot be read.
+    """
+    from flows.policies import judge_challenger
+
+    entry = judge_challenger(project_root())
+    colour = "green" if entry.action == "promoted" else "yellow"
+    console.print(f"policy {entry.version}: [{colour}]{entry.action}[/]: {escape('; '.join(entry.reasons))}")
+
+
+def challenge_policy(console: Console, name: str, exploration: float) -> None:
+    """Let a policy challenge, and print what follows.
+
+    Args:
+        console: where to print.
+        name: of the policy.
+        exploration: its floor.
+
+    Raises:
+        AdloomError: no such policy, one without a floor, or one that is champion; or the registry refuses.
+    """
+    from core.errors import RegistryError
+    from flows.contest import challenge
+    from models.policies.served import ServedPolicy
+
+    try:
+        policy = ServedPolicy(name, exploration)  # type: ignore[arg-type]
+    except ValueError as error:
+        raise RegistryError(f"{error}.") from None
+    entry = challenge(project_root(), policy)
+    console.print(f"policy {entry.version} ({policy.version}) {escape('; '.join(entry.reasons))}: the service asks it from now on.")
+
+
 def show_ledger(console: Console, model: str | None) -> None:
     """Print the ledger, oldest first.
 
@@ -164,15 +203,15 @@ def show_ledger(console: Console, model: str | None) -> None:
     """
     from core.errors import RegistryError
     from registry.ledger import Ledger
-    from registry.models import KINDS, Registry
+    from registry.models import REGISTERED, Registry
 
-    if model is not None and model not in KINDS:
-        raise RegistryError(f"no model {model!r}; there are {', '.join(KINDS)}.")
+    if model is not None and model not in REGISTERED:
+        raise RegistryError(f"no model {model!r}; there are {', '.join(REGISTERED)}.")
     root = project_root()
     table = Table("when (UTC)", "model", "version", "what", "before", "by", "why")
     for entry in Ledger(Registry(root), root).entries(model):
         before = "–" if entry.before is None else str(entry.before)
-        colour = {"promoted": "green", "refused": "yellow", "rolled back": "magenta"}[entry.action]
+        colour = {"promoted": "green", "refused": "yellow", "challenged": "cyan"}.get(entry.action, "magenta")
         why = escape("; ".join(entry.reasons))
         table.add_row(
             f"{entry.at:%Y-%m-%d %H:%M:%S}", entry.kind, str(entry.version), f"[{colour}]{entry.action}[/]", before, entry.by, why

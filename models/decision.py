@@ -12,7 +12,7 @@ from models.correction import Beliefs
 from models.features import Candidates, Recommended, Requests, Responses
 from models.frequency import within_cap
 from models.history import History, micros
-from models.policies.slate import slate
+from models.policies.slate import follow, slate
 from models.pool import Campaign, Pool, default_bid
 from models.ranker import Prediction, RankerBundle
 from models.recommender import RecommenderBundle
@@ -62,6 +62,34 @@ class Choice:
 
 
 @dataclass(frozen=True)
+class Rival:
+    """Another policy than the one that decides, asked what it would have done.
+
+    Attributes:
+        exploration: its floor, in (0, 1).
+        beliefs: what it goes by; None: the ranker alone.
+    """
+
+    exploration: float
+    beliefs: Beliefs | None = None
+
+
+@dataclass(frozen=True)
+class Thought:
+    """What a rival thinks of one position, given the positions above as they were shown.
+
+    Attributes:
+        propensity: P(it shows the same).
+        own: mean p_click of what the deciding policy could have shown here.
+        other: mean p_click of what the rival would have shown here.
+    """
+
+    propensity: float
+    own: float
+    other: float
+
+
+@dataclass(frozen=True)
 class Decision:
     """A slate and the set it was drawn from.
 
@@ -70,12 +98,14 @@ class Decision:
         candidates: creative ids that could have been drawn.
         audience: the shopper's audience.
         retrieval_version: how the candidates were found.
+        thoughts: of the rival, one a position; empty without a rival.
     """
 
     choices: tuple[Choice, ...]
     candidates: tuple[str, ...]
     audience: str | None
     retrieval_version: str
+    thoughts: tuple[Thought, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -97,6 +127,7 @@ class Ask:
         blocked: rows of the pool that a person has blocked.
         frequency_cap: how often one shopper may be shown one creative within 24 hours; 0: as often as the policy likes.
         beliefs: what was learnt of the creatives since the ranker was trained, whose draws vote; None: the ranker alone decides.
+        rival: is asked what it would have done; None: nobody is.
     """
 
     history: History
@@ -113,6 +144,7 @@ class Ask:
     blocked: frozenset[int] = frozenset()
     frequency_cap: int = 0
     beliefs: Beliefs | None = None
+    rival: Rival | None = None
 
     @property
     def moment(self) -> int:
@@ -302,7 +334,34 @@ class Decider:
             )
             for index, propensity, marginal, worse in zip(drawn.indices.tolist(), drawn.propensity, drawn.marginal, explored, strict=True)
         )
-        return Decision(choices, tuple(self._creative_id[row] for row in rows), one.audience, RETRIEVAL_VERSION)
+        thoughts = (
+            ()
+            if ask.rival is None
+            else _thoughts(ask, ask.rival, found=one.found, p_click=predicted.p_click, bids=bids, votes=votes, shown=drawn.indices)
+        )
+        return Decision(choices, tuple(self._creative_id[row] for row in rows), one.audience, RETRIEVAL_VERSION, thoughts)
+
+
+def _thoughts(
+    ask: Ask,
+    rival: Rival,
+    *,
+    found: Found,
+    p_click: NDArray[np.float64],
+    bids: NDArray[np.float64],
+    votes: NDArray[np.float64],
+    shown: NDArray[np.int64],
+) -> tuple[Thought, ...]:
+    """What the rival would have done. Its votes have to do with the request, but not with what was drawn."""
+    if rival.beliefs is None:
+        theirs = p_click * bids
+    elif ask.beliefs is rival.beliefs:
+        theirs = votes
+    else:  # a stream of its own: the asker's was used to draw
+        theirs = rival.beliefs.p_click(found.rows, p_click, ask.rng.spawn(1)[0])[1] * bids
+    propensity, other = follow(theirs, shown, rival.exploration, p_click, groups=found.codes)
+    _, own = follow(votes, shown, ask.exploration, p_click, groups=found.codes)
+    return tuple(Thought(*told) for told in zip(propensity.tolist(), own.tolist(), other.tolist(), strict=True))
 
 
 def _explored(values: NDArray[np.float64], codes: Sequence[int], chosen: Sequence[int]) -> list[bool]:

@@ -6,13 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from core.errors import RegistryError
-from registry.models import CHAMPION, KINDS, Registered, Registry
+from registry.models import CHAMPION, REGISTERED, Registered, Registry
 from registry.store import LEDGER_EXPERIMENT, experiment_id, store_errors
 
-Action = Literal["promoted", "refused", "rolled back"]
+Action = Literal["promoted", "refused", "rolled back", "challenged", "ended"]
+_REIGNS = ("promoted", "rolled back")
+"""Actions after which the entry's version is champion."""
 _PIECE = 5000
 """Characters of a verdict in one tag: a tag holds 8,000 bytes or characters at the most, depending on the store."""
 
@@ -23,14 +25,14 @@ class Entry:
 
     Attributes:
         at: when it was written, UTC.
-        kind: recommender, generator, ranker or pool.
-        action: what happened.
-        version: the version that it is about: the new champion, or the challenger that was refused.
+        kind: recommender, generator, ranker, pool or policy.
+        action: what happened; a policy is also ``challenged`` with, and its canary ``ended``.
+        version: the version that it is about: the new champion, or the challenger.
         bundle_hash: that version's files.
         before: the champion's version before; None when there was none.
         reasons: why, one sentence each.
         by: who ran it.
-        verdict: what promote decided, in full; empty for a rollback.
+        verdict: what was decided, in full; empty for a rollback by hand.
     """
 
     at: datetime
@@ -138,19 +140,20 @@ class Ledger:
         for entry in self.entries(registered.kind):
             if entry.action == "rolled back" and entry.before == registered.version:
                 found = entry
-            elif entry.action != "refused" and entry.version == registered.version:
+            elif entry.action in _REIGNS and entry.version == registered.version:
                 found = None
         return found
 
 
-def roll_back(root: Path, kind: str, *, to: int | None = None, reason: str = "") -> Entry:
+def roll_back(root: Path, kind: str, *, to: int | None = None, reason: str = "", verdict: dict[str, Any] | None = None) -> Entry:
     """Give the championship back to an earlier version.
 
     Args:
         root: the project's folder.
-        kind: recommender, generator, ranker or pool.
+        kind: recommender, generator, ranker, pool or policy.
         to: a version that was champion before; the champion before the present one when None.
         reason: why; goes to the ledger.
+        verdict: the figures behind it; go to the ledger too.
 
     Returns:
         The ledger's new entry.
@@ -158,8 +161,8 @@ def roll_back(root: Path, kind: str, *, to: int | None = None, reason: str = "")
     Raises:
         RegistryError: there is no champion or no earlier one, or the version never was champion.
     """
-    if kind not in KINDS:
-        raise RegistryError(f"no model {kind!r}; there are {', '.join(KINDS)}.")
+    if kind not in REGISTERED:
+        raise RegistryError(f"no model {kind!r}; there are {', '.join(REGISTERED)}.")
     registry = Registry(root)
     ledger = Ledger(registry, root)
     champion = registry.alias(kind, CHAMPION)
@@ -171,7 +174,7 @@ def roll_back(root: Path, kind: str, *, to: int | None = None, reason: str = "")
         raise RegistryError(f"{champion} had no champion before it; name a version with --to.")
     if target == champion.version:
         raise RegistryError(f"{champion} is champion already.")
-    reigned = sorted({entry.version for entry in entries if entry.action != "refused"})
+    reigned = sorted({entry.version for entry in entries if entry.action in _REIGNS})
     if target not in reigned:
         raise RegistryError(
             f"version {target} of {kind} never was champion: a rollback goes to one that was ({', '.join(map(str, reigned))}). "
@@ -179,7 +182,8 @@ def roll_back(root: Path, kind: str, *, to: int | None = None, reason: str = "")
         )
     registered = registry.version(kind, target)
     registry.point(registered, CHAMPION)
-    ledger.write("rolled back", registered, before=champion, reasons=[reason or f"rolled back from version {champion.version} by hand"])
+    told = reason or f"rolled back from version {champion.version} by hand"
+    ledger.write("rolled back", registered, before=champion, reasons=[told], verdict=verdict)
     return ledger.entries(kind)[-1]
 
 
@@ -204,7 +208,7 @@ def _entry(tags: dict[str, str], start_ms: int) -> Entry:
     pieces = sorted((int(key.rpartition(".")[2]), value) for key, value in tags.items() if key.startswith("ledger.verdict."))
     verdict = json.loads("".join(value for _, value in pieces) or "{}")
     action = tags["ledger.action"]
-    if action not in ("promoted", "refused", "rolled back"):
+    if action not in get_args(Action):
         raise RegistryError(f"the ledger holds an action {action!r} that this version does not know; update Adloom.")
     return Entry(
         at=datetime.fromtimestamp(start_ms / 1000, tz=UTC),

@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 KINDS = ("recommender", "generator", "ranker", "pool")
-"""What is registered, each as ``adloom-<kind>``."""
+"""What answers together; each is registered as ``adloom-<kind>``."""
+POLICY = "policy"
+REGISTERED = (*KINDS, POLICY)
+"""What is registered. A policy's champion may be absent: params.yaml says then which one serves."""
 CHAMPION, CHALLENGER = "champion", "challenger"
 HASH_TAG = "bundle_hash"
 CHECK_TAG = "check"
@@ -29,7 +32,7 @@ class Registered:
     """One version of a registered bundle.
 
     Attributes:
-        kind: one of `KINDS`.
+        kind: one of `REGISTERED`.
         version: MLflow's number, from 1.
         bundle_hash: SHA-256 of the bundle's files.
     """
@@ -46,13 +49,13 @@ def model_name(kind: str) -> str:
     """The name in the registry.
 
     Args:
-        kind: one of `KINDS`.
+        kind: one of `REGISTERED`.
 
     Raises:
         ValueError: no such kind.
     """
-    if kind not in KINDS:
-        raise ValueError(f"no kind {kind!r}; kinds are {', '.join(KINDS)}")
+    if kind not in REGISTERED:
+        raise ValueError(f"no kind {kind!r}; kinds are {', '.join(REGISTERED)}")
     return f"adloom-{kind}"
 
 
@@ -80,7 +83,7 @@ class Registry:
         """The version that an alias stands for.
 
         Args:
-            kind: one of `KINDS`.
+            kind: one of `REGISTERED`.
             alias: ``champion`` or ``challenger``.
 
         Returns:
@@ -105,7 +108,7 @@ class Registry:
         """A version by its number.
 
         Args:
-            kind: one of `KINDS`.
+            kind: one of `REGISTERED`.
             version: from 1.
 
         Raises:
@@ -118,7 +121,7 @@ class Registry:
         """The checked version that holds these very files.
 
         Args:
-            kind: one of `KINDS`.
+            kind: one of `REGISTERED`.
             bundle_hash: see `core.files.content_hash`.
 
         Raises:
@@ -135,7 +138,7 @@ class Registry:
         A bundle whose very files are registered already is not registered again.
 
         Args:
-            kind: one of `KINDS`.
+            kind: one of `REGISTERED`.
             bundle: its folder.
             run_id: the run that the version belongs to.
             tags: further words on the version.
@@ -173,6 +176,20 @@ class Registry:
         """
         with store_errors(self._root):
             self.client.set_registered_model_alias(model_name(registered.kind), alias, str(registered.version))
+
+    def free(self, kind: str, alias: str) -> None:
+        """Let an alias stand for nothing.
+
+        Args:
+            kind: one of `REGISTERED`.
+            alias: ``champion`` or ``challenger``; need not be there.
+
+        Raises:
+            RegistryError: the store refuses.
+        """
+        if self.alias(kind, alias) is not None:
+            with store_errors(self._root):
+                self.client.delete_registered_model_alias(model_name(kind), alias)
 
     def fetch(self, registered: Registered, cache: Path) -> Path:
         """A local copy of a registered bundle, downloaded once by content.

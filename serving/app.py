@@ -66,7 +66,7 @@ def create_app(settings: Settings, *, wall: Callable[[], int] = wall_clock) -> F
     def load(bundles: Mapping[str, Found], path: Callable[[Found], Path]) -> ModelSet:
         world = World.open(storage.store, settings.data, wall)
         storage.state.renew()  # shoppers' pasts may have been read anew
-        return load_models(bundles, path, params=settings.params, world=world, storage=storage)
+        return load_models(bundles, path, params=settings.params, world=world, storage=storage, before=champions.current)
 
     champions: Champions[ModelSet] = Champions(source, load, poll_seconds=settings.params.poll_seconds)
     learner = Learner(lambda: champions.current.learning if champions.current else None)

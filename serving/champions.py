@@ -11,9 +11,12 @@ from typing import Generic, Protocol, TypeVar
 from core.errors import AdloomError, ServiceError
 from core.files import content_hash
 from models.bundle import CONFIG
-from registry.models import CHAMPION, KINDS, Registered, Registry, model_name
+from registry.models import CHALLENGER, CHAMPION, KINDS, POLICY, Registered, Registry, model_name
 
 _log = logging.getLogger(__name__)
+
+RIVAL = "rival"
+"""Where `Source.current` names the policy that challenges."""
 
 Models = TypeVar("Models")
 
@@ -23,7 +26,7 @@ class Found:
     """A bundle that shall serve.
 
     Attributes:
-        kind: recommender, generator, ranker or pool.
+        kind: recommender, generator, ranker, pool or policy.
         bundle_hash: SHA-256 of its files.
         version: its number in the registry, None for a folder.
     """
@@ -38,6 +41,8 @@ class Source(Protocol):
 
     def current(self) -> dict[str, Found]:
         """Which bundles shall serve now, one of each kind; cheap enough to be asked every few seconds.
+
+        A policy, and one that challenges it (`RIVAL`), are among them where there are some.
 
         Raises:
             ServiceError: some are missing; the message names them and the next step.
@@ -73,7 +78,10 @@ class RegistrySource:
             raise ServiceError(
                 f"the registry has no champion of {', '.join(missing)}: run the loop with `make run`, it promotes what it trains."
             )
-        return {kind: Found(kind, held.bundle_hash, held.version) for kind, held in aliases.items() if held is not None}
+        aliases[POLICY] = self._registry.alias(POLICY, CHAMPION)
+        if aliases[POLICY] is not None:
+            aliases[RIVAL] = self._registry.alias(POLICY, CHALLENGER)
+        return {place: Found(held.kind, held.bundle_hash, held.version) for place, held in aliases.items() if held is not None}
 
     def path(self, found: Found) -> Path:
         """See `Source.path`."""
@@ -82,7 +90,7 @@ class RegistrySource:
 
 
 class FolderSource:
-    """A folder with one bundle of each kind, such as data/models."""
+    """A folder with one bundle of each kind, such as data/models; perhaps a policy, and a rival."""
 
     def __init__(self, folder: Path) -> None:
         """Args: the folder."""
@@ -96,7 +104,8 @@ class FolderSource:
             raise ServiceError(
                 f"{self._folder}: no bundle of {', '.join(missing)}: run the stages that write them, `dvc repro` or `make run`."
             )
-        return {kind: Found(kind, self._hash(kind), None) for kind in KINDS}
+        policies = [kind for kind in (POLICY, RIVAL) if (self._folder / kind / CONFIG).is_file()]
+        return {kind: Found(kind, self._hash(kind), None) for kind in (*KINDS, *policies)}
 
     def path(self, found: Found) -> Path:
         """See `Source.path`."""

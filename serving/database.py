@@ -44,7 +44,7 @@ CREATE TABLE IF NOT EXISTS decisions (
     item_id TEXT NOT NULL, propensity REAL NOT NULL, propensity_marginal REAL, policy_version TEXT NOT NULL, model_version TEXT NOT NULL,
     retrieval_version TEXT NOT NULL, p_click REAL NOT NULL, p_convert REAL NOT NULL, bid_micros INTEGER NOT NULL,
     ecpm_micros INTEGER NOT NULL, campaign_id TEXT, budget_left_micros INTEGER, consent INTEGER NOT NULL,
-    replayable INTEGER NOT NULL, key_fingerprint TEXT NOT NULL, UNIQUE (request_id, position)
+    replayable INTEGER NOT NULL, key_fingerprint TEXT NOT NULL, beside TEXT, UNIQUE (request_id, position)
 );
 CREATE INDEX IF NOT EXISTS decisions_by_user ON decisions (user_id, timestamp);
 CREATE TABLE IF NOT EXISTS feedback (
@@ -96,6 +96,8 @@ class Database:
                     f"{path}: written by version {found} of the service, this one reads {VERSION}. Move it aside, or update Adloom."
                 )
             self._connection.executescript(SCHEMA)
+            if not any(row[1] == "beside" for row in self._connection.execute("PRAGMA table_info(decisions)")):
+                self._connection.execute("ALTER TABLE decisions ADD COLUMN beside TEXT")  # the youngest column
             for table, columns in PAST.items():
                 self._connection.execute(f"CREATE TABLE IF NOT EXISTS {table} ({columns}) WITHOUT ROWID")
             self._connection.execute(f"PRAGMA user_version={VERSION}")

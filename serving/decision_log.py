@@ -88,6 +88,19 @@ class Answer:
 
 
 @dataclass(frozen=True)
+class Beside:
+    """Which policy was asked about a slate that another one drew.
+
+    Attributes:
+        policy: its version, without what it had learnt.
+        share: of the users that the canary held, in [0, 1).
+    """
+
+    policy: str
+    share: float
+
+
+@dataclass(frozen=True)
 class Record:
     """A slate as it is stored.
 
@@ -96,18 +109,21 @@ class Record:
         decision: at least one position.
         texts: creative_id → text of what is shown.
         budget_left: campaign_id → what is left of today's budget; campaigns without a budget are absent.
+        beside: who thought the decision's `thoughts`; None where nobody was asked.
     """
 
     context: Context
     decision: Decision
     texts: Mapping[str, str]
     budget_left: Mapping[str, int]
+    beside: Beside | None = None
 
 
 DECISION_COLUMNS = (
     "request_id", "position", "timestamp", "user_id", "scene", "channel", "candidates", "creative_id", "item_id", "propensity",
     "propensity_marginal", "policy_version", "model_version", "retrieval_version", "p_click", "p_convert", "bid_micros", "ecpm_micros",
     "campaign_id", "budget_left_micros", "consent", "replayable", "key_fingerprint",
+    "beside",
 )  # fmt: skip
 TEXT_INSERT = "INSERT INTO texts VALUES (?, ?) ON CONFLICT (creative_id) DO NOTHING"
 _INSERT = f"INSERT INTO decisions ({', '.join(DECISION_COLUMNS)}) VALUES ({', '.join('?' * len(DECISION_COLUMNS))})"
@@ -189,10 +205,18 @@ def _rows(record: Record) -> list[tuple[object, ...]]:
             context.policy_version, context.model_version, context.retrieval_version, choice.p_click, choice.p_convert,
             choice.bid_micros, choice.ecpm_micros, choice.campaign.campaign_id if choice.campaign else None,
             budget_left.get(choice.campaign.campaign_id) if choice.campaign else None, int(context.consent), int(context.replayable),
-            context.key_fingerprint,
+            context.key_fingerprint, _beside(record, position),
         )
         for position, choice in enumerate(record.decision.choices)
     ]  # fmt: skip
+
+
+def _beside(record: Record, position: int) -> str | None:
+    """What the policy beside thinks of a position: its version, the canary's share, and the `Thought`."""
+    if record.beside is None or not record.decision.thoughts:
+        return None
+    held, thought = record.beside, record.decision.thoughts[position]
+    return orjson.dumps([held.policy, held.share, thought.propensity, thought.own, thought.other]).decode()
 
 
 def insert_decisions(connection: Writer, records: Sequence[Record]) -> None:

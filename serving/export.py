@@ -88,7 +88,7 @@ def closed_impressions(database: Log, until: datetime, *, window: timedelta, aft
         ServiceError: the log cannot be read.
     """
     closed = int(micros(until - window - ARRIVAL_MARGIN)[0])
-    columns, rows, fingerprint = _query(database, _IMPRESSIONS, {"after": after, "closed": closed})
+    columns, rows, fingerprint = query(database, _IMPRESSIONS, {"after": after, "closed": closed})
     if not rows:
         return Exported(empty_table("impressions"), after, fingerprint)
     frame = pd.DataFrame(rows, columns=columns)
@@ -110,7 +110,7 @@ def new_events(database: Log, after: int = 0) -> Exported:
     Raises:
         ServiceError: the log cannot be read.
     """
-    columns, rows, fingerprint = _query(database, _EVENTS, {"after": after})
+    columns, rows, fingerprint = query(database, _EVENTS, {"after": after})
     if not rows:
         return Exported(empty_table("events"), after, fingerprint)
     frame = pd.DataFrame(rows, columns=columns)
@@ -129,7 +129,7 @@ def served_creatives(database: Log) -> pd.DataFrame:
     Raises:
         ServiceError: the log cannot be read.
     """
-    columns, rows, _ = _query(database, _CREATIVES, {})
+    columns, rows, _ = query(database, _CREATIVES, {})
     return pd.DataFrame(rows, columns=columns or [C.CREATIVE, C.ITEM, C.SCENE, C.CHANNEL, C.TEXT])
 
 
@@ -143,7 +143,7 @@ def service_now(database: Log, wall: Callable[[], int] = wall_clock) -> datetime
     Raises:
         ServiceError: the log cannot be read.
     """
-    _, rows, _ = _query(database, "SELECT value FROM meta WHERE key = :key", {"key": OFFSET_KEY})
+    _, rows, _ = query(database, "SELECT value FROM meta WHERE key = :key", {"key": OFFSET_KEY})
     return moment(wall() + (int(rows[0][0]) if rows else 0))
 
 
@@ -156,12 +156,21 @@ def log_id(database: Log) -> str | None:
     Raises:
         ServiceError: the log cannot be read.
     """
-    _, rows, _ = _query(database, "SELECT value FROM meta WHERE key = :key", {"key": ID_KEY})
+    _, rows, _ = query(database, "SELECT value FROM meta WHERE key = :key", {"key": ID_KEY})
     return str(rows[0][0]) if rows else None
 
 
-def _query(database: Log, statement: str, values: Mapping[str, Any]) -> tuple[list[str], list[tuple[Any, ...]], str | None]:
-    """Column names, rows, and the fingerprint of the key; nothing where there is no log yet."""
+def query(database: Log, statement: str, values: Mapping[str, Any]) -> tuple[list[str], list[tuple[Any, ...]], str | None]:
+    """Column names, rows, and the fingerprint of the key; nothing where there is no log yet.
+
+    Args:
+        database: the service's log.
+        statement: SQL that reads.
+        values: its parameters, by name.
+
+    Raises:
+        ServiceError: the log cannot be read.
+    """
     with _opened(database) as reader:
         if reader is None:
             return [], [], None

@@ -36,7 +36,7 @@ class Learning:
         database: the service's log.
         state: shares the posterior among workers: one of them refits for all.
         positions: of the deepest slate.
-        exploration: the policy's floor, for its version.
+        exploration: the policy's floor, for its version; another policy with another floor believes the same.
     """
 
     def __init__(
@@ -106,12 +106,12 @@ class Learning:
             ValueError: another policy's version, or one that counted by another rule.
         """
         prefix, _, mark = policy_version.partition("/")
-        if prefix != self._prefix:
-            raise ValueError(f"policy_version {policy_version!r} is none of {self._prefix}; replay with the parameters of that decision")
+        if not prefix.startswith(f"{PREFIX}-"):
+            raise ValueError(f"policy_version {policy_version!r} is none of {PREFIX}; other policies believe nothing")
         counting = self._fresh()
         with self._database.aside() as connection:
             counting.read_to(connection, Mark.parse(mark))
-        return self._believe(counting)
+        return self._correction.believe(counting.counts(), policy_version)
 
     def _fresh(self) -> Counting:
         return Counting(self._correction.row, self._model)

@@ -3,7 +3,7 @@
 import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from core.columns import Columns
@@ -12,16 +12,20 @@ from core.files import content_hash
 from core.identity import check_fingerprint
 from core.params import ServingParams
 from models.bundle import load_arrays, read_config
+from models.correction import Beliefs
 from models.decision import Decider
 from models.generator import CopyRequest, GeneratorBundle
 from models.generator.compliance import Compliance
 from models.generator.request import requests_of
+from models.policies.served import ServedPolicy
 from models.pool import Pool
 from models.ranker import RankerBundle
 from models.recommender import RecommenderBundle
+from registry.models import KINDS
 from serving.api import Versions
 from serving.champions import Found
 from serving.learning import Learning
+from serving.policies import Policies, load_policies
 from serving.storage import Storage
 from serving.world import World
 
@@ -41,7 +45,8 @@ class ModelSet:
         products: catalogue items as orders for copy.
         versions: what the answers carry.
         world: whose shoppers they are, and what time it is for them.
-        learning: what clicks have taught since the ranker was trained; None when the ranker alone decides.
+        policies: who draws whose slate.
+        learning: what clicks have taught since the ranker was trained; None when no policy asks for it.
     """
 
     recommender: RecommenderBundle
@@ -52,9 +57,20 @@ class ModelSet:
     products: dict[str, CopyRequest]
     versions: Versions
     world: World
+    policies: Policies
     learning: Learning | None = None
     writing: threading.Lock = field(default_factory=threading.Lock)
     """Generators and the encoder's network are used by one thread at a time."""
+
+    def under(self, policy: ServedPolicy, beliefs: Beliefs | None) -> "ModelSet":
+        """The set as answers and records of one policy name it.
+
+        Args:
+            policy: that draws the slate.
+            beliefs: what it goes by, if it learns.
+        """
+        mark = f"/{beliefs.version.partition('/')[2]}" if policy.learns and beliefs is not None else ""
+        return replace(self, versions=self.versions.model_copy(update={"policy": f"{policy.version}{mark}"}))
 
     def learn(self, queries: Sequence[str]) -> None:
         """Encode queries now, so that the next answer does not wait for the network.
@@ -70,7 +86,13 @@ class ModelSet:
 
 
 def load_models(
-    bundles: Mapping[str, Found], path: Callable[[Found], Path], *, params: ServingParams, world: World, storage: Storage
+    bundles: Mapping[str, Found],
+    path: Callable[[Found], Path],
+    *,
+    params: ServingParams,
+    world: World,
+    storage: Storage,
+    before: ModelSet | None = None,
 ) -> ModelSet:
     """Load a set, and let its networks answer once so that no shopper waits for them.
 
@@ -80,13 +102,19 @@ def load_models(
         params: say which policy serves, and its floor.
         world: whose shoppers they are.
         storage: holds the decision log that a policy learns from.
+        before: the set that serves; its models stay when only policies are others.
 
     Raises:
         BundleError: a bundle is incomplete, or the pool fits none of the recommender's items.
         IdentityError: a bundle was trained on users that were hashed with another key.
         RegistryError: a bundle's files cannot be had.
     """
-    folders = {kind: path(found) for kind, found in bundles.items()}
+    policies = load_policies(bundles, path, params)
+    if before is not None and all(before.versions.bundles[kind] == bundles[kind].bundle_hash for kind in KINDS):
+        learning = before.learning or _learning(before.pool, before.versions.model, storage, params, policies)
+        told = _versions(bundles, policies)
+        return replace(before, versions=told, policies=policies, learning=learning if policies.learns else None)
+    folders = {kind: path(bundles[kind]) for kind in KINDS}
     for kind, folder in folders.items():
         held = read_config(folder, kind).get("user_key_fingerprint")
         if held is not None:
@@ -105,13 +133,7 @@ def load_models(
     ranker.remember(texts[first].tolist(), ranker.recommender.encoder.centre(raw[first]))
     ranker.prepare(pool.text.tolist(), pool.item_id.tolist(), pool.creatives[Columns.CHANNEL].astype(str).tolist())
     recommender.encoder.features(["你好"])
-    versions = Versions(
-        policy=f"epsilon-greedy-{params.exploration:g}",
-        model=f"ranker-{bundles['ranker'].bundle_hash[:12]}",
-        retrieval=f"recommender-{bundles['recommender'].bundle_hash[:12]}/pool-{bundles['pool'].bundle_hash[:12]}",
-        bundles={kind: bundles[kind].bundle_hash for kind in sorted(bundles)},
-        registered={kind: bundles[kind].version for kind in sorted(bundles)},
-    )
+    versions = _versions(bundles, policies)
     generator = GeneratorBundle.load(folders["generator"]).under(Compliance.of_bundle(folders["pool"]))
     return ModelSet(
         recommender=recommender,
@@ -122,16 +144,29 @@ def load_models(
         products=requests_of(pool.items, generator.limits),
         versions=versions,
         world=world,
-        learning=_learning(pool, versions.model, storage, params) if params.policy == "linear_thompson" else None,
+        policies=policies,
+        learning=_learning(pool, versions.model, storage, params, policies),
     )
 
 
-def _learning(pool: Pool, model_version: str, storage: Storage, params: ServingParams) -> Learning:
+def _versions(bundles: Mapping[str, Found], policies: Policies) -> Versions:
+    return Versions(
+        policy=policies.champion.version,
+        model=f"ranker-{bundles['ranker'].bundle_hash[:12]}",
+        retrieval=f"recommender-{bundles['recommender'].bundle_hash[:12]}/pool-{bundles['pool'].bundle_hash[:12]}",
+        bundles={kind: bundles[kind].bundle_hash for kind in sorted(bundles)},
+        registered={kind: bundles[kind].version for kind in sorted(bundles)},
+    )
+
+
+def _learning(pool: Pool, model_version: str, storage: Storage, params: ServingParams, policies: Policies) -> Learning | None:
+    if policies.learns is None:
+        return None
     return Learning(
         pool,
         model_version,
         storage.store,
         storage.state,
         positions=params.max_slate,
-        exploration=params.exploration,
+        exploration=policies.learns.exploration,
     )

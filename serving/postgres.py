@@ -32,6 +32,8 @@ _CONNECT_S = 2
 _OPENING = 0x41646C6F6F6D
 """The advisory lock of whoever makes the tables."""
 _VERSION_KEY = "version"
+_HAS_BESIDE = "SELECT 1 FROM pg_attribute WHERE attrelid = to_regclass('decisions') AND attname = 'beside'"
+"""Whether the table has its youngest column."""
 _SETTINGS = (
     "SET synchronous_commit TO on; SET idle_in_transaction_session_timeout TO '10s'; SET client_min_messages TO warning; "
     "SET default_transaction_isolation TO 'read committed'"
@@ -184,6 +186,8 @@ class PostgresDatabase:
                         connection.execute(_columns(statement).encode())
                 added = "INSERT INTO meta VALUES (?, ?) ON CONFLICT (key) DO NOTHING"
                 writer.executemany(added, [(_VERSION_KEY, str(VERSION)), (ID_KEY, uuid.uuid4().hex)])
+            elif not connection.execute(_HAS_BESIDE).fetchone():
+                connection.execute("ALTER TABLE decisions ADD COLUMN beside TEXT")
             held = dict(writer.execute("SELECT key, value FROM meta WHERE key IN (?, ?)", (_VERSION_KEY, ID_KEY)).fetchall())
         if held.get(_VERSION_KEY) != str(VERSION):
             raise ServiceError(

@@ -3,19 +3,20 @@
 import uuid
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from core.identity import pseudonymise
-from models.decision import Ask, Decider, Decision
+from models.decision import Ask, Decider, Decision, Rival
 from models.features import Responses
 from models.history import History
+from models.policies.served import ServedPolicy
 from serving.answers import answer_of
 from serving.api import AdsAnswer, AdsRequest, Fault
 from serving.champions import Champions
 from serving.clock import moment
-from serving.decision_log import Context, Record
+from serving.decision_log import Beside, Context, Record
 from serving.errors import RefusedError, invalid
 from serving.metrics import Stopwatch
 from serving.model_set import ModelSet
@@ -166,14 +167,14 @@ class Ads:
             if c.daily_budget_micros is not None
         }
         beliefs = models.learning.current if models.learning else None
-        if beliefs is not None:
-            models = replace(models, versions=models.versions.model_copy(update={"policy": beliefs.version}))
         blocked = self._reviews.blocked()
         blocked_rows = models.pool.rows_of(blocked.creative_ids)
         closed = [campaign for campaign, left in budgets.items() if left <= 0]
         known, answers = self._all_known(asked, models.world.key, now)
         watch("read what is known of the shopper")
         params = self._parts.settings.params
+        drawing = {who.place: models.policies.of(who.user) for who in known}
+        under = {policy: models.under(policy, beliefs) for policy in {mine for mine, _ in drawing.values()}}
         asks = [
             Ask(
                 history=who.history,
@@ -181,7 +182,7 @@ class Ads:
                 channel=who.asked.body.channel,
                 k=who.asked.body.k,
                 now=moment(now),
-                exploration=params.exploration,
+                exploration=mine.exploration,
                 rng=np.random.default_rng(uuid.UUID(who.asked.request_id).int),
                 size=params.candidates,
                 exclude=who.asked.body.exclude,
@@ -189,9 +190,11 @@ class Ads:
                 frequency_cap=params.frequency_cap,
                 closed_campaigns=closed,
                 blocked=blocked_rows,
-                beliefs=beliefs,
+                beliefs=beliefs if mine.learns else None,
+                rival=Rival(other.exploration, beliefs if other.learns else None) if other else None,
             )
             for who in known
+            for mine, other in [drawing[who.place]]
         ]
         decided: list[tuple[_Known, Decision]] = []
         for who, decision in zip(known, _each(models.decider, asks, watch), strict=True):
@@ -200,7 +203,7 @@ class Ads:
             else:
                 decided.append((who, decision))
         records = [
-            _record(who, decision, models, now, budgets, reviewed=blocked.seq)
+            _record(who, decision, under[drawing[who.place][0]], now, budgets, reviewed=blocked.seq, rival=drawing[who.place][1])
             for who, decision in decided
             if decision.choices and who.asked.recorded
         ]
@@ -210,7 +213,9 @@ class Ads:
         degraded = self._parts.storage.condition.degraded
         watch("store the decisions, synced")
         for who, decision in decided:
-            answers[who.place] = Answered(answer_of(who.asked.body, who.asked.request_id, decision, models, degraded), decision)
+            answers[who.place] = Answered(
+                answer_of(who.asked.body, who.asked.request_id, decision, under[drawing[who.place][0]], degraded), decision
+            )
         watch("make the answer")
         return answers
 
@@ -292,7 +297,16 @@ class _Known:
     replayable: bool
 
 
-def _record(one: _Known, decision: Decision, models: ModelSet, now: int, budgets: Mapping[str, int], *, reviewed: int) -> Record:
+def _record(
+    one: _Known,
+    decision: Decision,
+    models: ModelSet,
+    now: int,
+    budgets: Mapping[str, int],
+    *,
+    reviewed: int,
+    rival: ServedPolicy | None,
+) -> Record:
     body = one.asked.body
     context = Context(
         request_id=one.asked.request_id,
@@ -308,4 +322,4 @@ def _record(one: _Known, decision: Decision, models: ModelSet, now: int, budgets
         key_fingerprint=models.world.fingerprint,
     )
     texts = {choice.creative_id: str(models.pool.text[choice.row]) for choice in decision.choices}
-    return Record(context, decision, texts, budgets)
+    return Record(context, decision, texts, budgets, Beside(rival.version, models.policies.share) if rival else None)

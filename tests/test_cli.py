@@ -24,6 +24,7 @@ VERBS = (
     "undeploy",
     "clean",
     "evaluate-policy",
+    "challenge",
     "recommend",
     "tune",
 )
@@ -59,6 +60,10 @@ def test_help_lists_every_verb(tmp_path: Path) -> None:
         (["run", "-S", "market.shoppers=0"], "market.shoppers: input should be greater than 1"),
         (["run", "--profile", "huge"], "ParamsError: no profile 'huge'"),
         (["rollback", "poem"], "RegistryError: no model 'poem'"),
+        (["rollback", "policy"], "RegistryError: policy has no champion"),
+        (["challenge", "oracle", "--exploration", "0.1"], "RegistryError: no policy 'oracle' can serve; there are epsilon_greedy"),
+        (["challenge", "epsilon_greedy", "--exploration", "0"], "RegistryError: exploration is 0.0; it must lie in (0, 1)"),
+        (["promote", "policy"], "RegistryError: no policy challenges the champion; begin with `adloom challenge"),
         (["recommend"], "SourceError: whose items?"),
         (["recommend", "--history", "view:p1", "--at", "noon"], "SourceError: --at 'noon' is not ISO 8601"),
         (["recommend", "--history", "view:p1"], "RegistryError: there is no champion recommender"),

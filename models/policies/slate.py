@@ -147,6 +147,38 @@ def _single(values: NDArray[np.float64], k: int, exploration: float, rng: np.ran
     return Slate(np.array(indices, dtype=np.int64), np.array(propensity), np.array(marginal + [np.nan] * (len(indices) - depth)))
 
 
+def follow(
+    scores: ArrayLike, chosen: ArrayLike, exploration: float, values: ArrayLike, *, groups: NDArray[np.integer] | None = None
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """What a policy would have thought of a slate that perhaps another one drew, position by position given the positions above.
+
+    Args:
+        scores: of this policy; see `slate`.
+        chosen: ``(k,)`` candidates of the slate, topmost first, all in the set and of different groups.
+        exploration: of this policy, in [0, 1].
+        values: ``(n,)`` worth of each candidate, such as p_click; any number outside the set.
+        groups: see `slate`.
+
+    Returns:
+        ``(k,)`` P(this candidate here | the positions above), and ``(k,)`` the mean worth of what it would have put here.
+
+    Raises:
+        ValueError: see `slate`; or values of another length.
+    """
+    left = _draws(_checked(scores, exploration)).copy()
+    worth, codes = np.asarray(values, dtype=np.float64), _codes(groups, left.shape[-1])
+    if worth.shape != left.shape[-1:]:
+        raise ValueError(f"values have shape {worth.shape}; one a candidate is needed, {left.shape[-1:]}")
+    propensity: list[float] = []
+    expected: list[float] = []
+    for choice in np.asarray(chosen, dtype=np.int64).tolist():
+        p = _distribution(left, exploration)
+        propensity.append(float(p[choice]))
+        expected.append(float(p @ worth))
+        left[:, codes == codes[choice]] = -np.inf
+    return np.array(propensity), np.array(expected)
+
+
 def position_marginals(
     scores: ArrayLike, position: int, exploration: float, *, groups: NDArray[np.integer] | None = None
 ) -> NDArray[np.float64]:

@@ -63,7 +63,7 @@ class Board:
             cvr=rate(sum(c.converted for c in every), clicks),
             channels=rates,
             exploration=Exploration(
-                floor=self._parts.settings.params.exploration,
+                floor=models.policies.champion.exploration,
                 explored=explored,
                 positions=positions,
                 share=explored / positions if positions else None,

@@ -16,9 +16,11 @@ from tiny_ranker import train_ranker
 from core.errors import IdentityError
 from core.identity import DEVELOPMENT_KEY, pseudonymise
 from flows.segments import take
+from models.policies.served import ServedPolicy
 from serving.decision_log import DAY
-from serving.export import log_id
+from serving.export import log_id, service_now
 from serving.learning import beliefs_of, posterior_of
+from serving.policy_log import CONVERSIONS, CTR, last_row, moment_of, of_pair, shown, trial_of
 from serving.reviews import Blocked, Reviews, last_review
 from serving.state import OnlineState
 from serving.storage import Storage, open_store
@@ -238,3 +240,42 @@ def test_a_click_is_believed_by_every_worker_within_two_seconds(settings):
             assert held.replay(held.current.version).mean.tolist() == held.current.mean.tolist()
             again = beliefs_of(posterior_of(held.current))
             assert (again.version, again.bank.tolist()) == (held.current.version, held.current.bank.tolist())
+
+
+def test_what_two_policies_thought_of_a_slate_is_read_alike_from_every_log(settings):
+    mine, rival = ServedPolicy("epsilon_greedy", 0.2), ServedPolicy("epsilon_greedy", 0.5)
+    mine.save(settings.bundles / "policy")
+    rival.save(settings.bundles / "rival")
+    settings = dataclasses.replace(settings, params=settings.params.model_copy(update={"canary_share": 0.5}))
+    wall = tiny.Wall()
+    with running(settings, wall) as client:
+        answers = [ask(client, f"u{turn}") for turn in range(12)]
+        tell(client, click(answers[0]), click(answers[1]) | {"type": "conversion", "value_micros": 1})
+        wall.pass_by(timedelta(minutes=20))
+        late = ask(client)
+        tell(client, click(answers[2], 1), click(answers[3]))
+        wall.pass_by(timedelta(minutes=20))
+        tell(client, click(late), click(answers[4]))  # the second comes too late
+    log = settings.log_url or settings.database
+    now = service_now(log, wall)
+    rows = shown(log, CTR, now)
+    assert list(rows["request_id"].drop_duplicates()) == [answer["request_id"] for answer in answers]  # the latest is not settled
+    clicked = set(rows[rows["answered"]][["request_id", "position"]].itertuples(index=False, name=None))
+    assert clicked == {(answers[n]["request_id"], position) for n, position in ((0, 0), (1, 0), (2, 1), (3, 0))}
+    assert shown(log, CONVERSIONS, now).empty
+    wall.pass_by(timedelta(days=2))
+    converted = shown(log, CONVERSIONS, service_now(log, wall))
+    assert list(converted[converted["answered"]]["request_id"]) == [answers[1]["request_id"]]
+    half = last_row(log) // 2
+    assert list(shown(log, CTR, now, after=half)["seq"]) == [seq for seq in rows["seq"] if seq > half]
+    assert moment_of(log, 2) == rows["timestamp"][1]
+    pair = of_pair(rows, mine.version, rival.version)
+    assert len(pair) == len(rows) == 24
+    assert set(pair["policy"]) == {mine.version, rival.version}
+    trial, _ = trial_of(pair, rival.version)
+    assert trial.rewards.sum() == 4
+    first = pair[pair["position"] == 0].iloc[0]
+    own, other = (trial.champion, trial.challenger) if first["policy"] == mine.version else (trial.challenger, trial.champion)
+    assert (own[0, 0], other[0, 0]) == (first["propensity"], first["rival_propensity"])
+    assert set(trial.share) == {0.5}
+    assert of_pair(rows, mine.version, "epsilon-greedy-0.9").empty

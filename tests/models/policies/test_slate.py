@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.policies.slate import EXACT_POSITIONS, position_marginals, probabilities, slate, vote
+from models.policies.slate import EXACT_POSITIONS, follow, position_marginals, probabilities, slate, vote
 
 SCORES = st.lists(st.sampled_from([-1.5, 0.0, 0.25, 0.25000001, 3.0, 1e9]), min_size=1, max_size=7)
 EXPLORATION = st.sampled_from([0.0, 0.1, 0.5, 1.0])
@@ -247,3 +247,20 @@ def test_marginals_of_a_voted_slate_are_the_sum_over_all_pairs_above(seed, votes
     for position in range(min(EXACT_POSITIONS, len(drawn.indices))):
         expected = position_marginals(draws, position, exploration, groups=codes)[drawn.indices[position]]
         assert drawn.marginal[position] == pytest.approx(expected, rel=1e-9, abs=1e-12)
+
+
+@given(GROUPED, EXPLORATION, st.integers(0, 2**31))
+def test_a_policy_that_follows_its_own_slate_finds_the_propensities_that_it_was_drawn_with(candidates, exploration, seed):
+    scores, groups = np.array([score for score, _ in candidates]), np.array([group for _, group in candidates])
+    drawn = slate(scores, 3, exploration, np.random.default_rng(seed), groups=groups)
+    found, _ = follow(scores, drawn.indices, exploration, np.zeros(scores.size), groups=groups)
+    np.testing.assert_allclose(found, drawn.propensity)
+
+
+def test_a_policy_follows_another_one_s_slate_as_worked_by_hand():
+    votes = np.array([[0.3, 0.2, 0.1], [0.1, 0.2, 0.3]])
+    propensity, expected = follow(votes, [2, 1], 0.3, [0.1, 0.2, 0.4])
+    np.testing.assert_allclose(propensity, [0.35 + 0.1, 0.35 + 0.15])
+    np.testing.assert_allclose(expected, [0.45 * 0.1 + 0.1 * 0.2 + 0.45 * 0.4, 0.5 * 0.1 + 0.5 * 0.2])
+    with pytest.raises(ValueError, match="one a candidate is needed"):
+        follow(votes, [2], 0.3, [0.1])

@@ -1,0 +1,159 @@
+"""Champion and challenger policy of a project: the registry's, its ledger, and the log that they are judged on."""
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from core.errors import RegistryError
+from core.params import load_params
+from core.stage import PARAMS_FILE
+from core.tracking import NullTracker
+from models.cache import cache_folder
+from models.policies.served import ServedPolicy
+from registry.ledger import Action, Entry, Ledger
+from registry.models import CHALLENGER, CHAMPION, POLICY, Registered, Registry
+from registry.runs import run_for
+from serving.export import Log, log_id
+from serving.policy_log import last_row
+from serving.settings import log_of
+
+
+@dataclass(frozen=True)
+class Held:
+    """A registered policy.
+
+    Attributes:
+        registered: its version in the registry.
+        policy: what it is.
+    """
+
+    registered: Registered
+    policy: ServedPolicy
+
+    def __str__(self) -> str:
+        return f"policy {self.registered.version} ({self.policy.version})"
+
+
+class Contest:
+    """The registry's policies and the log of one project.
+
+    Args:
+        root: the project's folder.
+
+    Raises:
+        RegistryError: the store cannot be read.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.registry = Registry(root)
+        self.ledger = Ledger(self.registry, root)
+        self.log: Log = log_of(root)
+
+    def held(self, alias: str) -> Held | None:
+        """The policy that an alias stands for.
+
+        Args:
+            alias: ``champion`` or ``challenger``.
+
+        Raises:
+            BundleError: this code cannot run it.
+            RegistryError: the store refuses.
+        """
+        found = self.registry.alias(POLICY, alias)
+        return None if found is None else self.of(found)
+
+    def of(self, registered: Registered) -> Held:
+        """A version with its policy.
+
+        Args:
+            registered: the version.
+
+        Raises:
+            BundleError: this code cannot run it.
+            RegistryError: its files cannot be had.
+        """
+        return Held(registered, ServedPolicy.load(self.registry.fetch(registered, cache_folder("bundles"))))
+
+    def register(self, policy: ServedPolicy) -> Held:
+        """Register a policy, once by content.
+
+        Args:
+            policy: what to register.
+
+        Raises:
+            RegistryError: the store refuses, or the registered policy does not answer.
+        """
+        with tempfile.TemporaryDirectory() as folder, run_for(NullTracker(), self.registry) as run_id:
+            policy.save(Path(folder) / POLICY)
+            return Held(self.registry.register(POLICY, Path(folder) / POLICY, run_id=run_id, tags={"policy": policy.version}), policy)
+
+    def mark(self) -> dict[str, Any]:
+        """Where the log stands now, for the ledger."""
+        return {"log": log_id(self.log), "after": last_row(self.log)}
+
+    def since(self, action: Action, registered: Registered) -> int | None:
+        """The log's row at which something happened to a version last; 0 in another log than it happened in, None when it never did.
+
+        Args:
+            action: what happened.
+            registered: the version.
+        """
+        for entry in reversed(self.ledger.entries(POLICY)):
+            if (entry.action, entry.version) == (action, registered.version):
+                return int(entry.verdict.get("after", 0)) if entry.verdict.get("log") == log_id(self.log) else 0
+        return None
+
+    def write(
+        self, action: Action, held: Held, *, before: Held | None, reasons: tuple[str, ...], verdict: dict[str, Any] | None = None
+    ) -> Entry:
+        """Add a line to the ledger, and return it.
+
+        Args:
+            action: what happened.
+            held: to which policy.
+            before: the champion before.
+            reasons: why.
+            verdict: its figures; where the log stands is added.
+
+        Raises:
+            RegistryError: the store refuses.
+        """
+        registered = before.registered if before else None
+        self.ledger.write(action, held.registered, before=registered, reasons=reasons, verdict=self.mark() | (verdict or {}))
+        return self.ledger.entries(POLICY, limit=1)[-1]
+
+
+def challenge(root: Path, policy: ServedPolicy) -> Entry:
+    """Let a policy challenge the champion: the service asks it about every slate, and the canary's users are served by it.
+
+    Without a champion, the policy of params.yaml becomes it: it is what serves.
+
+    Args:
+        root: the project's folder.
+        policy: the challenger; one that stands already is replaced.
+
+    Returns:
+        The ledger's new entry.
+
+    Raises:
+        ParamsError: params.yaml is wrong.
+        RegistryError: the policy is champion, or challenges already; or the store refuses.
+    """
+    contest = Contest(root)
+    champion = contest.held(CHAMPION)
+    if champion is None:
+        params = load_params(root / PARAMS_FILE).serving
+        champion = contest.register(ServedPolicy(params.policy, params.exploration))
+        contest.registry.point(champion.registered, CHAMPION)
+        contest.write("promoted", champion, before=None, reasons=("the policy of params.yaml, champion by default",))
+    if policy == champion.policy:
+        raise RegistryError(f"{champion} is champion; a challenger is another policy, or has another floor (--exploration).")
+    standing = contest.held(CHALLENGER)
+    if standing is not None and standing.policy == policy:
+        raise RegistryError(f"{standing} challenges already; `adloom promote policy` says what its log is worth so far.")
+    challenger = contest.register(policy)
+    contest.registry.point(challenger.registered, CHALLENGER)
+    told = f"challenges {champion}" + (f", in the place of {standing}" if standing else "")
+    return contest.write("challenged", challenger, before=champion, reasons=(told,))
