@@ -20,7 +20,7 @@ from models.recommender.training.objective import sampled_cross_entropy
 from models.recommender.training.validation import Validation
 from models.recommender.training.windows import Points
 
-WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0)
+WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 8.0, 13.0)
 FLOORS = (1e-5, 1e-4, 1e-3)
 """Weights of the links and shares where they begin to count that validation chooses from."""
 TEXT_SCALE = 0.1
