@@ -319,6 +319,7 @@ def safely_in_flight(room: ArrayLike) -> Floats:
         room: ``(c,)`` clicks that may still be charged: what is left of the budget, and one slate.
 
     Returns:
-        The largest m with m + 4 √m ≤ room: a Poisson number of mean m exceeds that in about one of 1,000 cases at room 2, of 10,000 at 10.
+        The largest m with m + 8 √m ≤ room: a Poisson number of mean m exceeds that in about one of 30,000 cases at room 2, of ten million
+        at 10.
     """
-    return np.asarray((np.sqrt(4 + np.maximum(room, 0.0)) - 2) ** 2)
+    return np.asarray((np.sqrt(16 + np.maximum(room, 0.0)) - 4) ** 2)

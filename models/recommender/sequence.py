@@ -197,5 +197,5 @@ class SequenceRecommender(EventRecommender):
         load_state(network, load_arrays(path / "weights.safetensors"), path)
         markov = Markov.load(path / "markov", catalogue)
         content = ContentLinear.load(path / "content", catalogue)
-        settings = {name: config[name] for name in ("weight", "floor", "promotion")}
-        return cls(catalogue, content, markov, network, **settings)
+        promotion = config.get("promotion", 1.0)  # bundles of before there were newcomers
+        return cls(catalogue, content, markov, network, weight=config["weight"], floor=config["floor"], promotion=promotion)

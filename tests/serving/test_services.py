@@ -115,9 +115,9 @@ def test_postgres_syncs_at_least_once_a_group_and_before_its_answers(shop, serve
     counts: list[int] = []
     write = SpillingLog.write
 
-    def counted(log, records):
+    def counted(log, records, *, reviewed=0):
         before = syncs(log._database)
-        write(log, records)
+        write(log, records, reviewed=reviewed)
         counts.append(syncs(log._database) - before)
 
     monkeypatch.setattr(SpillingLog, "write", counted)

@@ -98,7 +98,8 @@ function showPeople(changed) {
 
 async function findProducts() {
   const found = (await ask(`/v1/console/products?limit=40&query=${encodeURIComponent($('words').value)}`)).products;
-  $('product').replaceChildren(...found.map((product, place) => written('option', {value: product.item_id, selected: place === 0},
+  const chosen = (found.find((product) => product.item_id === $('product').value) ?? found[0])?.item_id;
+  $('product').replaceChildren(...found.map((product) => written('option', {value: product.item_id, selected: product.item_id === chosen},
     product.title + (product.price_micros === null ? '' : ` · ${money(product.price_micros)}`))));
   if (!found.length) $('product').replaceChildren(el('option', {disabled: true, value: ''}, t('product_none')));
 }
