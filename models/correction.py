@@ -1,7 +1,7 @@
 """What clicks say that the ranker does not know: a correction of its log-odds, by what creatives are made of, their item, and themselves.
 
 The ranker's log-odds are the offset, fixed; the correction δ has prior mean 0 (`models.policies.nested`). Draws of it vote as in
-`models.policies.linear`, tempered by how many candidates contend.
+`models.policies.linear`, tempered by how many candidates contend, and by what there is to be learnt (`Nested.worth`).
 """
 
 from collections import Counter
@@ -95,7 +95,7 @@ class Correction:
         """
         found: Nested = fit(self.levels, counts)
         element, item, creative = (float(width) for width in found.mean_widths)
-        bank = found.draw(BANK, np.random.default_rng(0)).astype(np.float32)
+        bank = found.draw(BANK, np.random.default_rng(0), tempered=True).astype(np.float32)
         return Beliefs(version, found.mean(), bank, (element, item, creative), int(counts.shown.sum()), int(counts.clicked.sum()))
 
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from models.correction import Beliefs
 from models.features import Candidates, Recommended, Requests, Responses
+from models.frequency import within_cap
 from models.history import History, micros
 from models.policies.slate import follow, slate
 from models.pool import Campaign, Pool, default_bid
@@ -124,6 +125,7 @@ class Ask:
         responses: the shopper's answers to earlier ads, when known.
         closed_campaigns: ids of campaigns that pay no more today.
         blocked: rows of the pool that a person has blocked.
+        frequency_cap: how often one shopper may be shown one creative within 24 hours; 0: as often as the policy likes.
         beliefs: what was learnt of the creatives since the ranker was trained, whose draws vote; None: the ranker alone decides.
         rival: is asked what it would have done; None: nobody is.
     """
@@ -140,6 +142,7 @@ class Ask:
     responses: Responses | None = None
     closed_campaigns: Collection[str] = ()
     blocked: frozenset[int] = frozenset()
+    frequency_cap: int = 0
     beliefs: Beliefs | None = None
     rival: Rival | None = None
 
@@ -266,6 +269,9 @@ class Decider:
             size=ask.size,
             blocked=ask.blocked,
         )
+        if ask.frequency_cap and ask.responses is not None:
+            ids = self.recommender.catalogue.item_ids
+            found = within_cap(found, ask.responses, moment=moment, cap=ask.frequency_cap, item_ids=ids, texts=self._text)
         return _Prepared(ask, history, moment, scores, audience, campaigns, found)
 
     def _predict(self, prepared: Sequence[_Prepared], told: Recommended, at: NDArray[np.int64], ended: Callable[[str], None]) -> Prediction:

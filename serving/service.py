@@ -1,6 +1,7 @@
 """What the service does, free of HTTP: ads, events, copy."""
 
 import uuid
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -120,6 +121,8 @@ class Ads:
     def answer_all(self, asked: Sequence[Asked]) -> list[Answered | Exception]:
         """Decide, store, answer; again when a creative was reviewed meanwhile, so that nothing is stored after it was blocked.
 
+        Requests of one shopper are answered one after the other, for the second has to know what the first was shown.
+
         Args:
             asked: see `_answer_once`.
 
@@ -130,11 +133,15 @@ class Ads:
             RefusedError: see `_answer_once`.
             Error: see `_answer_once`.
         """
-        while True:
-            try:
-                return self._answer_once(asked)
-            except StaleReviewsError:
-                continue
+        answers: dict[str, Answered | Exception] = {}
+        for wave in _waves(asked):
+            while True:
+                try:
+                    answers.update(zip((one.request_id for one in wave), self._answer_once(wave), strict=True))
+                    break
+                except StaleReviewsError:
+                    continue
+        return [answers[one.request_id] for one in asked]
 
     def _answer_once(self, asked: Sequence[Asked]) -> list[Answered | Exception]:
         """Decide, store, answer, for requests that stand together: the records are on disk, by one commit, when this returns.
@@ -180,6 +187,7 @@ class Ads:
                 size=params.candidates,
                 exclude=who.asked.body.exclude,
                 responses=who.responses,
+                frequency_cap=params.frequency_cap,
                 closed_campaigns=closed,
                 blocked=blocked_rows,
                 beliefs=beliefs if mine.learns else None,
@@ -228,6 +236,20 @@ class Ads:
                 known.append(_Known(one, len(answers), user, past.history, past.responses, past.whole))
                 answers.append(_UNDECIDED)
         return known, answers
+
+
+def _waves(asked: Sequence[Asked]) -> list[list[Asked]]:
+    """The requests, such that no shopper stands twice in a wave."""
+    waves: list[list[Asked]] = []
+    times: Counter[str | None] = Counter()
+    for one in asked:
+        name = one.body.user_id if one.shopper is None else one.shopper.user_id
+        place = times[name] if name is not None else 0
+        times[name] += 1
+        if place == len(waves):
+            waves.append([])
+        waves[place].append(one)
+    return waves
 
 
 def _is_named(asked: Asked) -> bool:

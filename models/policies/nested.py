@@ -153,26 +153,49 @@ class Nested:
         effects = self.weight @ np.array([point.mean for point in self.points])
         return np.concatenate([[0.0], effects[self.levels.rows.shape[1] :]])
 
-    def draw(self, count: int, rng: np.random.Generator) -> Floats:
+    def draw(self, count: int, rng: np.random.Generator, *, tempered: bool = False) -> Floats:
         """Draws of xᵀβ + u + r of all creatives from the posterior.
 
         Args:
             count: m.
             rng: the stream to draw from.
+            tempered: whether the doubt of each level is drawn as far only as it is `worth` it.
 
         Returns:
             ``(m, n)``.
         """
         chosen = np.sort(rng.choice(len(self.points), size=count, p=self.weight))
-        return np.concatenate([self._spread(self.points[j], int((chosen == j).sum()), rng) for j in np.unique(chosen)])
+        return np.concatenate(
+            [
+                self._spread(self.points[j], self.worth(self.widths[j]) if tempered else np.ones(3), int((chosen == j).sum()), rng)
+                for j in np.unique(chosen)
+            ]
+        )
 
-    def _spread(self, point: _Point, count: int, rng: np.random.Generator) -> Floats:
+    def worth(self, widths: Floats) -> Floats:
+        """How much of the doubt about an element, an item and a creative is worth drawing: I s² / (1 + I s²).
+
+        I is the information that one of them has had on average. What has had next to none will still have next to none when as many
+        impressions have come again: with thirty times as many creatives as clicks, trying them costs and teaches nothing.
+
+        Args:
+            widths: ``(3,)`` s of each level.
+
+        Returns:
+            ``(3,)`` in [0, 1).
+        """
+        levels, total = self.levels, float(self.sums.own.sum())
+        had = total / np.array([levels.rows.shape[1], max(levels.items, 1), len(levels.rows)])
+        return had * widths**2 / (1 + had * widths**2)
+
+    def _spread(self, point: _Point, worth: Floats, count: int, rng: np.random.Generator) -> Floats:
         levels, sums = self.levels, self.sums
-        effects = point.mean + rng.standard_normal((count, point.mean.size)) @ point.inverse  # (m, q)
+        of_element, of_item, of_creative = worth.tolist()
+        effects = point.mean + of_element * rng.standard_normal((count, point.mean.size)) @ point.inverse  # (m, q)
         item = (point.target - effects @ point.between.T) / point.item
-        item = (item + rng.standard_normal(item.shape) / np.sqrt(point.item))[:, levels.item]  # (m, n)
+        item = (item + of_item * rng.standard_normal(item.shape) / np.sqrt(point.item))[:, levels.item]  # (m, n)
         own = (sums.target - effects @ sums.cross.T - item * sums.own) / point.own
-        own += rng.standard_normal(own.shape) / np.sqrt(point.own)
+        own += of_creative * rng.standard_normal(own.shape) / np.sqrt(point.own)
         return np.asarray(effects[:, : levels.rows.shape[1]] @ levels.rows.T + item + own)
 
     def _means(self) -> tuple[Floats, Floats]:

@@ -232,6 +232,7 @@ def settings_in(folder: Path, **changed: object) -> Settings:
         exploration=0.2,
         policy="epsilon_greedy",
         canary_share=0.0,
+        frequency_cap=0,
         max_events=100,
         late_event_days=7.0,
         poll_seconds=0.05,

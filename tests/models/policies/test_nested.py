@@ -1,5 +1,7 @@
 """The nested posterior is the dense one, computed with less."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.special import expit
@@ -74,3 +76,17 @@ def test_true_corrections_are_found_where_the_data_tell_them_and_the_prediction_
     assert believed.position_effects() == pytest.approx([0, -0.3, -0.6], abs=0.1)
     nothing = fit(levels, Counts(*(np.zeros(0, dtype=np.int64),) * 2, *(np.zeros(0),) * 3))
     assert np.abs(nothing.mean()).max() == 0
+
+
+def test_what_is_hardly_ever_shown_is_not_worth_trying_and_what_is_shown_often_is():
+    rng = np.random.default_rng(3)
+    levels, counts = example(rng)
+    few = fit(levels, replace(counts, shown=counts.shown * 1e-3, clicked=counts.clicked * 1e-3))
+    many = fit(levels, replace(counts, shown=counts.shown * 1e3, clicked=counts.clicked * 1e3))
+    widths = np.array([0.2, 0.2, 0.2])
+    assert few.worth(widths).max() < 0.05
+    assert many.worth(widths).min() > 0.9
+    assert (np.diff(many.worth(widths)) <= 0).all()  # elements are met more often than items, items than creatives
+    exact, tempered = (few.draw(4000, np.random.default_rng(1), tempered=one) for one in (False, True))
+    assert tempered.std(axis=0).max() < 0.2 * exact.std(axis=0).min()
+    np.testing.assert_allclose(tempered.mean(axis=0), few.mean(), atol=0.02)
