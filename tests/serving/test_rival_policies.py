@@ -11,6 +11,9 @@ import tiny_shop as tiny
 from conftest import running
 
 from models.policies.served import ServedPolicy
+from registry.models import KINDS, Registered
+from serving import champions as champions_module
+from serving.champions import RIVAL, RegistrySource
 from serving.policies import Policies, in_canary
 
 EPSILON, OTHER = ServedPolicy("epsilon_greedy", 0.2), ServedPolicy("epsilon_greedy", 0.6)
@@ -175,3 +178,34 @@ def test_a_log_of_before_policies_challenged_is_read_on(shop):
     with running(settings) as client:
         ask(client, "u1")
     assert beside(settings, old) == [None] * 3
+
+
+def test_the_registry_names_the_champion_policy_and_its_rival_when_there_are_some(monkeypatch, tmp_path):
+    class Stub:
+        def __init__(self, root):
+            pass
+
+        def alias(self, kind, alias):
+            return held.get((kind, alias))
+
+        def fetch(self, registered, cache):
+            return cache / registered.kind / registered.bundle_hash
+
+    monkeypatch.setattr(champions_module, "Registry", Stub)
+    held = {(kind, "champion"): Registered(kind, 1, "aaa") for kind in KINDS}
+    source = RegistrySource(tmp_path, tmp_path / "fetched")
+    assert set(source.current()) == set(KINDS)
+    held["policy", "challenger"] = Registered("policy", 2, "ccc")
+    assert set(source.current()) == set(KINDS)  # nobody to challenge
+    held["policy", "champion"] = Registered("policy", 1, "bbb")
+    found = source.current()
+    assert (found["policy"].bundle_hash, found[RIVAL].bundle_hash) == ("bbb", "ccc")
+    assert source.path(found[RIVAL]) == tmp_path / "fetched" / "policy" / "ccc"
+
+
+def test_while_a_promotion_is_half_done_the_new_champion_serves_alone(shop):
+    settings = tiny.settings_in(shop, canary_share=0.5)
+    put(settings, "policy", OTHER)
+    put(settings, "rival", OTHER)
+    with running(settings) as client:
+        assert client.app.state.champions.current.policies == Policies(OTHER)
