@@ -223,11 +223,11 @@ class ServingParams(Section):
     candidates: int = Field(ge=1, description="creatives that are scored for one request")
     max_slate: int = Field(ge=1, le=10)
     exploration: float = Field(gt=0, lt=1, description="floor of the policy: every candidate keeps this much over the candidates' number")
+    frequency_cap: int = Field(ge=0, le=50, description="times within 24 hours that one shopper is shown one creative; 0: no limit")
     policy: Literal["epsilon_greedy", "linear_thompson"] = Field(
         description="by default: the ranker alone, or with what clicks have taught since"
     )
     canary_share: float = Field(ge=0, le=0.5, description="users whose slates a challenger policy draws before it is champion; 0: none")
-    frequency_cap: int = Field(ge=0, le=50, description="times within 24 hours that one shopper is shown one creative; 0: no limit")
     max_events: int = Field(ge=1, description="latest events of a shopper that a decision reads")
     late_event_days: float = Field(gt=0, description="behaviour older than this is refused; clicks and conversions have their own window")
     poll_seconds: float = Field(gt=0, description="how often the registry is asked for another champion")
