@@ -89,11 +89,22 @@ class SequenceRecommender(EventRecommender):
         """See `EventRecommender.logits`."""
         if feature is None:
             feature = self.feature(batch, at)
-        found = self.linked_logits(batch, at, feature)
-        if self.new.any() and not self.new.all():
-            some = feature.abs().sum(dim=1) > 0  # without a history there is nothing that a text could be like
-            found = torch.where(some[:, None], placed(found, self.by_text(feature), self.new, self.promotion), found)
-        return found
+        return self.with_newcomers(self.linked_logits(batch, at, feature), feature)
+
+    def with_newcomers(self, scores: Tensor, feature: Tensor) -> Tensor:
+        """Logits with the items in their places that have no training events.
+
+        Args:
+            scores: (batch, n_items) what `linked_logits` gives.
+            feature: (batch, text_dim) F.
+
+        Returns:
+            (batch, n_items); the same where every item has events, or none has.
+        """
+        if not self.new.any() or self.new.all():
+            return scores
+        some = feature.abs().sum(dim=1) > 0  # without a history there is nothing that a text could be like
+        return torch.where(some[:, None], placed(scores, self.by_text(feature), self.new, self.promotion), scores)
 
     def linked_logits(self, batch: EventBatch, at: Tensor, feature: Tensor) -> Tensor:
         """The network's logits and the links, before newcomers are placed.

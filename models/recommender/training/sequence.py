@@ -89,19 +89,39 @@ def train_sequence(materials: Materials, linear: ContentLinear, markov: Markov, 
         tracker=materials.tracker,
     )
     recommender.epochs = fitted.best_epoch
-    best = validate()
-    chosen = (0.0, FLOORS[0])
-    for floor in FLOORS:
-        for weight in WEIGHTS[1:]:
-            recommender.weight, recommender.floor = weight, floor
-            found = materials.validation.score(recommender, batches)
-            if found > best:
-                best, chosen = found, (weight, floor)
-    recommender.weight, recommender.floor = chosen
+    recommender.refresh()
+    recommender.weight, recommender.floor = chosen = choose_links(recommender, materials.validation, batches)
     if recommender.new.any():
         recommender.promotion = choose_promotion(recommender, materials.validation, batches)
     materials.tracker.log_metrics({"sequence_links_weight": chosen[0], "sequence_newcomers_promotion": recommender.promotion})
     return recommender
+
+
+def choose_links(recommender: SequenceRecommender, validation: Validation, batches: Sequence[EventBatch]) -> tuple[float, float]:
+    """Weight and floor of the links with the largest gain; the network is asked once for all of them.
+
+    Args:
+        recommender: trained; stays as it is.
+        validation: the targets.
+        batches: their histories, see `Validation.batches`.
+
+    Returns:
+        Weight and floor; no weight where there are no targets, or where no links help.
+    """
+    pairs = [(0.0, FLOORS[0]), *((weight, floor) for floor in FLOORS for weight in WEIGHTS[1:])]
+    ranks = np.ones((len(pairs), len(validation)), np.int64)
+    for (rows, at), batch in zip(validation.cuts(), batches, strict=True):
+        users = np.arange(len(validation))[rows]
+        with torch.inference_mode():
+            feature = recommender.feature(batch, at)
+            alone = recommender.network_logits(batch, at, feature)
+            shares = torch.from_numpy(recommender.markov.shares(batch))
+            counted = {floor: (shares / floor).log1p_() for floor in FLOORS}
+            for place, (weight, floor) in enumerate(pairs):
+                scores = recommender.with_newcomers(alone + weight * counted[floor] if weight else alone, feature)
+                ranks[place, rows] = validation.ranks_of(scores.numpy(), users, recommender.catalogue)
+    gains = [float(validation.rule.gain(row).mean()) if len(validation) else 0.0 for row in ranks]
+    return pairs[int(np.argmax(gains))]
 
 
 def choose_promotion(recommender: SequenceRecommender, validation: Validation, batches: Sequence[EventBatch]) -> float:
