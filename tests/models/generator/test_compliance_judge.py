@@ -7,7 +7,7 @@ import pytest
 
 from evaluation.detection import detection
 from models.generator.compliance import HIT, RESEMBLES, Compliance, labelled
-from models.generator.compliance.judge import HELD_OUT, LONGEST, SENTENCES, Judge, Sentence, pieces
+from models.generator.compliance.judge import HELD_OUT, LONGEST, SENTENCES, Judge, Sentence, _characters, _score, _weights, pieces
 
 COMPLIANCE = Compliance.load()
 ALONE = replace(COMPLIANCE, judged=False)
@@ -81,3 +81,10 @@ def test_a_judge_learns_what_tells_two_kinds_apart_and_names_the_family():
     start, end, family = judge.place("喝它九天包好", judge.opinions("喝它九天包好", "茶")[0])
     assert family == "medical_claim"
     assert "包好" in "喝它九天包好"[start:end]
+
+
+def test_the_score_is_the_sum_of_what_each_gram_adds():
+    table = labelled().judge.characters
+    for row in ROWS[::200]:
+        grams = _characters((row["text"] + row["text"][:5], ""))
+        assert _score(table, grams) == pytest.approx(sum(_weights(table, grams).values()), abs=1e-12)
