@@ -18,7 +18,6 @@ def test_every_part_is_counted_once_and_all_parts_make_the_whole():
 def test_a_list_without_superlatives_finds_less():
     rules = replace(Compliance.load(), judged=False)
     less = replace(rules, rules=tuple(rule for rule in rules.rules if rule.family != "superlative"))
-    whole, *_ = compliance_quality(less)
-    usual, *_ = compliance_quality(rules)
-    assert whole.part == usual.part == "round  1, learnt from"
+    *_, whole, _ = compliance_quality(less)
+    *_, usual, _ = compliance_quality(rules)
     assert whole.counts.recall.value < usual.counts.recall.value - 0.1

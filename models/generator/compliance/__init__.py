@@ -15,6 +15,8 @@ OWN_RULES = "compliance.yaml"
 """Under this name a pool bundle carries the user's own rules."""
 RESEMBLES = "resembles"
 """The rule of what the judge finds and no rule of the list does. An own rule of this id and severity `warn` makes it a note."""
+GENERAL_CLAUSE, GENERAL_SUGGESTION = "广告法第四条", "只写可以查证的事实与感受"
+"""Of what the judge finds where no rule of the list is of that family."""
 HIT = 2.0
 """Log-odds that a hit of the list adds to the judge's. Chosen on rounds 6 to 8, each judged by what the other rounds taught."""
 
@@ -47,12 +49,14 @@ class Compliance:
     Attributes:
         rules: in the file's order.
         own: ids of the user's own rules, which the judge does not overrule.
-        judged: whether the judge speaks too; False: the list alone.
+        judged: whether a judge speaks too; False: the list alone.
+        judge: which; None: the one that learnt from this package's sentences.
     """
 
     rules: tuple[Rule, ...]
     own: frozenset[str] = frozenset()
     judged: bool = True
+    judge: Judge | None = None
 
     @classmethod
     def load(cls, path: Path = RULES, *, extra: Path | None = None) -> "Compliance":
@@ -104,8 +108,8 @@ class Compliance:
         """Every place where a text breaks a rule, disguised words among them, and what the judge makes of it.
 
         A hit of a blocking rule of this package counts `HIT` towards the judge's log-odds of the sentence it stands in; what stays below
-        nought is a note (`warn`). A sentence without a hit that the judge puts above nought breaks the rule `RESEMBLES`. A rule of the
-        user's own stands as it is, whatever the judge thinks.
+        nought is a note (`warn`). A sentence that the judge puts above nought, and no rule blocks, breaks the rule `RESEMBLES`. Where a
+        rule of the user's own has spoken, blocking or not, it stands whatever the judge thinks.
 
         Args:
             text: the copy.
@@ -133,7 +137,7 @@ class Compliance:
 
     def _judged(self, found: list[Violation], text: str, reading: Reading, category: str) -> list[Violation]:
         """What was found by the list, as the judge sees it, and what the judge finds besides."""
-        judge = labelled().judge
+        judge = self.judge or labelled().judge
         told: list[Violation] = []
         left = list(found)
         for opinion in judge.opinions(reading.text, category):
@@ -144,19 +148,18 @@ class Compliance:
             if hit and opinion.margin + HIT + opinion.doubt < 0:
                 here = [replace(one, severity=WARN) if one.rule not in self.own else one for one in here]
             told += here
-            if not here and opinion.margin > opinion.doubt:
+            if not hit and opinion.margin > opinion.doubt and not any(one.rule in self.own for one in here):
                 told.append(self._resembling(judge, reading, opinion, text, category))
         return sorted(told + left, key=lambda one: self._places_of[one.rule])  # type: ignore[attr-defined]
 
     def _resembling(self, judge: Judge, reading: Reading, opinion: Opinion, text: str, category: str) -> Violation:
         start, end, family = judge.place(reading.text, opinion)
         first, last = reading.original(start, end)
-        of_family = [rule for rule in self.rules if rule.family == family] or list(self.rules[:1])
-        in_scope = [rule for rule in of_family if rule.holds_for(category)]
+        of_family = [rule for rule in self.rules if rule.family == family]
+        rule = next((rule for rule in of_family if rule.holds_for(category)), of_family[0] if of_family else None)
+        clause, suggestion = (rule.clause, rule.suggestion) if rule else (GENERAL_CLAUSE, GENERAL_SUGGESTION)
         named = next((rule for rule in self.rules if rule.id == RESEMBLES), None)
-        severity = named.severity if named else BLOCK
-        rule = (in_scope or of_family)[0]
-        return Violation(RESEMBLES, rule.clause, severity, text[first:last], first, rule.suggestion)
+        return Violation(RESEMBLES, clause, named.severity if named else BLOCK, text[first:last], first, suggestion)
 
     def _places(self, index: PatternIndex, reading: Reading) -> list[tuple[int, int, int, tuple[int, int]]]:
         """Rule, start and end in the reading, and the span in the original, of every match that no exception covers."""

@@ -7,11 +7,13 @@ of what stands in the sentence, so that it can name the place that carries its v
 
 import hashlib
 import json
+import logging
 import math
-import os
 import re
+import uuid
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -25,14 +27,16 @@ from sklearn.linear_model import LogisticRegression
 from models.cache import cache_folder
 from models.generator.compliance.sounds import cut
 
+_log = logging.getLogger(__name__)
+
 SENTENCES = Path(__file__).with_name("sentences.jsonl")
 """The labelled sentences."""
 HELD_OUT = 9
 """Round of the sentences that the judge never learns from."""
-VERSION = 1
 LONGEST, LEAST = 50, 10
 """Longer texts are judged piece by piece; a piece is cut at a comma no earlier than this."""
 SHORT, FEWEST = 12, 5
+"""Characters below which the judge has to be surer, and below which it says nothing."""
 _LENGTHS = (1, 2, 3)
 _CATEGORY = 0.15
 """Length of the category's part beside those of characters and words."""
@@ -193,16 +197,23 @@ class LabelledSentences:
     @cached_property
     def judge(self) -> Judge:
         """The judge, from the cache when these very sentences were learnt before."""
-        key = hashlib.sha256(self.path.read_bytes() + Path(__file__).read_bytes() + str(VERSION).encode()).hexdigest()[:16]
-        kept = cache_folder("compliance") / f"judge-{key}.json"
-        if kept.exists():
-            held = json.loads(kept.read_text(encoding="utf-8"))
-            return Judge(**held)
+        kept = cache_folder("compliance") / f"judge-{_taught_by(self.path)}.json"
+        try:
+            return Judge(**json.loads(kept.read_text(encoding="utf-8")))
+        except FileNotFoundError:
+            pass
+        except (OSError, ValueError, TypeError) as error:
+            _log.warning("%s cannot be read (%s): the judge learns anew", kept, error)
         made = Judge.learnt(self.learnt_from())
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        draft = kept.with_suffix(f".{os.getpid()}.draft")
-        draft.write_text(json.dumps(asdict(made), ensure_ascii=False), encoding="utf-8")
-        draft.replace(kept)
+        draft = kept.with_suffix(f".{uuid.uuid4().hex}.draft")  # others may be learning at the same moment
+        try:
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            draft.write_text(json.dumps(asdict(made), ensure_ascii=False), encoding="utf-8")
+            draft.replace(kept)
+        except OSError as error:
+            with suppress(OSError):
+                draft.unlink()
+            _log.warning("%s cannot be written (%s): the judge is learnt anew by each process", kept, error)
         return made
 
     def learnt_from(self, *, without: int | None = None) -> list[Sentence]:
@@ -217,6 +228,13 @@ class LabelledSentences:
             for row in rows
             if row["round"] not in (HELD_OUT, without)
         ]
+
+
+def _taught_by(sentences: Path) -> str:
+    """A hash of all that decides what the judge learns: the sentences, and how this package reads texts."""
+    package = Path(__file__).parent
+    files = sorted(path for path in package.rglob("*") if path.suffix in (".py", ".yaml"))
+    return hashlib.sha256(b"".join(path.read_bytes() for path in (sentences, *files))).hexdigest()[:16]
 
 
 def pieces(text: str) -> list[tuple[int, int]]:

@@ -6,8 +6,19 @@ from dataclasses import replace
 import pytest
 
 from evaluation.detection import detection
-from models.generator.compliance import HIT, RESEMBLES, Compliance, labelled
-from models.generator.compliance.judge import HELD_OUT, LONGEST, SENTENCES, Judge, Sentence, _characters, _score, _weights, pieces
+from models.generator.compliance import GENERAL_CLAUSE, HIT, RESEMBLES, Compliance, labelled
+from models.generator.compliance.judge import (
+    HELD_OUT,
+    LONGEST,
+    SENTENCES,
+    Judge,
+    LabelledSentences,
+    Sentence,
+    _characters,
+    _score,
+    _weights,
+    pieces,
+)
 
 COMPLIANCE = Compliance.load()
 ALONE = replace(COMPLIANCE, judged=False)
@@ -88,3 +99,35 @@ def test_the_score_is_the_sum_of_what_each_gram_adds():
     for row in ROWS[::200]:
         grams = _characters((row["text"] + row["text"][:5], ""))
         assert _score(table, grams) == pytest.approx(sum(_weights(table, grams).values()), abs=1e-12)
+
+
+def test_a_note_of_the_list_does_not_keep_the_judge_from_stopping_a_sentence():
+    text = "免费领一盒，抹一周白头发全变黑，老人都不用再吃药"
+    assert any(one.severity == "warn" for one in ALONE.check(text, "洗护"))
+    assert labelled().judge.margin(labelled().read(text), "洗护") > 0
+    assert COMPLIANCE.blocks(text, "洗护")
+
+
+def test_without_a_rule_of_the_family_the_general_clause_is_named():
+    found = next(row for row in ROWS if [one.rule for one in COMPLIANCE.blocks(row["text"], row["category"])] == [RESEMBLES])
+    assert [one.clause for one in Compliance(()).blocks(found["text"], found["category"])] == [GENERAL_CLAUSE]
+
+
+def test_a_judge_is_kept_by_what_taught_it_and_a_damaged_or_unwritable_cache_costs_only_time(tmp_path, monkeypatch, caplog):
+    lines = [f'{{"text": "喝它{n}天包好", "category": "茶", "family": "medical_claim", "round": 1}}' for n in "一二三四五六"]
+    lines += [f'{{"text": "喝它{n}杯解渴", "category": "茶", "family": null, "round": 1}}' for n in "一二三四五六"]
+    sentences = tmp_path / "sentences.jsonl"
+    sentences.write_text("\n".join(lines), encoding="utf-8")
+    monkeypatch.setenv("ADLOOM_CACHE", str(tmp_path / "cache"))
+    first = LabelledSentences(sentences, str).judge
+    (kept,) = (tmp_path / "cache" / "compliance").iterdir()
+    assert LabelledSentences(sentences, str).judge.margin("喝它九天包好", "茶") == pytest.approx(first.margin("喝它九天包好", "茶"))
+    kept.write_text("{", encoding="utf-8")
+    assert LabelledSentences(sentences, str).judge == first
+    assert "learns anew" in caplog.text
+    sentences.write_text("\n".join(lines[1:]), encoding="utf-8")
+    assert LabelledSentences(sentences, str).judge != first
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    monkeypatch.setenv("ADLOOM_CACHE", str(tmp_path / "file"))
+    assert LabelledSentences(sentences, str).judge.margin("喝它九天包好", "茶") > 0
+    assert "cannot be written" in caplog.text
