@@ -199,6 +199,7 @@ class Decider:
         exclude: Sequence[str] = (),
         responses: Responses | None = None,
         closed_campaigns: Collection[str] = (),
+        frequency_cap: int = 0,
     ) -> Decision:
         """Draw a slate for one request; the arguments are those of `Ask`.
 
@@ -214,11 +215,14 @@ class Decider:
             exclude: see `Ask`.
             responses: see `Ask`.
             closed_campaigns: see `Ask`.
+            frequency_cap: see `Ask`.
 
         Returns:
             The decision; without choices when no creative fits.
         """
-        ask = Ask(history, scene, channel, k, now, exploration, rng, size, exclude, responses, closed_campaigns)
+        ask = Ask(
+            history, scene, channel, k, now, exploration, rng, size, exclude, responses, closed_campaigns, frequency_cap=frequency_cap
+        )
         return self.decide_all([ask])[0]
 
     def decide_all(self, asks: Sequence[Ask], *, ended: Callable[[str], None] = lambda stage: None) -> list[Decision]:

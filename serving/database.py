@@ -12,6 +12,7 @@ from typing import Any
 
 from core.errors import ServiceError
 from serving import store
+from serving.background import Background
 from serving.store import ID_KEY, VERSION, Values
 
 _log = logging.getLogger(__name__)
@@ -191,7 +192,7 @@ class Database:
             self._connection.close()
 
 
-class Checkpoints:
+class Checkpoints(Background):
     """Moves what is in the write-ahead log into the file, from a thread and a connection of its own: no commit waits for that."""
 
     def __init__(self, path: Path, *, every_seconds: float = 1.0) -> None:
@@ -201,23 +202,13 @@ class Checkpoints:
             path: of the database.
             every_seconds: how often.
         """
+        super().__init__("checkpoints", self._work)
         self._path = path
         self._every = every_seconds
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._work, name="checkpoints", daemon=True)
 
-    def start(self) -> None:
-        """Begin."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """End; what is in the log stays there, and is durable there."""
-        self._stop.set()
-        self._thread.join(timeout=30)
-
-    def _work(self) -> None:
+    def _work(self, ended: threading.Event) -> None:
         connection = sqlite3.connect(self._path, timeout=20, check_same_thread=False, isolation_level=None)
-        while not self._stop.wait(self._every):
+        while not ended.wait(self._every):
             try:
                 connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
             except sqlite3.Error as error:  # commits go on without it, and move the pages themselves when the log is long

@@ -12,6 +12,7 @@ import orjson
 
 from models.correction import Beliefs, Correction
 from models.pool import Pool
+from serving.background import Background
 from serving.counting import Counting, Mark
 from serving.state import Posterior, State
 from serving.store import Store, UnavailableError
@@ -147,7 +148,7 @@ def _mark_of(beliefs: Beliefs) -> Mark:
     return Mark.parse(beliefs.version.partition("/")[2])
 
 
-class Learner:
+class Learner(Background):
     """Keeps whatever serves up to date."""
 
     def __init__(self, current: Callable[[], Learning | None]) -> None:
@@ -156,22 +157,12 @@ class Learner:
         Args:
             current: what serves now, None when nothing learns.
         """
+        super().__init__("learning", self._work)
         self._current = current
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._work, name="learning", daemon=True)
 
-    def start(self) -> None:
-        """Begin."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """End; the log holds all that was learnt."""
-        self._stop.set()
-        self._thread.join(timeout=30)
-
-    def _work(self) -> None:
+    def _work(self, ended: threading.Event) -> None:
         wait = EVERY_SECONDS
-        while not self._stop.wait(wait):
+        while not ended.wait(wait):
             learning, took = self._current(), 0.0
             try:
                 if learning is not None:

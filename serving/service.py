@@ -134,14 +134,22 @@ class Ads:
             Error: see `_answer_once`.
         """
         answers: dict[str, Answered | Exception] = {}
-        for wave in _waves(asked):
-            while True:
-                try:
-                    answers.update(zip((one.request_id for one in wave), self._answer_once(wave), strict=True))
-                    break
-                except StaleReviewsError:
-                    continue
+        for number, wave in enumerate(_waves(asked)):
+            try:
+                found: Sequence[Answered | Exception] = self._answer_wave(wave)
+            except Exception as error:
+                if not number:
+                    raise
+                found = [error] * len(wave)  # what the waves before it were shown is stored, and they have their answers
+            answers.update(zip((one.request_id for one in wave), found, strict=True))
         return [answers[one.request_id] for one in asked]
+
+    def _answer_wave(self, asked: Sequence[Asked]) -> list[Answered | Exception]:
+        while True:
+            try:
+                return self._answer_once(asked)
+            except StaleReviewsError:
+                continue
 
     def _answer_once(self, asked: Sequence[Asked]) -> list[Answered | Exception]:
         """Decide, store, answer, for requests that stand together: the records are on disk, by one commit, when this returns.

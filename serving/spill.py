@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from serving.background import Background
 from serving.condition import Condition
 from serving.database import Database
 from serving.decision_log import DECISION_COLUMNS, TEXT_INSERT, DecisionLog, Record, insert_decisions
@@ -52,8 +53,7 @@ class SpillingLog(DecisionLog):
         super().__init__(database)
         self._condition, self._moved, self._keep_up = condition, moved, keep_up
         self._spill = Database(path)
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._work, name="spill", daemon=True)
+        self._mover = Background("spill", self._work)
 
     def write(self, records: Sequence[Record], *, reviewed: int = 0) -> None:
         """Store slates in the log, or here when it is away; when this returns they are on disk.
@@ -85,13 +85,11 @@ class SpillingLog(DecisionLog):
 
     def start(self) -> None:
         """Begin to move slates into the log."""
-        self._thread.start()
+        self._mover.start()
 
     def stop(self) -> None:
         """End; what waits stays on disk for the next start."""
-        self._stop.set()
-        if self._thread.is_alive():
-            self._thread.join(timeout=30)
+        self._mover.stop()
         self._spill.close()
 
     def drain(self) -> int:
@@ -113,8 +111,8 @@ class SpillingLog(DecisionLog):
             slates |= {str(row[1]) for row in rows}
         return len(slates)
 
-    def _work(self) -> None:
-        while not self._stop.wait(_EVERY_S):
+    def _work(self, ended: threading.Event) -> None:
+        while not ended.wait(_EVERY_S):
             try:
                 self._keep_up()
                 moved = self.drain()
