@@ -22,7 +22,7 @@ from core.vocabulary import Origin
 from models.cache import cache_folder
 from models.embeddings import Embeddings
 from models.encoder import TextEncoder
-from models.generator.audiences import audience_features, copy_weights
+from models.generator.audiences import audience_features
 from models.generator.bundle import GeneratorBundle, make_reviewer
 from models.generator.clause import ClauseGenerator
 from models.generator.copy_model import CopyModel
@@ -40,6 +40,7 @@ from models.generator.ngram import fit_ngram
 from models.generator.prompts import build_phrase_book, fit_feature_scale
 from models.generator.quality import Reviewer, fit_targets, usual_repeats
 from models.generator.request import CopyRequest, requests_of
+from models.generator.response import ResponseModel, fit_response
 from models.generator.retrieval import RetrievalGenerator
 from models.generator.slots import slots_of
 from models.generator.template import TemplateGenerator
@@ -66,10 +67,24 @@ class Audiences:
     Attributes:
         features: (audiences, d) raw F of each.
         weights: (copies, audiences) chance that a training copy speaks to an audience.
+        response: what the weights were read off; None without shoppers.
     """
 
     features: np.ndarray
     weights: np.ndarray
+    response: ResponseModel | None = None
+
+    @classmethod
+    def of(cls, features: np.ndarray, response: ResponseModel, copies: Sequence[Copy]) -> "Audiences":
+        """By how they respond.
+
+        Args:
+            features: (audiences, d) raw F of each, in the order of the response model.
+            response: fitted on the copies.
+            copies: training copies.
+        """
+        weights = response.belonging([copy.text for copy in copies], [copy.request for copy in copies])
+        return cls(features if features.size else np.zeros((0, 1), np.float32), weights, response)
 
     @classmethod
     def none(cls, copies: Sequence[Copy]) -> "Audiences":
@@ -136,10 +151,7 @@ def train_generator(
         tracker=tracker,
         vectors=Embeddings.load(embeddings),
         word_vectors=opened.word_vectors,
-        audiences=lambda train: Audiences(
-            features if features.size else np.zeros((0, 1), np.float32),
-            copy_weights([copy.copy_id for copy in train], log, users, end),
-        ),
+        audiences=lambda train: Audiences.of(features, fit_response(train, log, users, end), train),
         data_version=data,
         encode=opened.encode,
     ).save(generator)
@@ -180,9 +192,10 @@ def train_bundle(
     work = _prepare(params, rng, products, copies, held_out)
     key = json.dumps([params.model_dump(), work.seed, *data_version, content_hash(Path(models.generator.__file__).parent)])
     checkpoints = cache_folder("checkpoints") / f"generator-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
-    trained = _train(params, work, audiences(work.train), vectors, word_vectors, checkpoints=checkpoints, tracker=tracker)
+    heard = audiences(work.train)
+    trained = _train(params, work, heard, vectors, word_vectors, checkpoints=checkpoints, tracker=tracker)
     bundle = _judged(params, work, trained, tracker, encode)
-    bundle = replace(bundle, config={**bundle.config, "limits": dict(products[0].limits)})
+    bundle = replace(bundle, config={**bundle.config, "limits": dict(products[0].limits)}, response=heard.response)
     shutil.rmtree(checkpoints, ignore_errors=True)
     return bundle
 
