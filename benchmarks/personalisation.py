@@ -5,7 +5,8 @@
 
 Reads data/; prints a table and, as its last line, one JSON object. Chance of recognition is one over the audiences. The last two columns
 say how much there is to win: of the same candidates the truth chooses for each audience, over the truth's choice for everyone
-(ceiling) and over the copy for everyone that would be shown (headroom).
+(ceiling) and over the copy for everyone that would be shown (headroom). The first line is human copy: what choosing among a product's
+own copies of one channel could win.
 """
 
 import argparse
@@ -25,8 +26,9 @@ from models.generator import GeneratorBundle
 from models.generator.audiences import audience_features
 from models.generator.gan import GanGenerator
 from models.generator.gpt import GptGenerator
+from models.generator.training_copies import Copy
 from models.generator.vae import VaeGenerator
-from tasks.judge.personal import clicks_of, judge_personal
+from tasks.judge.personal import PersonalCopy, clicks_of, judge_personal, true_lift
 from tasks.sources.market.truth import Truth
 
 
@@ -56,6 +58,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     kind = options.kind or bundle.chosen
     runs = []
     print(f"{'guidance':>8} {'recognised':>22} {'true CTR, ratio':>22} {'accepted':>15} {'quality':>15} {'ceiling':>8} {'headroom':>9}")
+    human = _human(bundle, list(audience_features(users)), options.products)
+    chosen = true_lift(human, users, clicks, 1000, np.random.default_rng(options.seed)) if clicks and human.requests else None
+    if chosen:
+        runs.append({"guidance": "human", "products": len(human.requests), **{f"true_ctr_{k}": v.as_dict() for k, v in chosen.items()}})
+        print(_line(runs[-1]), flush=True)
     for guidance in options.guidance or [None]:
         found = judge_personal(
             bundle if guidance is None else _guided(bundle, kind, guidance),
@@ -77,6 +84,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0 if any(reached) else 1
 
 
+def _human(bundle: GeneratorBundle, audiences: Sequence[str], products: int) -> PersonalCopy:
+    """Products with several human copies in one channel, every copy a candidate for everybody."""
+    found: dict[tuple[str, str], list[Copy]] = {}
+    for copy in (*bundle.copies, *bundle.held_out.copies):
+        found.setdefault((copy.request.item_id, copy.request.channel), []).append(copy)
+    several = [copies for copies in found.values() if len({copy.text for copy in copies}) > 1]
+    several = several[:: -(-len(several) // products) or 1]
+    passed = tuple(tuple(tuple(dict.fromkeys(copy.text for copy in copies)) for _ in range(len(audiences) + 1)) for copies in several)
+    nothing = np.zeros((len(several), len(audiences) + 1))
+    return PersonalCopy(tuple(audiences), tuple(copies[0].request for copies in several), passed, nothing, nothing)
+
+
 def _guided(bundle: GeneratorBundle, kind: str, guidance: float) -> GeneratorBundle:
     generator = bundle.generators[kind]
     if not isinstance(generator, GptGenerator | VaeGenerator | GanGenerator):
@@ -94,7 +113,7 @@ def _line(run: dict[str, Any]) -> str:
         return " / ".join("–" if part is None else f"{part:.3f}" for part in run.get(name, {"": None}).values())
 
     ends = " ".join(f"{run[name]['value']:>8.3f}" for name in ("true_ctr_ceiling", "true_ctr_headroom") if name in run)
-    guidance = "bundle" if run["guidance"] is None else f"{run['guidance']:g}"
+    guidance = "bundle" if run["guidance"] is None else str(run["guidance"])
     return f"{guidance:>8} {shown('recognition'):>22} {shown('true_ctr_lift'):>22} {pair('accepted'):>15} {pair('quality'):>15} {ends}"
 
 
