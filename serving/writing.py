@@ -65,7 +65,7 @@ class Writing:
                     refused.append(Refusal(reason=review.reason, rule=review.rule, found=review.found))
             if passed:
                 break
-        passed.sort(key=lambda copy: -copy.quality)
+        passed.sort(key=lambda copy: -bundle.worth(order, copy.text, copy.quality))
         return CreativesAnswer(
             creatives=passed[: asked.n],
             refused=refused,

@@ -16,12 +16,14 @@ from core.tracking import Tracker
 from models.decision import Decider
 from models.encoder import TextEncoder
 from models.generator import GeneratorBundle
+from models.generator.audiences import audience_features
 from models.generator.request import requests_of
 from models.pool import Pool, campaigns_of
 from models.ranker import RankerBundle
 from models.recommender import RecommenderBundle
 from tasks.judge.compliance import compliance_quality
 from tasks.judge.measures import Measure, copy_measures, policy_measures, ranker_measures, recommender_measures
+from tasks.judge.personal import clicks_of, judge_personal
 from tasks.judge.policies import TrueClick, log_requests
 from tasks.judge.rankers import judge_ranker, window
 from tasks.judge.recommenders import judge_recommenders
@@ -61,6 +63,7 @@ def evaluate(
     lineage: Path,
     data_report: Path,
     encoder: Path,
+    user_features: Path,
     recommender: Path,
     generator: Path,
     ranker: Path,
@@ -90,6 +93,7 @@ def evaluate(
         lineage: what the source has, and the split times.
         data_report: counts of prepare.
         encoder: encodes what the generators wrote.
+        user_features: F and audience of each shopper.
         recommender: recommender bundle.
         generator: generator bundle.
         ranker: ranker bundle.
@@ -145,8 +149,17 @@ def evaluate(
             rng=rng,
             replications=params.bootstrap,
         )
+        shoppers = read_table(user_features)
+        personal = judge_personal(
+            writer,
+            shoppers,
+            audience_features(shoppers),
+            clicks_of(known, span.start) if known else None,
+            replications=params.bootstrap,
+            rng=rng,
+        )
         detections = {part.part: part.counts for part in compliance_quality(writer.reviewer.compliance)}
-        measured["generator"] = copy_measures(evidence, detections, bundles[2], refused, author)
+        measured["generator"] = copy_measures(evidence, detections, bundles[2], refused, author, personal=personal)
         views, cases = shopper_views(Decider(*bundles), writer, tables["events"], moment=span.end, start=span.start)
         write_json(cases, draft / "shoppers.json")
     everything = {name: measure.as_dict() for name, measure in measured.items()}

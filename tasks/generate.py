@@ -246,7 +246,7 @@ def _write(bundle: GeneratorBundle, slots: Sequence[CopyRequest], params: Genera
                     shelf.refuse(request, text, bundle.chosen, reason="duplicate", rule="item", found="")
                 else:
                     passed.append((review.quality, text))
-            passed.sort(key=lambda pair: (-pair[0], pair[1]))
+            passed.sort(key=lambda pair: (-bundle.worth(request, pair[1], pair[0]), pair[1]))
             shelf.served += bool(passed)
             shelf.surplus += max(0, len(passed) - params.kept_per_slot)
             for quality, text in passed[: params.kept_per_slot]:

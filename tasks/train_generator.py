@@ -18,9 +18,10 @@ from core.tracking import Tracker
 from models.cache import cache_folder
 from models.embeddings import Embeddings
 from models.encoder import TextEncoder
-from models.generator.audiences import audience_features, copy_weights
+from models.generator.audiences import audience_features
 from models.generator.bundle import GeneratorBundle
 from models.generator.request import CopyRequest, requests_of
+from models.generator.response import fit_response
 from models.generator.training_copies import Copy, copies_of
 from tasks.generators.choosing import judged
 from tasks.generators.corpus import MIN_COPIES, corpus_of, template_only
@@ -85,10 +86,7 @@ def train_generator(
         tracker=tracker,
         vectors=Embeddings.load(embeddings),
         word_vectors=opened.word_vectors,
-        audiences=lambda train: Audiences(
-            features if features.size else np.zeros((0, 1), np.float32),
-            copy_weights([copy.copy_id for copy in train], log, users, end),
-        ),
+        audiences=lambda train: Audiences.of(features, fit_response(train, log, users, end), train),
         data_version=data,
         encode=opened.encode,
     ).save(generator)
@@ -129,8 +127,9 @@ def train_bundle(
     work = corpus_of(params, rng, products, copies, held_out)
     key = json.dumps([params.model_dump(), work.seed, *data_version, content_hash(Path(models.generator.__file__).parent)])
     checkpoints = cache_folder("checkpoints") / f"generator-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
-    trained = fit_generators(params, work, audiences(work.train), vectors, word_vectors, checkpoints=checkpoints, tracker=tracker)
+    heard = audiences(work.train)
+    trained = fit_generators(params, work, heard, vectors, word_vectors, checkpoints=checkpoints, tracker=tracker)
     bundle = judged(params, work, trained, tracker, encode)
-    bundle = replace(bundle, config={**bundle.config, "limits": dict(products[0].limits)})
+    bundle = replace(bundle, config={**bundle.config, "limits": dict(products[0].limits)}, response=heard.response)
     shutil.rmtree(checkpoints, ignore_errors=True)
     return bundle

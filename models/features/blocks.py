@@ -9,9 +9,9 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from core.vocabulary import CHANNELS, SCENES
+from models.cues import CUES
 from models.features.batch import Candidates, Requests
 from models.features.catalogue import GROUPS, Catalogue
-from models.features.cues import CUES
 from models.features.fitted import Fitted
 from models.features.memory import Creatives, TextVectors
 from models.features.profiles import EVER, QUERY_HALF_LIVES, Events, agreements, latest_queries, lookup, named_sum, price_level

@@ -6,8 +6,8 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
+from models.cues import CUES, cues, named_attributes
 from models.features.catalogue import Catalogue, Vectorise, unit
-from models.features.cues import CUES, cues, named_attributes
 
 MAX_REMEMBERED = 200_000
 """Texts or creatives held in memory; beyond it the memory starts again from nothing."""

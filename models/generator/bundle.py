@@ -24,6 +24,7 @@ from models.generator.latent import LatentTextModel
 from models.generator.ngram import fit_ngram, symbols
 from models.generator.quality import Review, Reviewer, usual_repeats
 from models.generator.request import CopyRequest
+from models.generator.response import ResponseModel
 from models.generator.retrieval import RetrievalGenerator
 from models.generator.slots import slots_of
 from models.generator.spans import SpanIndex
@@ -33,6 +34,8 @@ from models.generator.vae import VaeGenerator
 from models.generator.vocabulary import Vocabulary
 
 KIND = "generator"
+FIT_WEIGHT = 0.25
+"""What fitting the audience weighs among accepted candidates: as much as coverage, fluency or novelty."""
 
 
 def make_reviewer(
@@ -79,6 +82,7 @@ class GeneratorBundle:
         copies: training copies.
         config: what config.json holds: scores, counts, reasons.
         held_out: what each generator wrote for held-out products.
+        response: how audiences respond to the manner of copy; None without shoppers.
     """
 
     generators: dict[str, CopyGenerator]
@@ -87,6 +91,7 @@ class GeneratorBundle:
     copies: tuple[Copy, ...]
     config: dict[str, Any]
     held_out: HeldOutTexts = field(default_factory=HeldOutTexts.none)
+    response: ResponseModel | None = None
 
     @property
     def limits(self) -> dict[str, int]:
@@ -146,6 +151,22 @@ class GeneratorBundle:
         """
         return replace(self, reviewer=replace(self.reviewer, compliance=compliance))
 
+    def worth(self, request: CopyRequest, text: str, quality: float) -> float:
+        """What the order in which accepted texts are shown goes by: quality, and for an audience how well the text fits it.
+
+        Args:
+            request: what it was written for.
+            text: the candidate.
+            quality: of its review, in [0, 1].
+
+        Returns:
+            quality^(1 − w) · fit^w, in [0, 1]; the quality itself for everyone.
+        """
+        if self.response is None or request.audience_id is None:
+            return quality
+        fit = float(self.response.fit_of([text], request)[0])
+        return float(quality ** (1 - FIT_WEIGHT) * fit**FIT_WEIGHT)
+
     def limited_to(self, max_copied_span: int) -> "GeneratorBundle":
         """The same bundle with another limit on spans shared with training copy.
 
@@ -170,12 +191,15 @@ class GeneratorBundle:
             "fluency": list(reviewer.language.weights),
             "targets": [[scene, channel, goal] for (scene, channel), goal in sorted(reviewer.targets.items())],
             "max_copied_span": reviewer.max_copied_span,
+            "audiences": list(self.response.audiences) if self.response else None,
         }
         with writing_bundle(path, KIND, config) as draft:
             save_copies(self.copies, draft / "copies.parquet")
             self.held_out.save(draft / "held_out.parquet")
             reviewer.facts.save(draft / "facts.json")
             reviewer.belonging.save(draft)
+            if self.response is not None:
+                self.response.save(draft / "response.safetensors")
             for name, generator in self.generators.items():
                 generator.save(draft / name)
                 if isinstance(generator, VaeGenerator | GanGenerator) and not (draft / "latent").exists():
@@ -226,4 +250,6 @@ class GeneratorBundle:
                 generators[name] = (VaeGenerator if name == Origin.VAE else GanGenerator).load(path / name, latent)
         limits = {**LENGTH_LIMITS, **config.get("limits", {})}
         held_out = HeldOutTexts.load(path / "held_out.parquet", limits)
-        return cls(generators, str(config["chosen"]), reviewer, copies, config, held_out)
+        known = config.get("audiences")
+        response = None if known is None else ResponseModel.load(path / "response.safetensors", known)
+        return cls(generators, str(config["chosen"]), reviewer, copies, config, held_out, response)

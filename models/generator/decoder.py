@@ -148,7 +148,7 @@ class State:
         phrases: (batch, phrases, d_model) input vectors of the phrases.
         keys: (batch, slots, d_model) what slot logits are taken against.
         slots: (batch, slots) bool.
-        latent: (batch, 1, d_model) what ℓ adds to each text position.
+        latent: (batch, 1, d_model) what F and ℓ add to each text position.
     """
 
     cache: list[KeyValues]
@@ -200,6 +200,7 @@ class CopyDecoder(nn.Module):
         self.kinds = nn.Embedding(HEAD + 2, d)
         self.feature, self.latent = nn.Linear(shape.d_feature, d, bias=False), nn.Linear(shape.d_latent, d, bias=False)
         self.memory = nn.Linear(shape.d_latent, d, bias=False)
+        self.address = nn.Linear(shape.d_feature, d, bias=False)
         self.spelling = nn.Linear(d, d, bias=False)
         self.blocks = nn.ModuleList(Layer(d, shape.heads, dropout) for _ in range(shape.layers))
         self.norm = nn.LayerNorm(d)
@@ -209,7 +210,7 @@ class CopyDecoder(nn.Module):
             if isinstance(module, nn.Embedding | nn.Linear):
                 nn.init.normal_(module.weight, std=d**-0.5 * 0.7)
         for name, weight in self.named_parameters():
-            if name.endswith(("latent.weight", "memory.weight", "out.weight", "down.weight")):
+            if name.endswith(("latent.weight", "memory.weight", "address.weight", "out.weight", "down.weight")):
                 nn.init.zeros_(weight)  # a decoder that learns to read ℓ starts from the plain GPT, a layer from the identity
 
     @torch.no_grad()
@@ -256,7 +257,8 @@ class CopyDecoder(nn.Module):
         head = torch.stack([context, audience, zero if latent is None else self.latent(latent)], 1)  # (batch, 3, d_model)
         kinds = self.kinds(torch.tensor([0, 1, 2, 3] + [4] * (count - 1)))
         seen = torch.cat([torch.ones(batch, HEAD, dtype=torch.bool), prompts.mask], 1)
-        remembered = (zero if latent is None else self.memory(latent)).unsqueeze(1)
+        addressed = self.address(prompts.feature) * prompts.personal.unsqueeze(1)
+        remembered = (addressed if latent is None else addressed + self.memory(latent)).unsqueeze(1)
         return torch.cat([head, phrases], 1) + kinds, phrases, seen, remembered
 
     def forward(self, prompts: Prompts, tokens: Tensor, latent: Tensor | None = None) -> Tensor:

@@ -1,7 +1,7 @@
 """GPT(F, a, scene): copy written token by token, without a latent."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +32,7 @@ class Sampling:
         Args:
             folder: an existing folder.
         """
-        write_json({"temperature": self.temperature, "top_p": self.top_p}, folder / "sampling.json")
+        write_json(asdict(self), folder / "sampling.json")
 
     @classmethod
     def load(cls, folder: Path) -> "Sampling":

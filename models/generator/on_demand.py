@@ -21,11 +21,13 @@ class Passed:
         text: the copy.
         origin: who wrote it.
         quality: of the review, in [0, 1].
+        worth: what the order goes by (`GeneratorBundle.worth`).
     """
 
     text: str
     origin: str
     quality: float
+    worth: float
 
 
 def write_reviewed(
@@ -56,10 +58,10 @@ def write_reviewed(
         for text in dict.fromkeys(bundle.write([order], n * SPARE, rng, name)[0]):
             review = bundle.review(order, text)
             if review.accepted:
-                passed.append(Passed(text, name, review.quality))
+                passed.append(Passed(text, name, review.quality, bundle.worth(order, text, review.quality)))
             else:
                 refused.append(review)
         if passed:
             break
-    passed.sort(key=lambda copy: -copy.quality)
+    passed.sort(key=lambda copy: -copy.worth)
     return passed[:n], refused

@@ -25,6 +25,7 @@ from models.generator.latent import LatentTextModel, Projection, conditions
 from models.generator.latent_training import CollapseDetector, GanSettings, LatentData, train_gan, train_vae
 from models.generator.ngram import fit_ngram
 from models.generator.prompts import build_phrase_book, fit_feature_scale
+from models.generator.response import ResponseModel
 from models.generator.retrieval import RetrievalGenerator
 from models.generator.template import TemplateGenerator
 from models.generator.training import CopyData, FitSettings, fit_decoder
@@ -43,10 +44,24 @@ class Audiences:
     Attributes:
         features: (audiences, d) raw F of each.
         weights: (copies, audiences) chance that a training copy speaks to an audience.
+        response: what the weights were read off; None without shoppers.
     """
 
     features: np.ndarray
     weights: np.ndarray
+    response: ResponseModel | None = None
+
+    @classmethod
+    def of(cls, features: np.ndarray, response: ResponseModel, copies: Sequence[Copy]) -> "Audiences":
+        """By how they respond.
+
+        Args:
+            features: (audiences, d) raw F of each, in the order of the response model.
+            response: fitted on the copies.
+            copies: training copies.
+        """
+        weights = response.belonging([copy.text for copy in copies], [copy.request for copy in copies])
+        return cls(features if features.size else np.zeros((0, 1), np.float32), weights, response)
 
     @classmethod
     def none(cls, copies: Sequence[Copy]) -> "Audiences":

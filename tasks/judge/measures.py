@@ -195,7 +195,13 @@ def policy_measures(logged: LoggedRequests, params: EvaluateParams, rng: np.rand
 
 
 def copy_measures(
-    evidence: WritingEvidence, detections: Mapping[str, Detection], pool: Pool, rejected: Frame, author: Mapping[str, Interval] | None
+    evidence: WritingEvidence,
+    detections: Mapping[str, Detection],
+    pool: Pool,
+    rejected: Frame,
+    author: Mapping[str, Interval] | None,
+    *,
+    personal: Mapping[str, Any],
 ) -> Measure:
     """The generators on held-out products, and what the pool holds.
 
@@ -205,6 +211,7 @@ def copy_measures(
         pool: the creative pool.
         rejected: texts that generate refused, with their reasons.
         author: true click-through by who wrote the copy, where the truth is known.
+        personal: what `tasks.judge.personal.judge_personal` found.
     """
     verdicts = pool.creatives[Columns.VERDICT].astype(str)
     facts: dict[str, Any] = {
@@ -215,6 +222,8 @@ def copy_measures(
     }  # fmt: skip
     if author:
         facts["true_ctr_by_author"] = {name: value.as_dict() for name, value in author.items()}
+    if personal:
+        facts["personal"] = dict(personal)
     facts["signature"] = evidence.signature
     facts["gate"] = {
         row.what: {"before": row.before.as_dict(), "after": row.after.as_dict() if row.after else None} for row in evidence.gate

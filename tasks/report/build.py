@@ -212,6 +212,8 @@ def _copies(measure: Measure, pool: Pool, rejected: pd.DataFrame) -> Chapter:
         tables.append(
             table(("author", "true CTR"), rows, note="Same shoppers, products, slots, moments and position; only the copy differs.")
         )
+    if "personal" in f:
+        tables.append(_personal(f["personal"]))
     tables.append(_samples(pool))
     if f["rejected"]:
         tables.append(table(("reason", "texts refused"), [(name, f"{count:,}") for name, count in f["rejected"].items()]))
@@ -224,6 +226,33 @@ def _copies(measure: Measure, pool: Pool, rejected: pd.DataFrame) -> Chapter:
             )
         )
     return Chapter("Copy", lead, tuple(tables))
+
+
+def _personal(found: Mapping[str, Any]) -> Table:
+    """Whether copy for an audience is really for it."""
+
+    def shown(name: str, *, percent: bool = False) -> str:
+        return interval_words(found[name]["value"], found[name]["low"], found[name]["high"], percent=percent)
+
+    names = {
+        "true_ctr_lift": "true click-through of copy for the audience, over that of copy for everyone",
+        "true_ctr_headroom": "the same, if the truth chose among the candidates",
+        "true_ctr_ceiling": "the same, if the truth chose for everyone too",
+    }
+    rows = (
+        [("audience recognised by a classifier of other products' copies", shown("recognition", percent=True))]
+        if "recognition" in found
+        else []
+    )
+    rows += [(words, shown(name)) for name, words in names.items() if name in found]
+    for name in ("accepted", "quality"):
+        pair = [("–" if part is None else f"{part:.3f}") for part in found[name].values()]
+        rows.append((f"{name}: for an audience / for everyone", " / ".join(pair)))
+    note = (
+        f"{found['generator']}: {found['complete']} of {found['products']} held-out products have a text for each of "
+        f"{found['audiences']} audiences and for everyone. Chance of recognition: {1 / found['audiences']:.0%}."
+    )
+    return table(("copy for an audience", "value"), rows, note=note)
 
 
 def _samples(pool: Pool) -> Table:

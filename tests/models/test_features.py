@@ -3,10 +3,10 @@ import pandas as pd
 import pytest
 from ad_log import CATEGORIES, DAY, START, TasteRecommender, make_ad_log, vectors_of
 
+from models.cues import CUES, cues, text_cues
 from models.features import Candidates, FeatureSpace, Requests, Responses, considered_candidates, logged_candidates, requests_of
 from models.features.batch import RESPONSE_LAG_MICROS
 from models.features.catalogue import Catalogue, lookalikes, price_levels, projection
-from models.features.cues import CUES, cues, text_cues
 from models.features.profiles import PRIOR_EVENTS
 from models.features.trends import Trends
 from models.history import History

@@ -77,6 +77,7 @@ def data(folder: Path) -> dict[str, Path]:
             C.ITEM: drawn[C.ITEM],
             C.SCENE: drawn[C.SCENE],
             C.CHANNEL: drawn[C.CHANNEL],
+            C.POSITION: 0,
             C.CLICK: rng.random(900) < 0.1,
             C.TIMESTAMP: moments,
         }
