@@ -125,9 +125,15 @@ def nucleus(logits: Tensor, top_p: float, generator: torch.Generator) -> Tensor:
         (rows,) ids.
     """
     chances = logits.softmax(-1)
-    for size in (_USUAL, NUCLEUS):  # sorting is most of the work
-        p, ids = chances.topk(min(size, logits.shape[1]))  # (rows, size), best first
-        before = p.cumsum(-1) - p
-        if bool((before[:, -1] >= top_p).all()):
-            break
-    return ids.gather(1, torch.multinomial(p.masked_fill(before >= top_p, 0.0), 1, generator=generator))[:, 0]
+    drawn, cut = _among(chances, _USUAL, top_p, generator)  # sorting is most of the work, and few nuclei are wide
+    if cut.numel():
+        drawn[cut] = _among(chances[cut], NUCLEUS, top_p, generator)[0]
+    return drawn
+
+
+def _among(chances: Tensor, size: int, top_p: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """One id a row, drawn from its nucleus among the best ``size``; and the rows whose nucleus may be wider. (rows,), (k,)."""
+    p, ids = chances.topk(min(size, chances.shape[1]))  # (rows, size), best first
+    before = p.cumsum(-1) - p
+    drawn = ids.gather(1, torch.multinomial(p.masked_fill(before >= top_p, 0.0), 1, generator=generator))[:, 0]
+    return drawn, (before[:, -1] < top_p).nonzero()[:, 0]

@@ -1,8 +1,8 @@
 """The compliance list: what an ad text must not say, as rules with clause, scope, severity and a suggested rewrite."""
 
 import re
-from dataclasses import dataclass, replace
-from functools import cache
+from dataclasses import dataclass, fields, replace
+from functools import cache, lru_cache
 from pathlib import Path
 
 from models.generator.compliance.disguise import reader
@@ -17,6 +17,8 @@ RESEMBLES = "resembles"
 """The rule of what the judge finds and no rule of the list does. An own rule of this id and severity `warn` makes it a note."""
 GENERAL_CLAUSE, GENERAL_SUGGESTION = "广告法第四条", "只写可以查证的事实与感受"
 """Of what the judge finds where no rule of the list is of that family."""
+REMEMBERED = 1 << 14
+"""Texts whose findings are kept at hand: a text is asked about when it is reviewed, when it is shelved and when the pool is judged."""
 HIT = 2.0
 """Log-odds that a hit of the list adds to the judge's. Chosen on rounds 6 to 8, each judged by what the other rounds taught."""
 
@@ -92,10 +94,14 @@ class Compliance:
         object.__setattr__(self, "_patterns", tuple(prepare(rule.patterns) for rule in self.rules))
         object.__setattr__(self, "_exceptions", {rule.id: tuple(map(re.compile, rule.exceptions)) for rule in self.rules})
         object.__setattr__(self, "_by_category", {})
+        object.__setattr__(self, "_remembered", lru_cache(REMEMBERED)(self._examined))
         order = {rule.id: number for number, rule in enumerate(self.rules)}
         object.__setattr__(self, "_places_of", {**order, RESEMBLES: len(order)})
         hidden = {word for rule in self.rules if rule.severity == BLOCK for expression in rule.patterns for word in words_of(expression)}
         object.__setattr__(self, "_words", " ".join(sorted(hidden)))  # a string knows its hash
+
+    def __reduce__(self) -> tuple[type["Compliance"], tuple[object, ...]]:  # what is at hand stays behind
+        return Compliance, tuple(getattr(self, field.name) for field in fields(self))
 
     def _index(self, category: str) -> PatternIndex:
         known: dict[str, PatternIndex] = self._by_category  # type: ignore[attr-defined]
@@ -118,6 +124,10 @@ class Compliance:
         Returns:
             Violations in the order of the rules, then of the text; empty when there is none.
         """
+        remembered: tuple[Violation, ...] = self._remembered(text, category)  # type: ignore[attr-defined]
+        return list(remembered)
+
+    def _examined(self, text: str, category: str) -> tuple[Violation, ...]:
         index, reads = self._index(category), reader(self._words)  # type: ignore[attr-defined]
         plain = reads.plain(text)
         places = self._places(index, plain)
@@ -133,7 +143,7 @@ class Compliance:
             for number, span in sorted({(number, span) for number, _, _, span in places})
             for rule in (self.rules[number],)
         ]
-        return self._judged(found, text, through or plain, reads.plain(category).text) if self.judged else found
+        return tuple(self._judged(found, text, through or plain, reads.plain(category).text) if self.judged else found)
 
     def _judged(self, found: list[Violation], text: str, reading: Reading, category: str) -> list[Violation]:
         """What was found by the list, as the judge sees it, and what the judge finds besides."""
