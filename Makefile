@@ -14,7 +14,7 @@ run:       ## the whole loop as a Prefect flow; ARGS="-S section.key=value" or A
 tune:      ## a search for better parameters on the validation window; ARGS="--target ranker --trials 30"
 	@$(IN) adloom tune $(ARGS)
 test:      ## the tests
-	@$(IN) pytest $(ARGS)
+	@$(IN) pytest -n 2 $(ARGS)
 test-all:  ## the tests, those that take minutes, and the service's against PostgreSQL and Redis, fetched when they are not installed
 	@$(IN) adloom services fetch || true
 	@$(IN) pytest -m "slow or not slow" $(ARGS)

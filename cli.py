@@ -14,7 +14,7 @@ from rich.console import Console  # noqa: E402
 from typer.core import TyperGroup  # noqa: E402
 
 from core.errors import AdloomError, storage_error  # noqa: E402
-from core.vocabulary import Channel, Scene, Target  # noqa: E402
+from core.vocabulary import Channel, Scene, Target, Tone  # noqa: E402
 
 console = Console(highlight=False, width=None if sys.stdout.isatty() else 140)
 
@@ -237,6 +237,7 @@ def write(
     generator: Annotated[str | None, typer.Option(help="gpt, vae, gan, …; the bundle's choice when left out")] = None,
     scene: Annotated[Scene, typer.Option(help="of lines that name none")] = Scene.PRODUCT,
     channel: Annotated[Channel, typer.Option(help="of lines that name none")] = Channel.ONSITE,
+    tone: Annotated[Tone | None, typer.Option(help="of lines that name none; any when left out")] = None,
     limit: Annotated[int | None, typer.Option(help="longest text in characters; the channel's when left out", min=8)] = None,
     seed: Annotated[int, typer.Option(help="of sampling")] = 7,
     rules: Annotated[Path | None, typer.Option(help="your own compliance rules, laid over the list (docs/copy.md)")] = None,
@@ -245,7 +246,7 @@ def write(
     from flows.copywriting import write as write_file
     from tasks.write_copy import Writing
 
-    writing = Writing(candidates, kept, generator, scene, channel, limit, seed, rules)
+    writing = Writing(candidates, kept, generator, scene, channel, tone, limit, seed, rules)
     raise typer.Exit(write_file(console, products, out, bundle=bundle, writing=writing))
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ruamel.yaml import YAML
@@ -174,7 +174,13 @@ class GenerateParams(Section):
 
     max_slots: int = Field(ge=1)
     candidates_per_slot: int = Field(ge=1)
-    kept_per_slot: int = Field(ge=1, description="accepted candidates that a slot keeps, the best first")
+    kept_per_slot: int = Field(
+        ge=1, description="accepted candidates that a slot keeps: the best, then what is good and says something else"
+    )
+    temperature_steps: list[Annotated[float, Field(gt=0)]] = Field(
+        default=[1.0], description="multiples of the chosen temperature that the pool is written with; rounds learn which are worth it"
+    )
+    guidance_steps: list[Annotated[float, Field(gt=0)]] = Field(default=[1.0], description="multiples of guidance, ditto; [1.0]: no search")
     max_copied_span: int = Field(ge=2, description="a copy that shares a longer span of characters with a training text is dropped")
     compliance_rules: str | None = Field(
         default=None, description="a YAML file of own rules in data/own, laid over the compliance list (docs/copy.md); null: the list alone"

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from core.vocabulary import LENGTH_LIMITS
+from core.vocabulary import LENGTH_LIMITS, TONES, Tone
 
 _WORD_LISTS = {
     "lively words": "冲 嗨 燃 酷 爆 快来 赶紧 赶快 走起 安排 潮 玩 哇 啦 呀 咯 嘿 哈 超 绝 心动 种草 宝藏 元气 活力 开心 惊喜 一起 出发 "
@@ -52,6 +52,22 @@ def text_cues(text: str, channel: str) -> list[float]:
     words = [min(len(pattern.findall(text)), 2) / 2 for pattern in _WORDS.values()]
     marks = [min(len(pattern.findall(text)), _FULL[name]) / _FULL[name] for name, pattern in _MARKS.items()]
     return [length, *words, *marks]
+
+
+def tone_of(text: str) -> str | None:
+    """The tone that a copy speaks in: the one whose words and marks it has most of.
+
+    Args:
+        text: a copy.
+
+    Returns:
+        One of `core.vocabulary.TONES`; None where it has none, or as much of two.
+    """
+    marks = len(_MARKS["exclamation"].findall(text)) + len(_MARKS["emoji"].findall(text))
+    counts = {tone: len(_WORDS[f"{tone} words"].findall(text)) for tone in TONES}
+    counts[Tone.LIVELY] += min(marks, 2)
+    first, second = sorted(counts.values(), reverse=True)[:2]
+    return max(counts, key=lambda tone: counts[tone]) if first > second else None
 
 
 def named_attributes(text: str, attributes: Sequence[tuple[str, str]]) -> list[int]:

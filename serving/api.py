@@ -9,6 +9,7 @@ from core.tables import LARGEST_WHOLE
 from models.retrieval import CauseKind
 
 EventKind = Literal["view", "search", "cart", "favourite", "purchase"]
+ToneName = Literal["lively", "warm", "expert"]
 SceneName = Literal["product", "promotion", "brand", "cross_sell"]
 ChannelName = Literal["onsite", "social", "search"]
 Id = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[^\x00]*$")]
@@ -223,6 +224,7 @@ class CreativesRequest(Body):
     channel: ChannelName = "onsite"
     audience_id: Id | None = Field(default=None, description="write for this audience; or for user_id's; or for everyone")
     user_id: Id | None = Field(default=None, description="write for this shopper's own taste")
+    tone: ToneName | None = Field(default=None, description="how it shall speak; any tone if left out")
     n: int = Field(default=1, ge=1, le=MAX_COPIES, description="texts wanted")
     generator: str | None = Field(
         default=None, max_length=32, description="template, clause, retrieval, ngram, gpt, vae, gan or hf; the chosen one if left out"

@@ -1,12 +1,14 @@
 """Copy for one product and audience, now: written, reviewed, and labelled."""
 
 import uuid
+from dataclasses import replace
 
 import numpy as np
 
 from core.identity import pseudonymise
 from core.vocabulary import Origin
 from models.generator import CopyRequest
+from models.generator.on_demand import write_reviewed
 from models.history import History
 from serving.answers import audience_answer
 from serving.api import Copy, CreativesAnswer, CreativesRequest, Fault, Refusal
@@ -14,9 +16,6 @@ from serving.errors import invalid
 from serving.model_set import ModelSet
 from serving.reading import plain
 from serving.service import Parts
-
-_SPARE = 3
-"""Candidates written for each text that is wanted: some will be refused."""
 
 
 class Writing:
@@ -44,31 +43,18 @@ class Writing:
         """
         models = self._parts.models()
         audience, feature = self._audience(asked, models)
-        order = self._order(asked, models).placed(asked.scene, asked.channel, audience, feature)
+        order = replace(self._order(asked, models).placed(asked.scene, asked.channel, audience, feature), tone=asked.tone)
         bundle = models.generator
         name = asked.generator or bundle.chosen
         if name not in bundle.generators:
             raise invalid(
                 Fault(field="generator", problem=f"{name!r} is not in the champion bundle; it has {', '.join(bundle.generators)}")
             )
-        rng = np.random.default_rng(uuid.UUID(request_id).int)
-        passed: list[Copy] = []
-        refused: list[Refusal] = []
-        for kind in dict.fromkeys((name, str(Origin.TEMPLATE))):
-            with models.writing:
-                texts = bundle.write([order], asked.n * _SPARE, rng, kind)[0]
-            for text in dict.fromkeys(texts):
-                review = bundle.review(order, text)
-                if review.accepted:
-                    passed.append(Copy(text=text, origin=kind, ai_label=kind != Origin.HUMAN, quality=review.quality))
-                else:
-                    refused.append(Refusal(reason=review.reason, rule=review.rule, found=review.found))
-            if passed:
-                break
-        passed.sort(key=lambda copy: -bundle.worth(order, copy.text, copy.quality))
+        with models.writing:
+            passed, refused = write_reviewed(bundle, order, asked.n, np.random.default_rng(uuid.UUID(request_id).int), kind=name)
         return CreativesAnswer(
-            creatives=passed[: asked.n],
-            refused=refused,
+            creatives=[Copy(text=one.text, origin=one.origin, ai_label=one.origin != Origin.HUMAN, quality=one.quality) for one in passed],
+            refused=[Refusal(reason=review.reason, rule=review.rule, found=review.found) for review in refused],
             audience=audience_answer(models, audience),
             generator=name,
             generator_version=f"{name}-{models.versions.bundles['generator'][:12]}",

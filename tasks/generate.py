@@ -24,6 +24,7 @@ from models.generator.audiences import audience_features
 from models.generator.bundle import GeneratorBundle
 from models.generator.compliance import OWN_RULES, Compliance
 from models.generator.request import CopyRequest, requests_of
+from models.generator.sampling_search import Said, SamplingSearch, reward, settings, spread
 
 logger = logging.getLogger(__name__)
 
@@ -90,7 +91,7 @@ def generate(
     demand = _demand(read_table(impressions), read_table(events), users, read_json(lineage), set(stocked))
     slots = _slots(demand, {item: products[item] for item in stocked}, audience_features(users), params.max_slots)
     shelf = _Shelf(bundle, content_hash(generator)[:12])
-    _write(bundle, slots, params, rng, shelf)
+    search = _write(bundle, slots, params, rng, shelf)
     written = len(shelf.rows)
     _add_human(human, products, shelf)
     _fill(stocked, products, rng, shelf)
@@ -109,6 +110,7 @@ def generate(
             "surplus": shelf.surplus,
             "rejected": _counts([f"{row[C.REASON]}:{row['rule']}" for row in shelf.rejected]),
         },
+        "sampling": search.summary() if search else [],
         "filled": shelf.filled,
         "copy_in_source": bool(len(human)),
         "limits": channels.limits(),
@@ -232,25 +234,51 @@ class _Shelf:
         self.rejected.append({**row, C.REASON: reason, "rule": rule, "found": found})
 
 
-def _write(bundle: GeneratorBundle, slots: Sequence[CopyRequest], params: GenerateParams, rng: np.random.Generator, shelf: _Shelf) -> None:
+def _write(
+    bundle: GeneratorBundle, slots: Sequence[CopyRequest], params: GenerateParams, rng: np.random.Generator, shelf: _Shelf
+) -> SamplingSearch | None:
+    """Write every slot, round by round; what the candidates of a round were worth says how the next is written."""
+    search = SamplingSearch(settings(bundle.sampling, params.temperature_steps, params.guidance_steps)) if bundle.sampling else None
+    said = Said()
     for first in tqdm(range(0, len(slots), _ROUND), desc=f"write ({bundle.chosen})", unit="round", leave=False):
         requests = slots[first : first + _ROUND]
-        for request, texts in zip(requests, bundle.write(requests, params.candidates_per_slot, rng), strict=True):
-            passed: list[tuple[float, str]] = []
-            for text in texts:
-                shelf.candidates += 1
-                review = bundle.review(request, text)
-                if not review.accepted:
-                    shelf.refuse(request, text, bundle.chosen, reason=review.reason, rule=review.rule, found=review.found)
-                elif text in shelf.texts.get(request.item_id, ()) or any(text == other for _, other in passed):
-                    shelf.refuse(request, text, bundle.chosen, reason="duplicate", rule="item", found="")
-                else:
-                    passed.append((review.quality, text))
-            passed.sort(key=lambda pair: (-bundle.worth(request, pair[1], pair[0]), pair[1]))
-            shelf.served += bool(passed)
-            shelf.surplus += max(0, len(passed) - params.kept_per_slot)
-            for quality, text in passed[: params.kept_per_slot]:
-                shelf.add(request, text, bundle.chosen, quality)
+        dealt = search.deal(len(requests), rng) if search else np.zeros(len(requests), np.int64)
+        candidates: list[list[str]] = [[] for _ in requests]
+        for arm in sorted(set(dealt.tolist())):
+            rows = np.flatnonzero(dealt == arm)
+            drawing = bundle.drawing(search.arms[arm]) if search else bundle
+            for row, texts in zip(
+                rows.tolist(), drawing.write([requests[row] for row in rows.tolist()], params.candidates_per_slot, rng), strict=True
+            ):
+                candidates[row] = texts
+        rewards = [_choose(request, texts, params, shelf, said) for request, texts in zip(requests, candidates, strict=True)]
+        if search:
+            search.learn(dealt, np.array(rewards))
+    return search
+
+
+def _choose(request: CopyRequest, texts: Sequence[str], params: GenerateParams, shelf: _Shelf, said: Said) -> float:
+    """Review the candidates of a slot and shelve a diverse few of the accepted; what came of it, in [0, 1]."""
+    bundle = shelf.bundle
+    passed: list[tuple[float, str]] = []
+    for text in texts:
+        shelf.candidates += 1
+        review = bundle.review(request, text)
+        if not review.accepted:
+            shelf.refuse(request, text, bundle.chosen, reason=review.reason, rule=review.rule, found=review.found)
+        elif text in shelf.texts.get(request.item_id, ()) or any(text == other for _, other in passed):
+            shelf.refuse(request, text, bundle.chosen, reason="duplicate", rule="item", found="")
+        else:
+            passed.append((review.quality, text))
+    worths = [bundle.worth(request, text, quality) for quality, text in passed]
+    kept = spread([text for _, text in passed], worths, params.kept_per_slot)
+    shelf.served += bool(passed)
+    shelf.surplus += len(passed) - len(kept)
+    newness = [said.newness(passed[row][1], request.category) for row in kept]
+    said.add([passed[row][1] for row in kept], request.category)
+    for row in kept:
+        shelf.add(request, passed[row][1], bundle.chosen, passed[row][0])
+    return reward([worths[row] for row in kept], newness, params.kept_per_slot)
 
 
 def _add_human(human: pd.DataFrame, products: Mapping[str, CopyRequest], shelf: _Shelf) -> None:

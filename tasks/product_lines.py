@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from core.errors import SourceError
-from core.vocabulary import LENGTH_LIMITS, MICROS, Channel, Scene
+from core.vocabulary import LENGTH_LIMITS, MICROS, Channel, Scene, Tone
 from models.generator.request import CopyRequest
 from models.text import attributes_of
 from tasks.sources import advertisegen
@@ -29,6 +29,7 @@ class ProductLine(BaseModel):
         attributes: a mapping, or a list of pairs or of key/value records.
         text: a human copy.
         scene, channel: where the copy shall stand; the caller's when left out.
+        tone: lively, warm or expert; the caller's when left out.
         limit: longest text in characters; the channel's when left out.
     """
 
@@ -45,6 +46,7 @@ class ProductLine(BaseModel):
     text: str | None = None
     scene: Scene | None = None
     channel: Channel | None = None
+    tone: Tone | None = None
     limit: int | None = Field(default=None, ge=8)
 
 
@@ -68,6 +70,7 @@ def read_products(
     *,
     scene: str = Scene.PRODUCT,
     channel: str = Channel.ONSITE,
+    tone: str | None = None,
     limit: int | None = None,
     limits: Mapping[str, int] = LENGTH_LIMITS,
     skip: int = 0,
@@ -78,6 +81,7 @@ def read_products(
         path: JSON lines.
         scene: of lines that name none.
         channel: of lines that name none.
+        tone: of lines that name none; None for any.
         limit: of lines that name none.
         limits: longest text of each channel, where no limit is named.
         skip: products at the beginning to pass over.
@@ -96,7 +100,7 @@ def read_products(
                     continue
                 count += 1
                 if count > skip:
-                    product = _product(line, number, path, (scene, channel, limit))
+                    product = _product(line, number, path, (scene, channel, tone, limit))
                     yield replace(product, request=replace(product.request, limits=limits))
     except OSError as error:
         raise SourceError(f"{path}: cannot be read ({error.strerror}). Name a file of JSON lines, one product a line.") from None
@@ -104,7 +108,7 @@ def read_products(
         raise SourceError(f"{path}: not UTF-8 (byte {error.start} of what is read). Convert it: `iconv -f GB18030 -t UTF-8`.") from None
 
 
-def _product(line: str, number: int, path: Path, place: tuple[str, str, int | None]) -> Product:
+def _product(line: str, number: int, path: Path, place: tuple[str, str, str | None, int | None]) -> Product:
     where = f"{path}, line {number}"
     try:
         held = ProductLine.model_validate(json.loads(line))
@@ -133,6 +137,7 @@ def _product(line: str, number: int, path: Path, place: tuple[str, str, int | No
         attributes=pairs,
         scene=held.scene or place[0],
         channel=held.channel or place[1],
-        limit=held.limit or place[2],
+        tone=held.tone or place[2],
+        limit=held.limit or place[3],
     )
     return Product(number, request, held.summary if held.content is not None else held.text)

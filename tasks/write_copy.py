@@ -36,6 +36,7 @@ class Writing:
         generator: an origin; None for the bundle's own choice.
         scene: of lines that name none.
         channel: of lines that name none.
+        tone: of lines that name none; None for any.
         limit: longest text of lines that name none; None for the channel's.
         seed: of sampling.
         rules: own compliance rules, laid over the list; None for the list alone.
@@ -46,6 +47,7 @@ class Writing:
     generator: str | None = None
     scene: str = Scene.PRODUCT
     channel: str = Channel.ONSITE
+    tone: str | None = None
     limit: int | None = None
     seed: int = 7
     rules: Path | None = None
@@ -140,7 +142,9 @@ class _Progress:
 
 
 def _read(products: Path, writing: Writing, skip: int, limits: Mapping[str, int]) -> Iterator[Product]:
-    return read_products(products, scene=writing.scene, channel=writing.channel, limit=writing.limit, limits=limits, skip=skip)
+    return read_products(
+        products, scene=writing.scene, channel=writing.channel, tone=writing.tone, limit=writing.limit, limits=limits, skip=skip
+    )
 
 
 def _write(bundle: GeneratorBundle, batch: Sequence[Product], writing: Writing, rng: np.random.Generator) -> tuple[list[str], int]:
@@ -169,6 +173,7 @@ def _write(bundle: GeneratorBundle, batch: Sequence[Product], writing: Writing, 
                 "item_id": request.item_id,
                 "scene": request.scene,
                 "channel": request.channel,
+                "tone": request.tone,
                 "rank": rank,
                 "text": text,
                 "origin": origin,

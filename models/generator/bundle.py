@@ -10,13 +10,13 @@ import numpy as np
 from core.vocabulary import LENGTH_LIMITS, Origin
 from models.bundle import read_config, writing_bundle
 from models.generator.belonging import NO_BELONGING, Belonging
-from models.generator.choice import SIMILAR, best_first
+from models.generator.choice import SIMILAR, best_first, tone_fit
 from models.generator.clause import ClauseGenerator
 from models.generator.compliance import Compliance
 from models.generator.facts import Facts
 from models.generator.fluency import FluencyJudge
 from models.generator.gan import GanGenerator
-from models.generator.gpt import GptGenerator
+from models.generator.gpt import GptGenerator, Sampling
 from models.generator.held_out import HeldOutTexts
 from models.generator.hf import HfGenerator
 from models.generator.interface import CopyGenerator
@@ -35,7 +35,7 @@ from models.generator.vocabulary import Vocabulary
 
 KIND = "generator"
 FIT_WEIGHT = 0.25
-"""What fitting the audience weighs among accepted candidates: as much as coverage, fluency or novelty."""
+"""What fitting the audience weighs among accepted candidates: as much as coverage, fluency or novelty. So does the tone asked for."""
 
 
 def make_reviewer(
@@ -152,7 +152,7 @@ class GeneratorBundle:
         return replace(self, reviewer=replace(self.reviewer, compliance=compliance))
 
     def worth(self, request: CopyRequest, text: str, quality: float) -> float:
-        """What the order in which accepted texts are shown goes by: quality, and for an audience how well the text fits it.
+        """What the order in which accepted texts are shown goes by: quality, and how well the text fits the audience and the tone.
 
         Args:
             request: what it was written for.
@@ -160,12 +160,31 @@ class GeneratorBundle:
             quality: of its review, in [0, 1].
 
         Returns:
-            quality^(1 − w) · fit^w, in [0, 1]; the quality itself for everyone.
+            Weighted geometric mean, in [0, 1]; the quality itself for everyone in any tone.
         """
-        if self.response is None or request.audience_id is None:
-            return quality
-        fit = float(self.response.fit_of([text], request)[0])
-        return float(quality ** (1 - FIT_WEIGHT) * fit**FIT_WEIGHT)
+        fits = []
+        if self.response is not None and request.audience_id is not None:
+            fits.append(float(self.response.fit_of([text], request)[0]))
+        if request.tone is not None:
+            fits.append(tone_fit(text, request.tone))
+        return float(quality ** (1 - FIT_WEIGHT * len(fits)) * np.prod([fit**FIT_WEIGHT for fit in fits]))
+
+    @property
+    def sampling(self) -> Sampling | None:
+        """How the chosen generator draws; None for one that draws from no network of ours."""
+        chosen = self.generators[self.chosen]
+        return chosen.sampling if isinstance(chosen, GptGenerator | VaeGenerator | GanGenerator) else None
+
+    def drawing(self, sampling: Sampling) -> "GeneratorBundle":
+        """The same bundle whose chosen generator draws otherwise; one that knows no such setting stays as it is.
+
+        Args:
+            sampling: temperature, nucleus and guidance.
+        """
+        chosen = self.generators[self.chosen]
+        if not isinstance(chosen, GptGenerator | VaeGenerator | GanGenerator):
+            return self
+        return replace(self, generators={**self.generators, self.chosen: replace(chosen, sampling=sampling)})
 
     def limited_to(self, max_copied_span: int) -> "GeneratorBundle":
         """The same bundle with another limit on spans shared with training copy.

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from models.cues import tone_of
 from models.generator.agreement import agreement
 from models.generator.quality import Reviewer
 from models.generator.request import CopyRequest
@@ -23,6 +24,9 @@ _FLUENCY_WEIGHT = 0.1
 """What reading like human copy is worth."""
 _FOREIGN_WEIGHT = 0.1
 """What a unit of log-odds that words belong to other kinds of product costs (`Belonging.level`): a reviewer refuses for much of it only."""
+_TONE_WEIGHT = 0.5
+"""What speaking in the tone that was asked for is worth: more than candidates usually differ by."""
+_OTHER_TONE, _NO_TONE = 0.1, 0.5
 SIMILAR = 16
 """Human copies of similar products that candidates are compared with."""
 
@@ -45,6 +49,20 @@ def consensus(texts: Sequence[str], reviewer: Reviewer, similar: Sequence[str] =
     return np.asarray((own + found[:, n:].mean(1)) / 2 if similar else own)
 
 
+def tone_fit(text: str, tone: str) -> float:
+    """How well a text speaks in a tone.
+
+    Args:
+        text: the text.
+        tone: one of `core.vocabulary.TONES`.
+
+    Returns:
+        1 in that tone, less without any, little in another.
+    """
+    found = tone_of(text)
+    return 1.0 if found == tone else _NO_TONE if found is None else _OTHER_TONE
+
+
 def best_first(texts: Sequence[str], request: CopyRequest, reviewer: Reviewer, similar: Sequence[str] = ()) -> list[str]:
     """Candidates in the order in which to show them; refused ones last, for a caller that must say something.
 
@@ -65,5 +83,6 @@ def best_first(texts: Sequence[str], request: CopyRequest, reviewer: Reviewer, s
             share = reviewer.facts.coverage(text, request) / facts if facts else 1.0
             foreign = _FOREIGN_WEIGHT * reviewer.belonging.level(text, request)
             told = _COVERAGE_WEIGHT * (review.coverage + share) + _FLUENCY_WEIGHT * review.fluency
+            told += _TONE_WEIGHT * tone_fit(text, request.tone) if request.tone else 0.0
             score[text] = (review.accepted, float(agreed[row]) + told - _STOCK_WEIGHT * reviewer.spans.stock(text) - foreign)
     return sorted(score, key=lambda text: (not score[text][0], -score[text][1], text))

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from core.errors import BundleError
 from core.files import read_json, write_json
 from models.bundle import load_arrays, save_arrays
 from models.generator.decoder import CopyDecoder, DecoderShape
@@ -157,11 +158,18 @@ class CopyModel:
             folder: the folder.
 
         Raises:
-            BundleError: a file is missing or truncated.
+            BundleError: a file is missing or truncated, or another version of this code wrote it.
         """
         config = read_json(folder / "config.json")
         decoder = CopyDecoder(DecoderShape(**config["shape"]))
-        decoder.load_state_dict(load_weights(folder / "decoder.safetensors"))
+        try:
+            decoder.load_state_dict(load_weights(folder / "decoder.safetensors"))
+        except RuntimeError as error:
+            what = " ".join(str(error).split())[:160]
+            raise BundleError(
+                f"{folder / 'decoder.safetensors'}: weights of another version's network ({what}). "
+                "Train the generator again: `adloom run`, or `adloom train-copy`."
+            ) from None
         mean = load_arrays(folder / "scale.safetensors")["mean"]
         scale = FeatureScale(mean, float(config["feature_scale"]))
         vocabulary, book = Vocabulary(tuple(config["tokens"])), PhraseBook(tuple(config["names"]), tuple(config["values"]))

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as fn
 from torch import Tensor, nn
 
-from core.vocabulary import CHANNELS, SCENES
+from core.vocabulary import CHANNELS, SCENES, TONES
 from models.generator.prompts import Prompts
 from models.generator.vocabulary import BOS, PAD, UNK
 
@@ -183,7 +183,7 @@ class State:
 
 
 class CopyDecoder(nn.Module):
-    """P(text | product, scene, channel, F, ℓ); without ℓ it is the plain GPT.
+    """P(text | product, scene, channel, tone, F, ℓ); without ℓ it is the plain GPT.
 
     Args:
         shape: its sizes.
@@ -196,11 +196,11 @@ class CopyDecoder(nn.Module):
         self.words = nn.Embedding(shape.tokens, d)
         self.names, self.values = nn.Embedding(shape.names, d), nn.Embedding(shape.values, d)
         self.scenes, self.channels = nn.Embedding(len(SCENES), d), nn.Embedding(len(CHANNELS), d)
+        self.tones = nn.Embedding(1 + len(TONES), d)
         self.places = nn.Embedding(shape.max_tokens, d)
         self.kinds = nn.Embedding(HEAD + 2, d)
         self.feature, self.latent = nn.Linear(shape.d_feature, d, bias=False), nn.Linear(shape.d_latent, d, bias=False)
         self.memory = nn.Linear(shape.d_latent, d, bias=False)
-        self.address = nn.Linear(shape.d_feature, d, bias=False)
         self.spelling = nn.Linear(d, d, bias=False)
         self.blocks = nn.ModuleList(Layer(d, shape.heads, dropout) for _ in range(shape.layers))
         self.norm = nn.LayerNorm(d)
@@ -210,7 +210,7 @@ class CopyDecoder(nn.Module):
             if isinstance(module, nn.Embedding | nn.Linear):
                 nn.init.normal_(module.weight, std=d**-0.5 * 0.7)
         for name, weight in self.named_parameters():
-            if name.endswith(("latent.weight", "memory.weight", "address.weight", "out.weight", "down.weight")):
+            if name.endswith(("latent.weight", "memory.weight", "tones.weight", "out.weight", "down.weight")):
                 nn.init.zeros_(weight)  # a decoder that learns to read ℓ starts from the plain GPT, a layer from the identity
 
     @torch.no_grad()
@@ -252,13 +252,12 @@ class CopyDecoder(nn.Module):
         phrases = self.phrases(prompts)
         batch, count, d = phrases.shape
         zero = phrases.new_zeros(batch, d)
-        context = self.scenes(prompts.scene) + self.channels(prompts.channel)
+        context = self.scenes(prompts.scene) + self.channels(prompts.channel) + self.tones(prompts.tone)
         audience = self.feature(prompts.feature) * prompts.personal.unsqueeze(1)
         head = torch.stack([context, audience, zero if latent is None else self.latent(latent)], 1)  # (batch, 3, d_model)
         kinds = self.kinds(torch.tensor([0, 1, 2, 3] + [4] * (count - 1)))
         seen = torch.cat([torch.ones(batch, HEAD, dtype=torch.bool), prompts.mask], 1)
-        addressed = self.address(prompts.feature) * prompts.personal.unsqueeze(1)
-        remembered = (addressed if latent is None else addressed + self.memory(latent)).unsqueeze(1)
+        remembered = (zero if latent is None else self.memory(latent)).unsqueeze(1)
         return torch.cat([head, phrases], 1) + kinds, phrases, seen, remembered
 
     def forward(self, prompts: Prompts, tokens: Tensor, latent: Tensor | None = None) -> Tensor:

@@ -1,13 +1,13 @@
 """Requests as tensors: what the decoder is conditioned on."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from core.vocabulary import CHANNELS, SCENES
+from core.vocabulary import CHANNELS, SCENES, TONES
 from models.generator.request import CopyRequest
 from models.generator.slots import MAX_SLOTS, Slot, slots_of
 from models.generator.vocabulary import Vocabulary
@@ -78,6 +78,7 @@ class Prompts:
     Attributes:
         scene: (batch,) int64.
         channel: (batch,) int64.
+        tone: (batch,) int64, 0 where none is asked for, else 1 + the place in TONES.
         feature: (batch, d_feature) standardised F, zero where absent.
         personal: (batch,) 1.0 where F is present.
         names: (batch, phrases) int64; phrase 0 is the category, phrase 1 + i is slot i.
@@ -88,6 +89,7 @@ class Prompts:
 
     scene: Tensor
     channel: Tensor
+    tone: Tensor
     feature: Tensor
     personal: Tensor
     names: Tensor
@@ -109,6 +111,7 @@ class Prompts:
         return Prompts(
             self.scene[rows],
             self.channel[rows],
+            self.tone[rows],
             self.feature[rows],
             self.personal[rows],
             self.names[rows, :width],
@@ -128,7 +131,7 @@ class Prompts:
             feature: (batch, d_feature) standardised F.
             personal: (batch,) 1.0 where F is present.
         """
-        return Prompts(self.scene, self.channel, feature, personal, self.names, self.values, self.characters, self.mask)
+        return replace(self, feature=feature, personal=personal)
 
 
 @dataclass(frozen=True)
@@ -166,6 +169,14 @@ def fit_feature_scale(features: np.ndarray) -> FeatureScale:
     return FeatureScale(mean, spread if spread > 1e-8 else 1.0)
 
 
+def _tone(request: CopyRequest) -> int:
+    if request.tone is None:
+        return 0
+    if request.tone not in TONES:
+        raise ValueError(f"tone {request.tone!r} of {request.item_id} is unknown; there are {', '.join(TONES)}")
+    return 1 + TONES.index(request.tone)
+
+
 def prompts_of(
     requests: Sequence[CopyRequest], vocabulary: Vocabulary, book: PhraseBook, scale: FeatureScale
 ) -> tuple[Prompts, list[tuple[Slot, ...]]]:
@@ -181,7 +192,7 @@ def prompts_of(
         The prompts, and the slots that slot numbers of each row point at.
 
     Raises:
-        ValueError: a feature has another size than the generator was trained with or is not finite, or a scene or channel is unknown.
+        ValueError: a feature has another size than the generator was trained with or is not finite, or a scene, channel or tone is unknown.
     """
     size, width = len(requests), 1 + MAX_SLOTS
     names, values = np.zeros((size, width), np.int64), np.zeros((size, width), np.int64)
@@ -210,6 +221,7 @@ def prompts_of(
     prompts = Prompts(
         scene=torch.tensor([SCENES.index(request.scene) for request in requests], dtype=torch.long),
         channel=torch.tensor([CHANNELS.index(request.channel) for request in requests], dtype=torch.long),
+        tone=torch.tensor([_tone(request) for request in requests], dtype=torch.long),
         feature=torch.from_numpy(feature),
         personal=torch.from_numpy(personal),
         names=torch.from_numpy(names),

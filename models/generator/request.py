@@ -27,6 +27,7 @@ class CopyRequest:
         channel: one of `core.vocabulary.CHANNELS`.
         audience_id: the audience it is written for, None for everyone.
         feature: the audience's feature F, shape (d,), None for everyone.
+        tone: one of `core.vocabulary.TONES`, None for whichever the copy falls into.
         campaign: the campaign's name, shown on the card beside the copy, never inside it.
         start: first moment of the campaign, UTC.
         end: last moment of the campaign, UTC.
@@ -44,6 +45,7 @@ class CopyRequest:
     channel: str = Channel.ONSITE
     audience_id: str | None = None
     feature: np.ndarray | None = field(default=None, compare=False, repr=False)
+    tone: str | None = None
     campaign: str | None = None
     start: datetime | None = None
     end: datetime | None = None

@@ -10,7 +10,7 @@ import math
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -35,6 +35,8 @@ _POOL = 16
 _WIDTH_STEP = 8
 """Texts are padded to a multiple of it, so that few shapes occur: every new shape costs a new kernel."""
 _NAME_LOST = 0.1
+_TONE_LOST = 0.5
+"""Copies that are learned as if nobody had asked for their tone: most orders name none."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ class CopyData:
     """Copies as tensors.
 
     Attributes:
-        prompts: their requests, written for everyone.
+        prompts: their requests, written for everyone, in the tone that each copy has.
         tokens: ids with begin and end, one list a copy.
         raw: (n, d_bert) raw encoder vectors of the copies.
         weights: (n, audiences) chance that a copy stands for an audience; rows sum to 1.
@@ -109,7 +111,8 @@ def _disturbed(prompts: Prompts, data: CopyData, rows: np.ndarray, rng: np.rando
         audience = (rng.random((len(rows), 1)) * cumulative[:, -1:] > cumulative).sum(1)
         feature = data.features[torch.from_numpy(audience)]
         personal = torch.from_numpy((rng.random(len(rows)) > 1 / 3).astype(np.float32))
-    return Prompts(prompts.scene, prompts.channel, feature, personal, prompts.names, values, prompts.characters, prompts.mask)
+    tone = torch.where(torch.from_numpy(rng.random(len(rows)) < _TONE_LOST), 0, prompts.tone)
+    return replace(prompts, tone=tone, feature=feature, personal=personal, values=values)
 
 
 @dataclass(frozen=True)

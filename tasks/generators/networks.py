@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import torch
 from core.params import GeneratorParams
 from core.tracking import Tracker
 from core.vocabulary import Origin
+from models.cues import tone_of
 from models.embeddings import Embeddings
 from models.generator.clause import ClauseGenerator
 from models.generator.copy_model import CopyModel
@@ -136,13 +137,13 @@ def fit_generators(
     gpt.decoder.begin_with(*(torch.from_numpy(word_vectors(words)) for words in (work.vocabulary.tokens, book.values)))
     features = torch.from_numpy(scale.apply(audiences.features)) if len(audiences.features) else torch.zeros(0, 1)
 
-    def tensors(copies: Sequence[Copy], weights: np.ndarray) -> CopyData:
-        prompts, _ = gpt.prompts([copy.request for copy in copies])
+    def tensors(copies: Sequence[Copy], weights: np.ndarray, *, toned: bool = False) -> CopyData:
+        prompts, _ = gpt.prompts([replace(copy.request, tone=tone_of(copy.text) if toned else None) for copy in copies])
         tokens = [gpt.tokens(copy.lesson) for copy in copies]
         raw = torch.from_numpy(np.ascontiguousarray(vectors.vectors_of([copy.source_text for copy in copies]), np.float32))
         return CopyData(prompts, tokens, raw, weights, features)
 
-    train, held_out = tensors(work.train, audiences.weights), tensors(work.held_out, np.zeros((len(work.held_out), 0)))
+    train, held_out = tensors(work.train, audiences.weights, toned=True), tensors(work.held_out, np.zeros((len(work.held_out), 0)))
     affordable = max(1, int(params.max_positions * 1_000_000) // train.positions)
     gpt_epochs = min(params.gpt_epochs, max(1, round(affordable * params.gpt_epochs / (params.gpt_epochs + params.latent_epochs))))
     latent_epochs = min(params.latent_epochs, max(1, affordable - gpt_epochs))

@@ -115,7 +115,9 @@ def train(paths: dict[str, Path], target: Path, tracker: object = None, **change
 
 
 def fill(paths: dict[str, Path], generator: Path, target: Path) -> Path:
-    params = GenerateParams(max_slots=60, candidates_per_slot=3, kept_per_slot=2, max_copied_span=20)
+    params = GenerateParams(
+        max_slots=60, candidates_per_slot=3, kept_per_slot=2, max_copied_span=20, temperature_steps=[0.9, 1.0], guidance_steps=[1.0, 2.0]
+    )
     wanted = {name: path for name, path in paths.items() if name not in ("generator", "encoder")}
     stage.generate(
         params,
@@ -186,6 +188,17 @@ def test_every_refused_text_has_a_reason_and_a_rule(made):
     of_machine = sum(rejected[C.ORIGIN] != Origin.HUMAN)
     assert counts["candidates"] == counts["accepted"] + counts["surplus"] + of_machine
     assert sum(config["by_origin"].values()) == config["creatives"]
+
+
+def test_the_pool_is_written_with_several_settings_and_says_what_each_was_worth(made):
+    told, chosen = read_json(made["out"] / "pool" / "config.json")["sampling"], GeneratorBundle.load(made["generator"]).sampling
+    if chosen is None:  # a baseline scored best on this little data: it draws from no network
+        assert told == []
+        return
+    assert told[0]["temperature"] == pytest.approx(chosen.temperature, abs=1e-4)
+    assert len(told) == 3
+    assert sum(arm["slots"] for arm in told) == 60
+    assert all(0 <= arm["reward"] <= 1 for arm in told)
 
 
 def test_vectors_stand_beside_their_texts(made):
