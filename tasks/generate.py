@@ -259,26 +259,27 @@ def _write(
 
 def _choose(request: CopyRequest, texts: Sequence[str], params: GenerateParams, shelf: _Shelf, said: Said) -> float:
     """Review the candidates of a slot and shelve a diverse few of the accepted; what came of it, in [0, 1]."""
-    bundle = shelf.bundle
-    passed: list[tuple[float, str]] = []
+    bundle, known = shelf.bundle, shelf.texts.get(request.item_id, ())
+    reviews = {text: bundle.review(request, text) for text in dict.fromkeys(texts)}
+    passed: list[str] = []
     for text in texts:
         shelf.candidates += 1
-        review = bundle.review(request, text)
+        review = reviews[text]
         if not review.accepted:
             shelf.refuse(request, text, bundle.chosen, reason=review.reason, rule=review.rule, found=review.found)
-        elif text in shelf.texts.get(request.item_id, ()) or any(text == other for _, other in passed):
+        elif text in known or text in passed:
             shelf.refuse(request, text, bundle.chosen, reason="duplicate", rule="item", found="")
         else:
-            passed.append((review.quality, text))
-    worths = [bundle.worth(request, text, quality) for quality, text in passed]
-    kept = spread([text for _, text in passed], worths, params.kept_per_slot)
+            passed.append(text)
+    weights = bundle.weights(request, texts, reviews)
+    kept = [passed[row] for row in spread(passed, [weights[text] for text in passed], params.kept_per_slot)]
     shelf.served += bool(passed)
     shelf.surplus += len(passed) - len(kept)
-    newness = [said.newness(passed[row][1], request.category) for row in kept]
-    said.add([passed[row][1] for row in kept], request.category)
-    for row in kept:
-        shelf.add(request, passed[row][1], bundle.chosen, passed[row][0])
-    return reward([worths[row] for row in kept], newness, params.kept_per_slot)
+    newness = [said.newness(text, request.category) for text in kept]
+    said.add(kept, request.category)
+    for text in kept:
+        shelf.add(request, text, bundle.chosen, reviews[text].quality)
+    return reward([bundle.worth(request, text, reviews[text].quality) for text in kept], newness, params.kept_per_slot)
 
 
 def _add_human(human: pd.DataFrame, products: Mapping[str, CopyRequest], shelf: _Shelf) -> None:

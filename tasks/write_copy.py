@@ -154,17 +154,17 @@ def _write(bundle: GeneratorBundle, batch: Sequence[Product], writing: Writing, 
     lines, by_template = [], 0
     for product, drawn in zip(batch, bundle.write(requests, writing.candidates, rng, name), strict=True):
         origin, request, texts = name, product.request, drawn
-        reviews = {text: bundle.review(request, text) for text in texts if text}
+        reviews = {text: bundle.review(request, text) for text in texts}
         stopped = [
             {"text": text, "reason": found.reason, "rule": found.rule, "found": found.found}
             for text, found in reviews.items()
-            if not found.accepted
+            if text and not found.accepted
         ]
         if not any(review.accepted for review in reviews.values()):
             origin, by_template = str(Origin.TEMPLATE), by_template + 1
             (texts,) = bundle.write([request], writing.candidates, rng, origin)
-            reviews = {text: bundle.review(request, text) for text in texts if text}
-        ordered = bundle.best_first(request, texts)
+            reviews = {text: bundle.review(request, text) for text in texts}
+        ordered = bundle.best_first(request, texts, reviews)
         accepted = [text for text in ordered if reviews[text].accepted]
         for rank, text in enumerate(accepted[: writing.kept] or ordered[:1]):
             review = reviews[text]

@@ -10,7 +10,7 @@ import numpy as np
 from core.vocabulary import LENGTH_LIMITS, Origin
 from models.bundle import read_config, writing_bundle
 from models.generator.belonging import NO_BELONGING, Belonging
-from models.generator.choice import SIMILAR, best_first, tone_fit
+from models.generator.choice import SIMILAR, best_first, scores, tone_fit
 from models.generator.clause import ClauseGenerator
 from models.generator.compliance import Compliance
 from models.generator.facts import Facts
@@ -120,19 +120,40 @@ class GeneratorBundle:
             raise ValueError(f"n is {n}; at least one candidate is needed")
         return self.generators[name].write(requests, n, rng)
 
-    def best_first(self, request: CopyRequest, texts: Sequence[str]) -> list[str]:
+    def best_first(self, request: CopyRequest, texts: Sequence[str], reviews: Mapping[str, Review] | None = None) -> list[str]:
         """Candidates in the order in which to show them, compared with each other and with human copy of similar products.
 
         Args:
             request: what they were written for.
             texts: the candidates.
+            reviews: what `review` has said of them already.
 
         Returns:
             Each distinct text once, refused ones last (`models.generator.choice`).
         """
+        return best_first(texts, request, self.reviewer, self._similar(request), reviews)
+
+    def weights(self, request: CopyRequest, texts: Sequence[str], reviews: Mapping[str, Review]) -> dict[str, float]:
+        """How much each accepted candidate is to be preferred: what `best_first` goes by, and the fit to the audience.
+
+        Args:
+            request: what they were written for.
+            texts: all candidates; refused ones speak for what the model knows, too.
+            reviews: text → what `review` says of it.
+
+        Returns:
+            Accepted text → weight in (0, 1], the best before the audience is asked having 1.
+        """
+        found = scores(texts, request, self.reviewer, self._similar(request), reviews)
+        found = {text: score for text, score in found.items() if reviews[text].accepted}
+        best = max(found.values(), default=0.0)
+        heard = self.response if request.audience_id is not None else None
+        fits = np.ones(len(found)) if heard is None else heard.fit_of(list(found), request)
+        return {text: float(np.exp(score - best) * fit**FIT_WEIGHT) for (text, score), fit in zip(found.items(), fits, strict=True)}
+
+    def _similar(self, request: CopyRequest) -> list[str]:
         retrieval = self.generators.get(Origin.RETRIEVAL)
-        similar = retrieval.write([request], SIMILAR, np.random.default_rng(0))[0] if retrieval is not None else []
-        return best_first(texts, request, self.reviewer, similar)
+        return retrieval.write([request], SIMILAR, np.random.default_rng(0))[0] if retrieval is not None else []
 
     def review(self, request: CopyRequest, text: str) -> Review:
         """Judge one candidate: length, form, compliance, facts, copying, quality.

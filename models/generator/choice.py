@@ -5,14 +5,14 @@ risk decoding (Kumar & Byrne 2004; Eikema & Aziz 2020). What a model says in mos
 often a slip. Since what everybody says is agreed on most, stock phrases count against a candidate; so do words of other kinds of product.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from models.cues import tone_of
 from models.generator.agreement import agreement
-from models.generator.quality import Reviewer
+from models.generator.quality import Review, Reviewer
 from models.generator.request import CopyRequest
 from models.generator.slots import NOUN, PRICE, slots_of
 
@@ -63,7 +63,44 @@ def tone_fit(text: str, tone: str) -> float:
     return 1.0 if found == tone else _NO_TONE if found is None else _OTHER_TONE
 
 
-def best_first(texts: Sequence[str], request: CopyRequest, reviewer: Reviewer, similar: Sequence[str] = ()) -> list[str]:
+def scores(
+    texts: Sequence[str], request: CopyRequest, reviewer: Reviewer, similar: Sequence[str], reviews: Mapping[str, Review]
+) -> dict[str, float]:
+    """How well each candidate speaks for its order: agreed on, stating facts, reading well, in the tone asked for, no stock phrases.
+
+    Args:
+        texts: candidates; equal ones count once, and speak for their content twice.
+        request: their order.
+        reviewer: cuts and weighs words.
+        similar: human copies of similar products, in this product's words.
+        reviews: text → what the reviewer says of it.
+
+    Returns:
+        Each distinct text → score; higher is better, differences are what counts.
+    """
+    if not texts:
+        return {}
+    agreed = consensus(texts, reviewer, similar)
+    facts = sum(slot.name not in (NOUN, PRICE) for slot in slots_of(request))
+    found: dict[str, float] = {}
+    for row, text in enumerate(texts):
+        if text not in found:
+            review = reviews[text]
+            share = reviewer.facts.coverage(text, request) / facts if facts else 1.0
+            foreign = _FOREIGN_WEIGHT * reviewer.belonging.level(text, request)
+            told = _COVERAGE_WEIGHT * (review.coverage + share) + _FLUENCY_WEIGHT * review.fluency
+            told += _TONE_WEIGHT * tone_fit(text, request.tone) if request.tone else 0.0
+            found[text] = float(agreed[row]) + told - _STOCK_WEIGHT * reviewer.spans.stock(text) - foreign
+    return found
+
+
+def best_first(
+    texts: Sequence[str],
+    request: CopyRequest,
+    reviewer: Reviewer,
+    similar: Sequence[str] = (),
+    reviews: Mapping[str, Review] | None = None,
+) -> list[str]:
     """Candidates in the order in which to show them; refused ones last, for a caller that must say something.
 
     Args:
@@ -71,18 +108,8 @@ def best_first(texts: Sequence[str], request: CopyRequest, reviewer: Reviewer, s
         request: their order.
         reviewer: judges each.
         similar: human copies of similar products, in this product's words.
+        reviews: what it has said of them already; None: it is asked.
     """
-    if not texts:
-        return []
-    agreed = consensus(texts, reviewer, similar)
-    facts = sum(slot.name not in (NOUN, PRICE) for slot in slots_of(request))
-    score: dict[str, tuple[bool, float]] = {}
-    for row, text in enumerate(texts):
-        if text not in score:
-            review = reviewer.review(text, request)
-            share = reviewer.facts.coverage(text, request) / facts if facts else 1.0
-            foreign = _FOREIGN_WEIGHT * reviewer.belonging.level(text, request)
-            told = _COVERAGE_WEIGHT * (review.coverage + share) + _FLUENCY_WEIGHT * review.fluency
-            told += _TONE_WEIGHT * tone_fit(text, request.tone) if request.tone else 0.0
-            score[text] = (review.accepted, float(agreed[row]) + told - _STOCK_WEIGHT * reviewer.spans.stock(text) - foreign)
-    return sorted(score, key=lambda text: (not score[text][0], -score[text][1], text))
+    known = reviews or {text: reviewer.review(text, request) for text in dict.fromkeys(texts)}
+    found = scores(texts, request, reviewer, similar, known)
+    return sorted(found, key=lambda text: (not known[text].accepted, -found[text], text))

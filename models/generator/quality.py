@@ -1,5 +1,6 @@
 """What a candidate must pass before it is shown, and how good it is: coverage, fluency, novelty."""
 
+import re
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ from models.generator.vocabulary import Vocabulary
 MIN_LENGTH = 5
 _FLOOR = 0.05
 _OPEN_ENDS = "，,、；;：:的和与及"
+_STUTTER = re.compile(r"([\u4e00-\u9fff])(?<![哈嘿呵嘻哇])\1\1+|(?!一.一.|.[着啦呀]|.一.一)([\u4e00-\u9fff]{2,4})\2")
+"""A word said twice running, or a character thrice: a slip of a network. People say 一步一步, 用着用着, 来啦来啦 and 哈哈哈."""
 
 
 @dataclass(frozen=True)
@@ -143,6 +146,9 @@ def _form(text: str, request: CopyRequest, repeats: int) -> tuple[str, str] | No
     if text.count("#") % 2:
         return "unbalanced", "#"
     own = {slot.value for slot in slots_of(request)}
+    stutter = next((found[0] for found in _STUTTER.finditer(text) if not any(found[0] in value for value in own)), None)
+    if stutter is not None:
+        return "repetition", stutter
     for size in (6, 8):
         seen: set[str] = set()
         for start in range(len(text) - size + 1):

@@ -109,7 +109,7 @@ def write_for_audiences(
 def recognition(copy: PersonalCopy, replications: int, rng: np.random.Generator) -> Interval | None:
     """How often a classifier that learned from other products' copies names the audience that a copy was written for.
 
-    Logistic regression on character 1- to 3-grams, cross-fitted over products; each copy is judged by itself.
+    Ridge classifier on character 1- to 3-grams, cross-fitted over products; each copy is judged by itself.
 
     Args:
         copy: complete products are read.
@@ -120,7 +120,7 @@ def recognition(copy: PersonalCopy, replications: int, rng: np.random.Generator)
         Accuracy, chance being one over the audiences; None for fewer than `_FEWEST` complete products or two audiences.
     """
     from sklearn.feature_extraction.text import TfidfVectorizer
-    from sklearn.linear_model import LogisticRegression
+    from sklearn.linear_model import RidgeClassifier
 
     rows, kinds = len(copy.complete), len(copy.audiences)
     if rows < _FEWEST or kinds < 2:
@@ -133,7 +133,7 @@ def recognition(copy: PersonalCopy, replications: int, rng: np.random.Generator)
         held = fold == number
         counts = TfidfVectorizer(analyzer="char", ngram_range=(1, 3), sublinear_tf=True)
         learned = counts.fit_transform(texts[~held].ravel().tolist())
-        model = LogisticRegression(C=10.0, max_iter=300).fit(learned, np.tile(labels, int((~held).sum())))
+        model = RidgeClassifier().fit(learned, np.tile(labels, int((~held).sum())))
         named = model.predict(counts.transform(texts[held].ravel().tolist())).reshape(-1, kinds)
         right[held] = named == labels
     return bootstrap_mean(right.ravel(), np.repeat(np.arange(rows), kinds), replications, rng)

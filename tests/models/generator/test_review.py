@@ -290,6 +290,9 @@ def test_a_review_names_its_reason(shop):
     assert reviewer.review("顶级好物，值得拥有", search).reason == "compliance"
     assert reviewer.review("只要9999元就带走", search).reason == "fact"
     assert reviewer.review("轻轻松松出门，轻轻松松出门", search).rule == "repetition"
+    assert reviewer.review("搭配搭配出门正好", search).found == "搭配搭配"
+    assert reviewer.review("穿着轻轻轻出门", search).found == "轻轻轻"
+    assert reviewer.review("用着用着就一步一步出门啦哈哈哈", search).rule != "repetition"
     assert reviewer.review("出门带上它，", search).rule == "unfinished"
     good = reviewer.review(f"{search.brand}陪你出门", search)
     assert good.accepted
