@@ -1,7 +1,7 @@
 """Is copy for an audience recognised, and does it click better there? On the bundle and the market of the last run.
 
-    python -m benchmarks.personalisation                          the chosen generator
-    python -m benchmarks.personalisation --kind gpt --guidance 1 2 3 5
+    python -m benchmarks.personalisation                          the chosen generator, a network's at guidance 1, 3 and 5
+    python -m benchmarks.personalisation --kind gpt --guidance 1 2 3
 
 Reads data/; prints a table and, as its last line, one JSON object. Chance of recognition is one over the audiences. The last two columns
 say how much there is to win: of the same candidates the truth chooses for each audience, over the truth's choice for everyone
@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kind", help="a generator of the bundle; the chosen one when left out")
-    parser.add_argument("--guidance", type=float, nargs="+", help="in place of the bundle's; neural generators only")
+    parser.add_argument("--guidance", type=float, nargs="+", help="in place of the bundle's; neural generators only; 1 3 5 when left out")
     parser.add_argument("--products", type=int, default=100)
     parser.add_argument("--candidates", type=int, default=4)
     parser.add_argument("--seed", type=int, default=7)
@@ -63,7 +63,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if chosen:
         runs.append({"guidance": "human", "products": len(human.requests), **{f"true_ctr_{k}": v.as_dict() for k, v in chosen.items()}})
         print(_line(runs[-1]), flush=True)
-    for guidance in options.guidance or [None]:
+    neural = isinstance(bundle.generators[kind], GptGenerator | VaeGenerator | GanGenerator)
+    for guidance in options.guidance or ([1.0, 3.0, 5.0] if neural else [None]):
         found = judge_personal(
             bundle if guidance is None else _guided(bundle, kind, guidance),
             users,
