@@ -95,8 +95,8 @@ def write_for_audiences(
     for row, (order, texts) in enumerate(zip(orders, bundle.write(orders, n, rng, kind), strict=True)):
         reviews = {text: bundle.review(order, text) for text in dict.fromkeys(texts)}
         accepted[row] = np.mean([reviews[text].accepted for text in texts]) if texts else 0.0
-        good = [text for text, review in reviews.items() if review.accepted]
-        good.sort(key=lambda text: (-bundle.worth(order, text, reviews[text].quality), text))
+        weights = bundle.weights(order, texts, reviews)
+        good = sorted(weights, key=lambda text: (-weights[text], text))
         if good:
             quality[row] = reviews[good[0]].quality
         passed.append(tuple(good))
