@@ -16,7 +16,8 @@ from models.generator.request import CopyRequest
 from tasks.sources.market.truth import Truth
 
 PRODUCTS, CANDIDATES, SHOPPERS = 24, 4, 40
-"""Held-out products at the most (`benchmarks.personalisation` asks for more), candidates for each order, and shoppers of an audience whose true click probability is asked for."""
+"""Held-out products at the most (`benchmarks.personalisation` asks for more), candidates
+for each order, and shoppers of an audience whose true click probability is asked for."""
 _FOLDS = 4
 _FEWEST = 2 * _FOLDS
 
