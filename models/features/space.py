@@ -18,7 +18,7 @@ from models.features.batch import Candidates, Recommended, Requests
 from models.features.catalogue import Catalogue, Vectorise, projection, unit
 from models.features.fitted import Fitted
 from models.features.memory import Creatives, TextVectors
-from models.features.profiles import WEIGHTINGS, affinities, closeness_profiles, events_of
+from models.features.profiles import events_of
 from models.features.recency import latest
 from models.features.trends import Trends
 from models.history import History
@@ -83,7 +83,7 @@ class FeatureSpace:
         self._recommender = recommender
         self.catalogue = _catalogue(recommender, fitted.basis)
         self.text_vectors = TextVectors(vectorise, fitted.basis)
-        self._creatives = Creatives(self.catalogue, self.text_vectors)
+        self._creatives = Creatives(self.catalogue, self.text_vectors, fitted)
 
     @classmethod
     def fit(
@@ -222,10 +222,8 @@ class FeatureSpace:
             text_vectors=self.text_vectors,
             fitted=self.fitted,
         )
-        found = affinities(batch.events, self.catalogue, candidates.request, item)
-        near = batch.to_item(closeness_profiles(batch.events, self.catalogue))  # (weightings, n)
-        found |= {f"closeness: {way[0]}": row for way, row in zip(WEIGHTINGS, near, strict=True)}
-        for block in (blocks.recommended, blocks.searched, blocks.written, blocks.answered, blocks.priced, blocks.current, latest):
+        found: dict[str, NDArray[np.float32]] = {}
+        for block in (blocks.affine, blocks.recommended, blocks.searched, blocks.written, blocks.answered, blocks.priced, blocks.current, latest):
             found |= block(batch)
         return found
 
