@@ -3,6 +3,7 @@
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import pairwise
 from threading import Lock
 
 import numpy as np
@@ -12,7 +13,8 @@ from models.correction import Beliefs
 from models.features import Candidates, Recommended, Requests, Responses
 from models.frequency import within_cap
 from models.history import History, micros
-from models.policies.slate import follow, slate
+from models.policies.slate import Slate, follow
+from models.policies.together import Draw, slates
 from models.pool import Campaign, Pool, default_bid
 from models.ranker import Prediction, RankerBundle
 from models.recommender import RecommenderBundle
@@ -165,6 +167,25 @@ class _Prepared:
     found: Found
 
 
+@dataclass(frozen=True)
+class _Valued:
+    """A request's candidates as the policy sees them.
+
+    Attributes:
+        predicted: by the ranker.
+        paying: the campaign of each, None outside campaigns.
+        bids: worth of a click on each.
+        values: what showing each is worth.
+        votes: what the policy draws from.
+    """
+
+    predicted: Prediction
+    paying: Sequence[Campaign | None]
+    bids: NDArray[np.float64]
+    values: NDArray[np.float64]
+    votes: NDArray[np.float64]
+
+
 class Decider:
     """Chooses items and creatives; holds no state about shoppers. Several threads may ask: they wait for each other.
 
@@ -250,9 +271,19 @@ class Decider:
             ended("candidates")
             predicted = self._predict(prepared, told, at, ended)
         bounds = np.cumsum([0, *[len(one.found) for one in prepared]]).tolist()
+        parts = [slice(*part) for part in pairwise(bounds)]
+        valued = [
+            self._valued(one, Prediction(predicted.p_click[part], predicted.p_convert[part])) for one, part in zip(prepared, parts, strict=True)
+        ]
+        some = [place for place, one in enumerate(prepared) if len(one.found)]
+        asked = [(prepared[place].ask, prepared[place].found.codes, valued[place].votes) for place in some]
+        drawn = dict(zip(some, slates([Draw(votes, ask.k, ask.exploration, ask.rng, codes) for ask, codes, votes in asked]), strict=True))
+        chances = _shares(prepared)
         decisions = [
-            self._drawn(one, Prediction(predicted.p_click[start:stop], predicted.p_convert[start:stop]))
-            for one, start, stop in zip(prepared, bounds[:-1], bounds[1:], strict=True)
+            self._told(one, valued[place], drawn[place], chances[parts[place]])
+            if place in drawn
+            else Decision((), (), one.audience, RETRIEVAL_VERSION)
+            for place, one in enumerate(prepared)
         ]
         ended("policy: slate and propensities")
         return decisions
@@ -303,23 +334,23 @@ class Decider:
         ended("ranker")
         return predicted
 
-    def _drawn(self, one: _Prepared, predicted: Prediction) -> Decision:
-        """The policy's turn."""
-        ask = one.ask
-        codes, rows = one.found.codes.tolist(), one.found.rows.tolist()
-        if not rows:
-            return Decision((), (), one.audience, RETRIEVAL_VERSION)
-        category, ids = self.retrieval.category, self.recommender.catalogue.item_ids
-        paying = [one.campaigns.get(category[code]) for code in codes]
+    def _valued(self, one: _Prepared, predicted: Prediction) -> _Valued:
+        """What each candidate is worth, and to whom."""
+        ask, category = one.ask, self.retrieval.category
+        paying = [one.campaigns.get(category[code]) for code in one.found.codes.tolist()]
         bids = np.array([campaign.bid_micros if campaign else self._bid for campaign in paying], dtype=np.float64)
-        if ask.beliefs is None:
+        if ask.beliefs is None or not paying:
             values = votes = predicted.p_click * bids
         else:
             mean, draws = ask.beliefs.p_click(one.found.rows, predicted.p_click, ask.rng)
             values, votes = mean * bids, draws * bids
-        drawn = slate(votes, ask.k, ask.exploration, ask.rng, groups=one.found.codes)
-        explored = _explored(values, codes, drawn.indices.tolist())
-        chances = _shares(one.scores, codes)
+        return _Valued(predicted, paying, bids, values, votes)
+
+    def _told(self, one: _Prepared, valued: _Valued, drawn: Slate, chances: NDArray[np.float64]) -> Decision:
+        """The slate that was drawn, with everything that its record needs."""
+        ask, predicted, paying, bids = one.ask, valued.predicted, valued.paying, valued.bids
+        codes, rows, ids = one.found.codes.tolist(), one.found.rows.tolist(), self.recommender.catalogue.item_ids
+        explored = _explored(valued.values, codes, drawn.indices.tolist())
         choices = tuple(
             Choice(
                 row=rows[index],
@@ -332,7 +363,7 @@ class Decider:
                 ecpm_micros=round(1000 * float(predicted.p_click[index]) * float(bids[index])),
                 propensity=float(propensity),
                 marginal=float(marginal),
-                probability=chances[codes[index]],
+                probability=float(chances[index]),
                 cause=self.retrieval.cause(one.history, codes[index], ask.scene),
                 explored=worse,
             )
@@ -341,9 +372,9 @@ class Decider:
         thoughts = (
             ()
             if ask.rival is None
-            else _thoughts(ask, ask.rival, found=one.found, p_click=predicted.p_click, bids=bids, votes=votes, shown=drawn.indices)
+            else _thoughts(ask, ask.rival, found=one.found, p_click=predicted.p_click, bids=bids, votes=valued.votes, shown=drawn.indices)
         )
-        return Decision(choices, tuple(self._creative_id[row] for row in rows), one.audience, RETRIEVAL_VERSION, thoughts)
+        return Decision(choices, tuple([self._creative_id[row] for row in rows]), one.audience, RETRIEVAL_VERSION, thoughts)
 
 
 def _thoughts(
@@ -378,12 +409,19 @@ def _explored(values: NDArray[np.float64], codes: Sequence[int], chosen: Sequenc
     return found
 
 
-def _shares(scores: NDArray[np.float32], codes: Sequence[int]) -> dict[int, float]:
-    """P(item | shopper) over the candidates' items, as `RecommenderBundle.probability` gives it."""
-    distinct = list(dict.fromkeys(codes))
-    logits = scores[distinct].astype(np.float64)
-    shares = np.exp(logits - logits.max())
-    return dict(zip(distinct, (shares / shares.sum()).tolist(), strict=True))
+def _shares(prepared: Sequence[_Prepared]) -> NDArray[np.float64]:
+    """P(item | shopper) over the items of each request's candidates, as `RecommenderBundle.probability` gives it; of all candidates."""
+    logits = np.concatenate([one.scores[one.found.codes] for one in prepared]).astype(np.float64)
+    if not len(logits):
+        return logits
+    codes = np.concatenate([one.found.codes for one in prepared])
+    sizes = [len(one.found) for one in prepared if len(one.found)]
+    starts = np.cumsum([0, *sizes[:-1]])
+    shares = np.exp(logits - np.repeat(np.maximum.reduceat(logits, starts), sizes))
+    first = np.ones(len(codes))
+    first[1:] = codes[1:] != codes[:-1]  # an item's creatives stand together and have its share each, but it counts once
+    first[starts] = 1
+    return np.asarray(shares / np.repeat(np.add.reduceat(shares * first, starts), sizes))
 
 
 def probabilities_over(bundle: RecommenderBundle, history: History, item_ids: Sequence[str], now: datetime) -> NDArray[np.float64]:

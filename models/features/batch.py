@@ -56,7 +56,7 @@ class Responses:
         Args:
             moment: µs UTC.
         """
-        return self.first(int(np.searchsorted(self.timestamps, moment - RESPONSE_LAG_MICROS, side="left")))
+        return self.first(int(self.timestamps.searchsorted(moment - RESPONSE_LAG_MICROS, side="left")))
 
     def first(self, size: int) -> "Responses":
         """The oldest ``size`` of them.
@@ -64,6 +64,8 @@ class Responses:
         Args:
             size: at least 0.
         """
+        if size >= len(self):
+            return self
         return Responses(self.item_ids[:size], self.texts[:size], self.channels[:size], self.clicks[:size], self.timestamps[:size])
 
 

@@ -21,10 +21,11 @@ from models.features.profiles import (
     WEIGHTINGS,
     Events,
     Met,
+    Profiles,
+    entries,
     latest_queries,
     lifts,
     meet,
-    named_sum,
     price_level,
     profiles,
 )
@@ -98,6 +99,21 @@ class Joined:
         known = np.flatnonzero(self.answered_item >= 0)
         answers = (self.who[known], self.answered_item[known], self.surprise[known])
         return meet(self.events, answers, (self.request, self.item), self.catalogue)
+
+    @cached_property
+    def _named(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
+        return entries(self.creatives.named, self.creative)
+
+    def named_sums(self, held: Profiles) -> NDArray[np.float32]:
+        """Σ over what each candidate's copy names of a profile ``(r, values)`` or ``(r, values + keys)``: ``(2, n)``, values and keys."""
+        place, label, weight = self._named
+        values = self.catalogue.keys.shape[0]
+        of_key = label >= values
+        if held.shape[1] == values:
+            place, label, weight, of_key = (part[~of_key] for part in (place, label, weight, of_key))
+        summed = held.ravel()[self.request[place] * held.shape[1] + label] * weight
+        n = len(self.request)
+        return np.bincount(place + n * of_key, weights=summed, minlength=2 * n).reshape(2, n).astype(np.float32)
 
     @cached_property
     def _item_vectors(self) -> NDArray[np.float32]:
@@ -186,7 +202,7 @@ def written(batch: Joined) -> dict[str, Column]:
     found.update({f"copy {axis}": row for axis, row in enumerate(faces[len(CUES) : -1])})
     total, ever = events.totals[EVER] + 1, events.weights[EVER]
     tastes = profiles(events.request, events.item, ever, catalogue.of_group[GROUPS[-1]], r)
-    found["named attributes liked"] = named_sum(tastes, batch.request, made.named, batch.creative) / total[batch.request]
+    found["named attributes liked"] = batch.named_sums(tastes)[0] / total[batch.request]
     liked = _summed(events.request, ever[:, None], catalogue.vectors[events.item], r) / total[:, None, None]
     found["closeness of copy"] = batch.to_copy(liked)[0]
     found["copy · item"] = faces[-1]
@@ -214,9 +230,8 @@ def answered(batch: Joined) -> dict[str, Column]:
     found["answers to copy"] = batch.to_copy(leaning[:, None, cues:])[0]
     found["answers in all"] = (np.bincount(who, weights=surprise, minlength=r).astype(np.float32) * trust)[request]
     found["answers counted"] = np.log1p(seen)[request]
-    for name, named in (("answers to named attributes", made.named), ("answers to named keys", made.keys)):
-        told = profiles(who, batch.answered, surprise, named, r)
-        found[name] = named_sum(told, request, named, batch.creative) * trust[request]
+    named = batch.named_sums(profiles(who, batch.answered, surprise, made.named, r)) * trust[request]
+    found["answers to named attributes"], found["answers to named keys"] = named
     met = batch.met
     shared = (met.answers * trust[met.request])[:, met.pair]  # (ways of likeness, n)
     for name in (*GROUPS, "item"):
@@ -235,15 +250,14 @@ def priced(batch: Joined) -> dict[str, Column]:
         batch: the batch.
     """
     level = price_level(batch.events, batch.catalogue, len(batch.requests))[batch.request]
-    price = batch.catalogue.price[batch.item]
-    known = ~np.isnan(price)
-    gap = np.where(known, np.nan_to_num(price) - level, 0).astype(np.float32)
+    price, known, squared = np.take(batch.catalogue.priced, batch.item, axis=1)
+    gap = (price - level) * known
     return {
-        "price": np.nan_to_num(price),
-        "price known": known.astype(np.float32),
+        "price": price,
+        "price known": known,
         "price level of shopper": level,
-        "price squared": np.minimum(np.nan_to_num(price) ** 2, 9),
-        "price · level": np.where(known, np.nan_to_num(price) * level, 0).astype(np.float32),
+        "price squared": squared,
+        "price · level": price * level,
         "price gap": gap,
         "price distance": np.abs(gap),
         "price distance squared": np.minimum(gap**2, 9),
@@ -256,23 +270,35 @@ def current(batch: Joined) -> dict[str, Column]:
     Args:
         batch: the batch.
     """
-    request, moments = batch.request, batch.requests.timestamps
-    category = batch.catalogue.category[batch.item]
-    columns = {name: batch.item if name.startswith("item") else category for name in TABLES}
-    found = {name: batch.fitted.trends.at(name, moments[request], column) for name, column in columns.items()}
-    last = np.array([history.timestamps[-1] if len(history) else 0 for history in batch.requests.histories], dtype=np.int64)
-    size = np.array([len(history) for history in batch.requests.histories], dtype=np.float32)
-    found["events"] = np.log1p(size)[request]
-    found["days since last event"] = np.log1p(np.where(last > 0, (moments - last) / DAY_MICROS, 60.0)).astype(np.float32)[request]
+    request, catalogue, requests, met = batch.request, batch.catalogue, batch.requests, batch.met
+    trends, moments = batch.fitted.trends, requests.timestamps
+    columns = {True: met.item, False: catalogue.category[met.item]}
+    days = trends.rows(moments)[met.request]
+    of_day = np.stack([trends.tables[name][days, columns[name.startswith("item")]] for name in TABLES])  # (tables, pairs)
+    found = dict(zip(TABLES, np.take(of_day, met.pair, axis=1), strict=True))
+    last = np.array([history.timestamps[-1] if len(history) else 0 for history in requests.histories], dtype=np.int64)
     hour = (moments % DAY_MICROS) / DAY_MICROS * 2 * np.pi
     weekday = (moments // DAY_MICROS + 3) % 7  # 1970-01-01 was a Thursday
-    found |= {"hour sine": np.sin(hour).astype(np.float32)[request], "hour cosine": np.cos(hour).astype(np.float32)[request]}
-    found |= {f"weekday {day}": (weekday == day).astype(np.float32)[request] for day in range(7)}
-    for word, words, values in (("scene", SCENES, batch.requests.scenes), ("channel", CHANNELS, batch.requests.channels)):
-        given = np.array(values, dtype=object)
-        found |= {f"{word} {name}": (given == name).astype(np.float32)[request] for name in words}
-    names = batch.catalogue.category_names[:MAX_CATEGORIES]
-    of_category = (category == np.arange(len(names))[:, None]).astype(np.float32)  # (names, n)
-    found |= {f"category {name}": row for name, row in zip(names, of_category, strict=True)}
+    held = np.zeros((len(_OF_REQUEST), len(requests)), np.float32)
+    held[0] = np.log1p([len(history) for history in requests.histories])
+    held[1] = np.log1p(np.where(last > 0, (moments - last) / DAY_MICROS, 60.0))
+    held[2], held[3] = np.sin(hour), np.cos(hour)
+    told = zip(weekday.tolist(), requests.scenes, requests.channels, strict=True)
+    for row, (day, scene, channel) in enumerate(told):
+        for name in (f"weekday {day}", f"scene {scene}", f"channel {channel}"):
+            if name in _PLACE:
+                held[_PLACE[name], row] = 1
+    found |= zip(_OF_REQUEST, np.take(held, request, axis=1), strict=True)
+    names = catalogue.category_names[:MAX_CATEGORIES]
+    found |= zip((f"category {name}" for name in names), np.take(catalogue.of_category[: len(names)], batch.item, axis=1), strict=True)
     found["position"] = batch.candidates.positions.astype(np.float32)
     return found
+
+
+_OF_REQUEST = (
+    *("events", "days since last event", "hour sine", "hour cosine"),
+    *(f"weekday {day}" for day in range(7)),
+    *(f"scene {name}" for name in SCENES),
+    *(f"channel {name}" for name in CHANNELS),
+)
+_PLACE = {name: place for place, name in enumerate(_OF_REQUEST)}

@@ -128,6 +128,17 @@ class Catalogue:
         return {name: sp.csr_matrix(self.labels[:, start:stop]) for name, start, stop in parts}
 
     @cached_property
+    def priced(self) -> NDArray[np.float32]:
+        """``(3, items)`` price, 0 where it is unknown; 1 where it is known; the square, at most 9."""
+        price = np.nan_to_num(self.price)
+        return np.stack([price, ~np.isnan(self.price), np.minimum(price**2, 9)]).astype(np.float32)
+
+    @cached_property
+    def of_category(self) -> NDArray[np.float32]:
+        """``(categories, items)`` 1 where an item is of the category."""
+        return (self.category == np.arange(len(self.category_names))[:, None]).astype(np.float32)
+
+    @cached_property
     def likeness(self) -> Likeness:
         """How alike two items are."""
         return Likeness(self)

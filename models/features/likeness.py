@@ -32,15 +32,17 @@ class Likeness:
             theirs: ``(r, c)`` rows of items.
 
         Returns:
-            ``(r, e, c, len(WAYS))``.
+            ``(r, e, c · len(WAYS))``.
         """
         size = len(self._catalogue)
         if size <= MOST_IN_TABLE:
-            return np.take(self._table, ours[:, :, None] * size + theirs[:, None, :], axis=0)
+            found = np.take(self._table, ours[:, :, None] * size + theirs[:, None, :], axis=0, mode="clip")
+            return found.reshape(*ours.shape, -1)
         first, one = np.unique(ours, return_inverse=True)
         second, other = np.unique(theirs, return_inverse=True)
         pairs = self._pairs(first, second).reshape(-1, len(WAYS))
-        return np.take(pairs, one.reshape(ours.shape)[:, :, None] * len(second) + other.reshape(theirs.shape)[:, None, :], axis=0)
+        places = one.reshape(ours.shape)[:, :, None] * len(second) + other.reshape(theirs.shape)[:, None, :]
+        return np.take(pairs, places, axis=0).reshape(*ours.shape, -1)
 
     @cached_property
     def _table(self) -> NDArray[np.float32]:

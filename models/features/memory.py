@@ -95,10 +95,8 @@ class Creatives:
         """``(creatives, len(CUES))``."""
         self.vectors: NDArray[np.float32] = np.zeros((0, self._catalogue.vectors.shape[1]), np.float32)
         """``(creatives, p)``."""
-        self.named: sp.csr_matrix = sp.csr_matrix(np.zeros((0, len(self._value_codes)), np.float32))
-        """Sparse ``(creatives, attribute values)``: 1 where the text names the value."""
-        self.keys: sp.csr_matrix = sp.csr_matrix(np.zeros((0, self._catalogue.keys.shape[1]), np.float32))
-        """Sparse ``(creatives, attribute keys)``: what share of the named values is of the key."""
+        self.named: sp.csr_matrix = sp.csr_matrix((0, sum(self._catalogue.keys.shape)), dtype=np.float32)
+        """Sparse ``(creatives, attribute values + attribute keys)``: 1 where the text names the value; what share of these is of the key."""
         self.faces: NDArray[np.float32] = np.zeros((0, 0), np.float32)
         """``(creatives, faces)``: cues in standard deviations, `Fitted.copy_axes`, and the cosine with the creative's own item."""
 
@@ -136,10 +134,9 @@ class Creatives:
             self.faces = np.concatenate([self.faces.reshape(start, made.shape[1]), made])
         self.cues = np.concatenate([self.cues, counted])
         self.vectors = np.concatenate([self.vectors, vectors])
-        self.named = sp.csr_matrix(sp.vstack([self.named, named]))
         told = sp.csr_matrix(named @ held.keys)
         shares = sp.diags_array(1 / np.maximum(np.asarray(told.sum(axis=1)).ravel(), 1)) @ told
-        self.keys = sp.csr_matrix(sp.vstack([self.keys, shares]), dtype=np.float32)
+        self.named = sp.csr_matrix(sp.vstack([self.named, sp.hstack([named, shares])]), dtype=np.float32)
         self._rows.update({key: start + place for place, key in enumerate(missing)})
 
     def _faces(

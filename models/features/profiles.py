@@ -140,19 +140,18 @@ def meet(
     weights = np.zeros((r, met.shape[1], ways + 1), np.float32)
     weights[:, : done.width, :ways] = done.spread(np.ascontiguousarray(events.weights.T))
     weights[:, done.width :, ways] = seen.spread(answers[2])
-    fresh = done.spread(np.exp2(events.days * np.float32(-1 / FRESH)))[:, :, None, None]  # (r, e of events, 1, 1)
+    fresh = done.spread(np.exp2(events.days * np.float32(-1 / FRESH)))[:, :, None]  # (r, e of events, 1)
     wished = theirs.spread(wanted)  # (r, c)
     sums = np.empty((r, ways + 1, theirs.width, len(WAYS)), np.float32)
-    newest = np.empty((r, theirs.width, SAME), np.float32)
+    newest = np.empty((r, theirs.width, len(WAYS)), np.float32)
     step = max(1, _CELLS // (met.shape[1] * theirs.width))
     for start in range(0, r, step):
         part = slice(start, start + step)
-        alike = catalogue.likeness.between(met[part], wished[part])  # (part, e, c, ways of likeness)
-        flat = alike.reshape(*alike.shape[:2], -1)
-        sums[part] = (weights[part].swapaxes(1, 2) @ flat).reshape(len(alike), ways + 1, theirs.width, -1)
-        newest[part] = (alike[:, : done.width, :, :SAME] * fresh[part]).max(axis=1)
+        alike = catalogue.likeness.between(met[part], wished[part])  # (part, e, c · ways of likeness)
+        sums[part] = (weights[part].swapaxes(1, 2) @ alike).reshape(len(alike), ways + 1, theirs.width, -1)
+        newest[part] = (alike[:, : done.width] * fresh[part]).max(axis=1).reshape(len(alike), theirs.width, -1)
     found = theirs.gathered(sums.swapaxes(1, 2)).transpose(2, 1, 0)  # (ways of likeness, weightings + 1, p)
-    return Met(asked, wanted, pair, found[:, :ways], found[:, ways], theirs.gathered(newest).T)
+    return Met(asked, wanted, pair, found[:, :ways], found[:, ways], theirs.gathered(newest)[:, :SAME].T)
 
 
 def lifts(met: Met, totals: NDArray[np.float32], catalogue: Catalogue) -> NDArray[np.float32]:
@@ -196,23 +195,6 @@ def profiles(request: NDArray[np.int64], rows: NDArray[np.int64], weights: NDArr
     return summed.reshape(r, width)
 
 
-def named_sum(profile: Profiles, request: NDArray[np.int64], named: sp.csr_matrix, creative: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Σ over what a copy names of profile[request, name], weighed as the copy weighs it.
-
-    Args:
-        profile: ``(requests, names)``.
-        request: ``(n,)``.
-        named: sparse ``(creatives, names)``.
-        creative: ``(n,)``.
-
-    Returns:
-        ``(n,)``.
-    """
-    place, value, weight = entries(named, creative)
-    held = profile.ravel()[request[place] * profile.shape[1] + value] * weight
-    return np.bincount(place, weights=held, minlength=len(request)).astype(np.float32)
-
-
 def entries(matrix: sp.csr_matrix, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
     """The stored entries of some rows of a sparse matrix.
 
@@ -241,9 +223,9 @@ def price_level(events: Events, catalogue: Catalogue, requests: int) -> NDArray[
     Returns:
         ``(requests,)`` in standard deviations of the log price within a category.
     """
-    price = catalogue.price[events.item]
-    weight = np.where(np.isnan(price), 0, events.weights[EVER])
-    above = np.bincount(events.request, weights=weight * np.nan_to_num(price), minlength=requests)
+    price, known, _ = np.take(catalogue.priced, events.item, axis=1)
+    weight = known * events.weights[EVER]
+    above = np.bincount(events.request, weights=weight * price, minlength=requests)
     return np.asarray(above / (np.bincount(events.request, weights=weight, minlength=requests) + 2), dtype=np.float32)
 
 

@@ -26,7 +26,7 @@ from models.history import History
 PROJECTED = 64
 SHOPPER_AXES = 12
 COPY_AXES = 12
-_REQUESTS_AT_ONCE = 2048
+_REQUESTS_AT_ONCE = 512
 
 
 class Scorer(Protocol):
@@ -171,6 +171,10 @@ class FeatureSpace:
         """
         if not len(requests):
             raise ValueError("no requests; features need at least one")
+        straight = bool((candidates.request[1:] >= candidates.request[:-1]).all())
+        if straight and len(requests) <= _REQUESTS_AT_ONCE:
+            columns = self._columns(requests, candidates, recommended)
+            return np.ascontiguousarray(np.array(list(columns.values()), dtype=np.float32).T), tuple(columns)
         order = np.argsort(candidates.request, kind="stable")
         starts = np.arange(0, len(requests) + _REQUESTS_AT_ONCE, _REQUESTS_AT_ONCE)
         bounds = np.searchsorted(candidates.request[order], starts).tolist()
@@ -182,14 +186,10 @@ class FeatureSpace:
             rows, first = order[start:stop], part * _REQUESTS_AT_ONCE
             told = None if recommended is None else recommended.rows(first, first + _REQUESTS_AT_ONCE)
             columns = self._columns(requests.rows(first, first + _REQUESTS_AT_ONCE), candidates.take(rows, first_request=first), told)
-            found = np.array(list(columns.values()), dtype=np.float32).T
-            if len(rows) == len(candidates) and not part:
-                straight = bool((np.diff(candidates.request) >= 0).all())
-                return np.ascontiguousarray(found if straight else found[np.argsort(order)]), tuple(columns)
             if filled is None:
                 names = tuple(columns)
                 filled = np.zeros((len(candidates), len(names)), np.float32)
-            filled[rows] = found
+            filled[rows] = np.array(list(columns.values()), dtype=np.float32).T
         assert filled is not None  # there is at least one part
         return filled, names
 
