@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from fastapi import FastAPI, Request, Response
+from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse
 from starlette.exceptions import HTTPException
@@ -36,6 +36,7 @@ from serving.metrics import Metrics, Stopwatch
 from serving.middleware import Around
 from serving.model_set import ModelSet, load_models
 from serving.page import reference_page
+from serving.quick import QuickRoute
 from serving.service import Ads, Answered, Asked, Parts
 from serving.settings import BODY_LIMIT, GATHER_SECONDS, GROUP, Settings
 from serving.storage import Storage
@@ -94,6 +95,7 @@ def create_app(settings: Settings, *, wall: Callable[[], int] = wall_clock) -> F
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
+        telemetry={"tracing": False, "metrics": False, "logs": False},  # /metrics and the log say it, and nobody else is told
     )
     app.state.champions, app.state.storage, app.state.learner = champions, storage, learner
     app.add_middleware(Access, tokens=settings.tokens, rates=Rates(settings.params.requests_per_second))
@@ -109,13 +111,17 @@ def create_app(settings: Settings, *, wall: Callable[[], int] = wall_clock) -> F
 def _add_routes(app: FastAPI, parts: Parts, ads_door: Ads, turns: Turns[Asked, Answered], metrics: Metrics) -> None:
     behaviour, writing = Behaviour(parts), Writing(parts)
 
-    @app.post("/v1/ads", response_model=AdsAnswer, responses=ERRORS, summary="Choose ads for a shopper")
+    quick = APIRouter(route_class=QuickRoute)
+
+    @quick.post("/v1/ads", response_model=AdsAnswer, responses=ERRORS, summary="Choose ads for a shopper")
     async def ads(body: AdsRequest, request: Request) -> Response:
         """Draw a slate. Every position comes with its exact propensity, and its record is on disk before this answers."""
         ads_door.check(body)
         found = await turns.ask(Asked(body, request.state.request_id))
         metrics.count_decision(found.decision, body.scene, body.channel)
-        return Response(found.answer.model_dump_json(), media_type="application/json")
+        return Response(found.json, media_type="application/json")
+
+    app.include_router(quick)
 
     @app.post("/v1/events", response_model=EventsAnswer, responses=ERRORS, summary="Tell what shoppers did")
     def events(body: EventsRequest) -> EventsAnswer:

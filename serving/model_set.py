@@ -4,6 +4,7 @@ import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 
 from core.columns import Columns
@@ -61,6 +62,11 @@ class ModelSet:
     learning: Learning | None = None
     writing: threading.Lock = field(default_factory=threading.Lock)
     """Generators and the encoder's network are used by one thread at a time."""
+
+    @cached_property
+    def versions_json(self) -> bytes:
+        """The versions as answers carry them."""
+        return self.versions.model_dump_json().encode()
 
     def under(self, policy: ServedPolicy, beliefs: Beliefs | None) -> "ModelSet":
         """The set as answers and records of one policy name it.
