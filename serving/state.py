@@ -262,7 +262,7 @@ class OnlineState:
     def _texts_of(self, creatives: set[str]) -> dict[str, str] | None:
         """Texts, those of these creatives among them; None when there is none of one."""
         texts = self._texts
-        missing = creatives - texts.keys()
+        missing = [name for name in creatives if name not in texts]
         if missing:
             marks = ", ".join("?" * len(missing))
             read = self._database.read(f"SELECT creative_id, text FROM texts WHERE creative_id IN ({marks})", tuple(sorted(missing)))

@@ -63,8 +63,11 @@ class TextVectors:
         if len(self._rows) + len(texts) > MAX_REMEMBERED:
             self._rows, self._table = {}, self._table[:0]
         new = [place for place, text in enumerate(texts) if text and text not in self._rows]
-        start = len(self._table)
-        self._table = np.concatenate([self._table, vectors[new]])
+        start = len(self._rows)
+        if start + len(new) > len(self._table):  # grows by half: a text that comes alone must not move all others
+            room = np.zeros((start // 2 + len(new), self._table.shape[1]), np.float32)
+            self._table = np.concatenate([self._table[:start], room])
+        self._table[start : start + len(new)] = vectors[new]
         self._rows.update({texts[place]: start + row for row, place in enumerate(new)})
 
     def held(self) -> tuple[list[str], NDArray[np.float32]]:
