@@ -350,24 +350,28 @@ class Decider:
         """The slate that was drawn, with everything that its record needs."""
         ask, predicted, paying, bids = one.ask, valued.predicted, valued.paying, valued.bids
         codes, rows, ids = one.found.codes.tolist(), one.found.rows.tolist(), self.recommender.catalogue.item_ids
-        explored = _explored(valued.values, codes, drawn.indices.tolist())
+        chosen = drawn.indices
+        explored = _explored(valued.values, codes, chosen.tolist())
+        numbers = np.stack([predicted.p_click[chosen], predicted.p_convert[chosen], bids[chosen], chances[chosen], drawn.propensity, drawn.marginal])
         choices = tuple(
             Choice(
                 row=rows[index],
                 creative_id=self._creative_id[rows[index]],
                 item_id=ids[codes[index]],
                 campaign=paying[index],
-                p_click=float(predicted.p_click[index]),
-                p_convert=float(predicted.p_convert[index]),
-                bid_micros=int(bids[index]),
-                ecpm_micros=round(1000 * float(predicted.p_click[index]) * float(bids[index])),
-                propensity=float(propensity),
-                marginal=float(marginal),
-                probability=float(chances[index]),
+                p_click=p_click,
+                p_convert=p_convert,
+                bid_micros=int(bid),
+                ecpm_micros=round(1000 * p_click * bid),
+                propensity=propensity,
+                marginal=marginal,
+                probability=probability,
                 cause=self.retrieval.cause(one.history, codes[index], ask.scene),
                 explored=worse,
             )
-            for index, propensity, marginal, worse in zip(drawn.indices.tolist(), drawn.propensity, drawn.marginal, explored, strict=True)
+            for index, worse, (p_click, p_convert, bid, probability, propensity, marginal) in zip(
+                chosen.tolist(), explored, numbers.T.tolist(), strict=True
+            )
         )
         thoughts = (
             ()
@@ -401,11 +405,14 @@ def _thoughts(
 
 def _explored(values: NDArray[np.float64], codes: Sequence[int], chosen: Sequence[int]) -> list[bool]:
     """Whether a better candidate was left, position by position."""
-    left = list(zip(values.tolist(), codes, strict=True))
+    worth = values.tolist()
+    order, place, gone = np.argsort(-values, kind="stable").tolist(), 0, set[int]()
     found: list[bool] = []
     for index in chosen:
-        found.append(bool(values[index] < max(left)[0]))
-        left = [one for one in left if one[1] != codes[index]]
+        while codes[order[place]] in gone:
+            place += 1
+        found.append(worth[index] < worth[order[place]])
+        gone.add(codes[index])
     return found
 
 

@@ -174,14 +174,18 @@ class RecommenderBundle:
         moments = moments_of(histories, now)
         allowed = np.repeat(~self.catalogue.out_of_stock[None, :], len(histories), axis=0)
         for row, (history, moment) in enumerate(zip(histories, moments.tolist(), strict=True)):
-            end = int(np.searchsorted(history.timestamps, moment, side="left"))
-            bought = [
-                item for item, kind in zip(history.item_ids[:end], history.event_types[:end], strict=True) if kind == EventType.PURCHASE
-            ]
-            codes = self.catalogue.codes(bought)
-            codes = codes[codes >= 0]
-            allowed[row, codes[~self.catalogue.consumable[codes]]] = False
+            allowed[row, self.owned(history.before(moment))] = False
         return allowed
+
+    def owned(self, history: History) -> list[int]:
+        """Columns of the durables that a shopper has bought.
+
+        Args:
+            history: what the shopper did.
+        """
+        column, consumable = self.catalogue.index.get, self.catalogue.consumable
+        bought = [item for item, kind in zip(history.item_ids, history.event_types, strict=True) if kind == EventType.PURCHASE]
+        return [code for item in bought if (code := column(item, -1)) >= 0 and not consumable[code]]
 
     def probability(self, history: History, item_ids: Sequence[str] | None = None, now: int | None = None) -> np.ndarray:
         """P(item | history) by the champion: softmax over the asked items.
