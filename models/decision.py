@@ -9,8 +9,9 @@ from threading import Lock
 import numpy as np
 from numpy.typing import NDArray
 
+from core.columns import Columns
 from models.correction import Beliefs
-from models.features import Candidates, Recommended, Requests, Responses
+from models.features import Candidates, Places, Recommended, Requests, Responses
 from models.frequency import within_cap
 from models.history import History, micros
 from models.policies.slate import Slate, follow
@@ -205,6 +206,12 @@ class Decider:
         self.retrieval = Retrieval(recommender, pool, ranker.recommender.catalogue.item_ids)
         self._creative_id: list[str] = [str(name) for name in pool.creative_id]
         self._text: list[str] = [str(text) for text in pool.text]
+        self._places: Places | None = None
+
+    def prepare(self) -> None:
+        """Let the ranker look at the pool's creatives now, so that no request has to."""
+        channels = [str(name) for name in self.pool.creatives[Columns.CHANNEL]]
+        self._places = self.ranker.look_up(self._text, self.pool.item_id.tolist(), channels)
 
     def decide(
         self,
@@ -323,7 +330,9 @@ class Decider:
             at,
         )
         candidates = Candidates.many(
-            [[ids[code] for code in one.found.codes.tolist()] for one in prepared], [[self._text[row] for row in held] for held in rows]
+            [[ids[code] for code in one.found.codes.tolist()] for one in prepared],
+            [[self._text[row] for row in held] for held in rows],
+            None if self._places is None else self._places.take(np.concatenate([one.found.rows for one in prepared])),
         )
         asked = told if self._same else None
         if not self.ranker.trained:

@@ -141,11 +141,12 @@ def load_models(
     first = ~texts.duplicated().to_numpy()
     raw = load_arrays(folders["pool"] / "vectors.safetensors")["vectors"]
     ranker.remember(texts[first].tolist(), ranker.recommender.encoder.centre(raw[first]))
-    ranker.prepare(pool.text.tolist(), pool.item_id.tolist(), pool.creatives[Columns.CHANNEL].astype(str).tolist())
     queries = list(dict.fromkeys(["你好", *frequent_queries(storage.store, QUERIES_AHEAD)]))
     recommender.encoder.remember(queries, recommender.encoder.encode(queries))
     if ranker.trained:
         ranker.remember(queries, ranker.recommender.encoder.features(queries))
+    decider = Decider(recommender, ranker, pool)
+    decider.prepare()
     versions = _versions(bundles, policies)
     generator = GeneratorBundle.load(folders["generator"]).under(Compliance.of_bundle(folders["pool"]))
     return ModelSet(
@@ -153,7 +154,7 @@ def load_models(
         ranker=ranker,
         pool=pool,
         generator=generator,
-        decider=Decider(recommender, ranker, pool),
+        decider=decider,
         products=requests_of(pool.items, generator.limits),
         versions=versions,
         world=world,

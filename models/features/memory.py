@@ -94,6 +94,8 @@ class Creatives:
 
     def _forget(self) -> None:
         self._rows: dict[tuple[str, int, str], int] = {}
+        self.memory = object()
+        """Another one after everything was forgotten."""
         self.cues: NDArray[np.float32] = np.zeros((0, len(CUES)), np.float32)
         """``(creatives, len(CUES))``."""
         self.vectors: NDArray[np.float32] = np.zeros((0, self._catalogue.vectors.shape[1]), np.float32)

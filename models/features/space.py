@@ -14,7 +14,7 @@ from core.columns import Columns
 from core.files import write_table
 from models.bundle import load_arrays, load_table, save_arrays
 from models.features import blocks
-from models.features.batch import Candidates, Recommended, Requests
+from models.features.batch import Candidates, Places, Recommended, Requests
 from models.features.catalogue import Catalogue, Vectorise, projection, unit
 from models.features.fitted import Fitted
 from models.features.memory import Creatives, TextVectors
@@ -142,16 +142,23 @@ class FeatureSpace:
         other._recommender = recommender
         return other
 
-    def prepare(self, texts: Sequence[str], item_ids: Sequence[str], channels: Sequence[str]) -> None:
+    def look_up(self, texts: Sequence[str], item_ids: Sequence[str], channels: Sequence[str]) -> Places:
         """Look at creatives now, so that no request has to; creatives of unknown items are left out.
 
         Args:
             texts: copies.
             item_ids: the item of each.
             channels: the channel of each.
+
+        Returns:
+            Where they are remembered, for `Candidates.places`.
         """
-        rows = self.catalogue.rows_of(list(item_ids)).tolist()
-        self._creatives.prepare([key for key in zip(texts, rows, channels, strict=True) if key[1] >= 0])
+        item = self.catalogue.rows_of(list(item_ids))
+        known = np.flatnonzero(item >= 0)
+        keys = list(zip(texts, item.tolist(), channels, strict=True))
+        creative = np.full(len(item), -1, np.int64)
+        creative[known] = self._creatives.rows([keys[row] for row in known.tolist()])
+        return Places(item, creative, self._creatives.memory)
 
     def compute(
         self, requests: Requests, candidates: Candidates, *, recommended: Recommended | None = None
@@ -194,25 +201,28 @@ class FeatureSpace:
         return filled, names
 
     def _columns(self, requests: Requests, candidates: Candidates, told: Recommended | None) -> dict[str, NDArray[np.float32]]:
-        item = self.catalogue.rows_of(candidates.item_ids)
-        if (item < 0).any():
-            unknown = candidates.item_ids[item < 0][0]
-            raise ValueError(f"{int((item < 0).sum())} candidates are not in the recommender's items, first: {unknown!r}; leave them out")
-        channels = [requests.channels[row] for row in candidates.request.tolist()]
-        keys = list(zip(candidates.texts.tolist(), item.tolist(), channels, strict=True))
         held = requests.responses
         answered_item = self.catalogue.rows_of([name for one in held for name in one.item_ids])
-        texts, places = [text for one in held for text in one.texts], [name for one in held for name in one.channels]
-        answered = list(zip(texts, answered_item.tolist(), places, strict=True))
-        rows = self._creatives.rows([*keys, *answered])
+        texts, shown_in = [text for one in held for text in one.texts], [name for one in held for name in one.channels]
+        seen = list(zip(texts, answered_item.tolist(), shown_in, strict=True))
+        answered, places = self._creatives.rows(seen), candidates.places
+        if places is None or places.memory is not self._creatives.memory:
+            channels = [requests.channels[row] for row in candidates.request.tolist()]
+            keys = list(zip(candidates.texts.tolist(), self.catalogue.rows_of(candidates.item_ids).tolist(), channels, strict=True))
+            rows = self._creatives.rows([*keys, *seen])  # together: what one computation needs must not be forgotten for its own sake
+            answered = rows[len(keys) :]
+            places = Places(np.array([row for _, row, _ in keys], dtype=np.int64), rows[: len(keys)], self._creatives.memory)
+        unknown = candidates.item_ids[places.item < 0]
+        if len(unknown):
+            raise ValueError(f"{len(unknown)} candidates are not in the recommender's items, first: {unknown[0]!r}; leave them out")
         if told is None:
             told = Recommended(by_length(self._recommender.champion.score, requests), by_length(self._recommender.user_feature, requests))
         batch = blocks.Joined(
             requests=requests,
             candidates=candidates,
-            item=item,
-            creative=rows[: len(keys)],
-            answered=rows[len(keys) :],
+            item=places.item,
+            creative=places.creative,
+            answered=answered,
             answered_item=answered_item,
             events=events_of(requests, self.catalogue),
             scores=told.scores,
