@@ -280,7 +280,8 @@ class Decider:
         bounds = np.cumsum([0, *[len(one.found) for one in prepared]]).tolist()
         parts = [slice(*part) for part in pairwise(bounds)]
         valued = [
-            self._valued(one, Prediction(predicted.p_click[part], predicted.p_convert[part])) for one, part in zip(prepared, parts, strict=True)
+            self._valued(one, Prediction(predicted.p_click[part], predicted.p_convert[part]))
+            for one, part in zip(prepared, parts, strict=True)
         ]
         some = [place for place, one in enumerate(prepared) if len(one.found)]
         asked = [(prepared[place].ask, prepared[place].found.codes, valued[place].votes) for place in some]
@@ -361,7 +362,9 @@ class Decider:
         codes, rows, ids = one.found.codes.tolist(), one.found.rows.tolist(), self.recommender.catalogue.item_ids
         chosen = drawn.indices
         explored = _explored(valued.values, codes, chosen.tolist())
-        numbers = np.stack([predicted.p_click[chosen], predicted.p_convert[chosen], bids[chosen], chances[chosen], drawn.propensity, drawn.marginal])
+        numbers = np.stack(
+            [predicted.p_click[chosen], predicted.p_convert[chosen], bids[chosen], chances[chosen], drawn.propensity, drawn.marginal]
+        )
         choices = tuple(
             Choice(
                 row=rows[index],

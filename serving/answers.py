@@ -108,8 +108,7 @@ def _ad(choice: Choice, position: int, asked: AdsRequest, models: ModelSet) -> F
         "marginal": None if isnan(choice.marginal) else choice.marginal,
         "bid_micros": choice.bid_micros,
         "ecpm_micros": choice.ecpm_micros,
-        "campaign": campaign
-        and {"campaign_id": campaign.campaign_id, "name": campaign.name, "start": campaign.start, "end": campaign.end},
+        "campaign": campaign and {"campaign_id": campaign.campaign_id, "name": campaign.name, "start": campaign.start, "end": campaign.end},
         "reason": choice.reason,
         "why": {
             "kind": cause.kind,

@@ -33,8 +33,9 @@ from serving.world import World
 
 _log = logging.getLogger(__name__)
 
+_AT_ONCE = 128  # so few that the encoder shows no progress bar among the lines of the log
 QUERIES_AHEAD = 2048
-"""Queries that are encoded before a set serves, the most frequent ones: one that meets the network holds its whole group up by some 20 ms."""
+"""Queries that are encoded before a set serves, the most frequent ones: one that meets the network holds its whole group up by 20 ms."""
 
 
 @dataclass(frozen=True)
@@ -141,10 +142,8 @@ def load_models(
     first = ~texts.duplicated().to_numpy()
     raw = load_arrays(folders["pool"] / "vectors.safetensors")["vectors"]
     ranker.remember(texts[first].tolist(), ranker.recommender.encoder.centre(raw[first]))
-    queries = list(dict.fromkeys(["你好", *frequent_queries(storage.store, QUERIES_AHEAD)]))
-    recommender.encoder.remember(queries, recommender.encoder.encode(queries))
-    if ranker.trained:
-        ranker.remember(queries, ranker.recommender.encoder.features(queries))
+    recommender.encoder.features(["你好"])
+    _encode_ahead(recommender, ranker, frequent_queries(storage.store, QUERIES_AHEAD))
     decider = Decider(recommender, ranker, pool)
     decider.prepare()
     versions = _versions(bundles, policies)
@@ -161,6 +160,16 @@ def load_models(
         policies=policies,
         learning=_learning(pool, versions.model, storage, params, policies),
     )
+
+
+def _encode_ahead(recommender: RecommenderBundle, ranker: RankerBundle, queries: Sequence[str]) -> None:
+    try:
+        for start in range(0, len(queries), _AT_ONCE):
+            part = queries[start : start + _AT_ONCE]
+            recommender.encoder.remember(part, recommender.encoder.encode(part))
+            ranker.remember(part, ranker.recommender.encoder.features(part))
+    except EncoderError as error:  # the first shoppers who ask wait for it
+        _log.warning("queries are not encoded ahead: %s", error)
 
 
 def _versions(bundles: Mapping[str, Found], policies: Policies) -> Versions:

@@ -1,4 +1,4 @@
-"""A route for a JSON body that is nearly always as it should be: it is read in one step, and only what is wrong goes the framework's long way."""
+"""A route for a JSON body that is nearly always right: it is read in one step, and only what is wrong goes the framework's long way."""
 
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, cast

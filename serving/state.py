@@ -34,7 +34,9 @@ _SEEN = """
 """
 _LATEST = "ORDER BY timestamp DESC, request_id DESC, position DESC LIMIT :most"
 _ADS = f"{_SEEN} {_LATEST}"
-_RESPONSES = f"SELECT item_id, text, channel, click, timestamp, request_id, position FROM ({_SEEN}) AS seen JOIN texts USING (creative_id) {_LATEST}"
+_RESPONSES = (
+    f"SELECT item_id, text, channel, click, timestamp, request_id, position FROM ({_SEEN}) AS seen JOIN texts USING (creative_id) {_LATEST}"
+)
 _MOST_TEXTS = 100_000
 """Texts of creatives that are held in memory; beyond it the memory starts again from nothing."""
 
@@ -257,7 +259,9 @@ class OnlineState:
         texts = self._texts_of({row[1] for row in rows})
         if texts is None:
             return self._database.read(_RESPONSES, asked)[::-1]  # ads of unknown text give way to earlier ones
-        return [(item, texts[creative], channel, click, time, request, place) for item, creative, channel, click, time, request, place in rows]
+        return [
+            (item, texts[creative], channel, click, time, request, place) for item, creative, channel, click, time, request, place in rows
+        ]
 
     def _texts_of(self, creatives: set[str]) -> dict[str, str] | None:
         """Texts, those of these creatives among them; None when there is none of one."""

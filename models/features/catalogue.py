@@ -136,7 +136,7 @@ class Catalogue:
     @cached_property
     def of_category(self) -> NDArray[np.float32]:
         """``(categories, items)`` 1 where an item is of the category."""
-        return (self.category == np.arange(len(self.category_names))[:, None]).astype(np.float32)
+        return np.asarray(self.category == np.arange(len(self.category_names))[:, None], dtype=np.float32)
 
     @cached_property
     def likeness(self) -> Likeness:

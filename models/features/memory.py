@@ -101,7 +101,7 @@ class Creatives:
         self.vectors: NDArray[np.float32] = np.zeros((0, self._catalogue.vectors.shape[1]), np.float32)
         """``(creatives, p)``."""
         self.named: sp.csr_matrix = sp.csr_matrix((0, sum(self._catalogue.keys.shape)), dtype=np.float32)
-        """Sparse ``(creatives, attribute values + attribute keys)``: 1 where the text names the value; what share of these is of the key."""
+        """Sparse ``(creatives, attribute values + attribute keys)``: 1 where the text names the value; what share of them is of the key."""
         self.faces: NDArray[np.float32] = np.zeros((0, 0), np.float32)
         """``(creatives, faces)``: cues in standard deviations, `Fitted.copy_axes`, and the cosine with the creative's own item."""
 
@@ -147,7 +147,9 @@ class Creatives:
     def _faces(
         self, counted: NDArray[np.float32], vectors: NDArray[np.float32], item: NDArray[np.int64], fitted: Fitted
     ) -> NDArray[np.float32]:
-        own = np.where(item[:, None] >= 0, self._catalogue.vectors[item], np.float32(0))  # unknown items have −1, another's row for a moment
+        own = np.where(
+            item[:, None] >= 0, self._catalogue.vectors[item], np.float32(0)
+        )  # unknown items have −1, another's row for a moment
         parts = ((counted - fitted.cue_mean) / fitted.cue_scale, vectors @ fitted.copy_axes, np.einsum("np,np->n", vectors, own)[:, None])
         return np.concatenate(parts, axis=1, dtype=np.float32)
 

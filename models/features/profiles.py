@@ -168,7 +168,7 @@ def lifts(met: Met, totals: NDArray[np.float32], catalogue: Catalogue) -> NDArra
     alone = 1 / max(len(catalogue), 1)
     bases = np.array([*catalogue.agreement.tolist(), LOOKALIKES * alone, alone], dtype=np.float32)[:, None, None]
     prior = np.float32(PRIOR_EVENTS)
-    return np.log((met.events[_LIFTED] + prior * bases) / ((totals[:, met.request] + prior) * bases))
+    return np.asarray(np.log((met.events[_LIFTED] + prior * bases) / ((totals[:, met.request] + prior) * bases)), dtype=np.float32)
 
 
 LIFTED: tuple[str, ...] = (*GROUPS, "lookalike", "item")
@@ -192,7 +192,7 @@ def profiles(request: NDArray[np.int64], rows: NDArray[np.int64], weights: NDArr
     place, label, value = entries(of, rows)
     width = of.shape[1]
     summed = np.bincount(request[place] * width + label, weights=weights[place] * value, minlength=r * width)
-    return summed.reshape(r, width)
+    return summed.astype(np.float64, copy=False).reshape(r, width)
 
 
 def entries(matrix: sp.csr_matrix, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:

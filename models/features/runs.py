@@ -1,9 +1,12 @@
 """Rows that stand request by request, as a rectangle: one row of cells a request, so that a whole batch is one product of arrays."""
 
 from functools import cached_property
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+
+Cell = TypeVar("Cell", bound=np.generic)
 
 
 class Runs:
@@ -34,7 +37,7 @@ class Runs:
         place = np.arange(len(self._request)) - np.repeat(np.cumsum(self.sizes) - self.sizes, self.sizes)
         return self._request * self.width + place
 
-    def spread(self, rows: NDArray[np.generic]) -> NDArray[np.generic]:
+    def spread(self, rows: NDArray[Cell]) -> NDArray[Cell]:
         """Rows ``(n, …)`` → the rectangle ``(requests, width, …)``."""
         shape = (self.requests, self.width, *rows.shape[1:])
         if self._whole:
@@ -43,7 +46,7 @@ class Runs:
         found[self.cells] = rows
         return found.reshape(shape)
 
-    def gathered(self, rectangle: NDArray[np.float32]) -> NDArray[np.float32]:
+    def gathered(self, rectangle: NDArray[Cell]) -> NDArray[Cell]:
         """The rectangle ``(requests, width, …)`` → rows ``(n, …)``."""
         flat = rectangle.reshape(self.requests * self.width, *rectangle.shape[2:])
         return flat if self._whole else flat[self.cells]

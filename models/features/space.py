@@ -233,7 +233,16 @@ class FeatureSpace:
             fitted=self.fitted,
         )
         found: dict[str, NDArray[np.float32]] = {}
-        for block in (blocks.affine, blocks.recommended, blocks.searched, blocks.written, blocks.answered, blocks.priced, blocks.current, latest):
+        for block in (
+            blocks.affine,
+            blocks.recommended,
+            blocks.searched,
+            blocks.written,
+            blocks.answered,
+            blocks.priced,
+            blocks.current,
+            latest,
+        ):
             found |= block(batch)
         return found
 

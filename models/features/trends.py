@@ -85,19 +85,6 @@ class Trends:
         """
         return np.clip(timestamps // DAY_MICROS - self.first_day, 0, len(self.tables[TABLES[0]]) - 1)
 
-    def at(self, name: str, timestamps: NDArray[np.int64], columns: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Values as they were known at some moments.
-
-        Args:
-            name: of `TABLES`.
-            timestamps: ``(n,)`` µs UTC.
-            columns: ``(n,)`` item rows or category codes.
-
-        Returns:
-            ``(n,)``.
-        """
-        return np.asarray(self.tables[name][self.rows(timestamps), columns])
-
 
 def _decayed(counts: NDArray[np.float64], half_life: float) -> NDArray[np.float64]:
     """``(days, n)`` → ``(days + 1, n)``: row d is the sum of the days before d, each halved every ``half_life`` days."""

@@ -140,7 +140,7 @@ def _drawn(asked: Sequence[Draw]) -> list[Slate]:
 
 
 def _marginals(rows: _Rows, chosen: NDArray[np.int64]) -> tuple[Rectangle, NDArray[np.bool_]]:
-    """`models.policies.single.marginals_of` for every row, ``(b, positions)``, and for which rows it holds: three groups, no ties on top."""
+    """`models.policies.single.marginals_of` for every row, ``(b, positions)``, and where it holds: three groups, no ties on top."""
     values, group, sizes, exploration, total = rows.values, rows.group, rows.sizes, rows.exploration, rows.total
     b, groups = sizes.shape
     at = np.arange(b)

@@ -1,6 +1,6 @@
-"""What the trained networks say of histories, computed with plain arrays: a service asks for few histories at a time, and then the way
-through a hundred small tensor operations costs more than what they compute.
+"""What the trained networks say of histories, computed with plain arrays.
 
+A service asks for few histories at a time, and then the way through a hundred small tensor operations costs more than what they compute.
 The numbers are those of `models.fusion.Fusion` and of `models.recommender.network.SequenceNetwork`, but for their last digits.
 """
 

@@ -22,8 +22,8 @@ from models.recommender.covisits import ItemKnn, LinkShape, Markov, Reading
 from models.recommender.events import event_batch
 from models.recommender.factorisation import Als, confidence
 from models.recommender.network import GAPS, SequenceNetwork, SequenceSizes, gap_bucket, last_gap
-from models.recommender.reader import FusionReader, SequenceReader
 from models.recommender.popularity import Popularity
+from models.recommender.reader import FusionReader, SequenceReader
 from models.recommender.sequence import SequenceRecommender
 
 NOW = int(micros(TRAIN_END)[0])
