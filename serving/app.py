@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from fastapi import APIRouter, FastAPI, Request, Response
+from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse
 from starlette.exceptions import HTTPException
@@ -111,9 +111,6 @@ def create_app(settings: Settings, *, wall: Callable[[], int] = wall_clock) -> F
 def _add_routes(app: FastAPI, parts: Parts, ads_door: Ads, turns: Turns[Asked, Answered], metrics: Metrics) -> None:
     behaviour, writing = Behaviour(parts), Writing(parts)
 
-    quick = APIRouter(route_class=QuickRoute)
-
-    @quick.post("/v1/ads", response_model=AdsAnswer, responses=ERRORS, summary="Choose ads for a shopper")
     async def ads(body: AdsRequest, request: Request) -> Response:
         """Draw a slate. Every position comes with its exact propensity, and its record is on disk before this answers."""
         ads_door.check(body)
@@ -121,7 +118,15 @@ def _add_routes(app: FastAPI, parts: Parts, ads_door: Ads, turns: Turns[Asked, A
         metrics.count_decision(found.decision, body.scene, body.channel)
         return Response(found.json, media_type="application/json")
 
-    app.include_router(quick)
+    app.router.add_api_route(
+        "/v1/ads",
+        ads,
+        methods=["POST"],
+        response_model=AdsAnswer,
+        responses=ERRORS,
+        summary="Choose ads for a shopper",
+        route_class_override=QuickRoute,
+    )
 
     @app.post("/v1/events", response_model=EventsAnswer, responses=ERRORS, summary="Tell what shoppers did")
     def events(body: EventsRequest) -> EventsAnswer:
