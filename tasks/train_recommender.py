@@ -108,7 +108,7 @@ def train_recommender(
     category = dict(zip(catalogue.item_ids, catalogue.items[Columns.CATEGORY].astype(str), strict=True))
     touched = [[category[item] for item in history.item_ids if item in category] for history in known]
     bundle.audiences = make_audiences(features, touched, count=params.audiences, seed=audience_seed)
-    bundle = bundle.completed_by(learn_complements(training, catalogue, rng=rng, rule=RULE))
+    bundle = bundle.completed_by(learn_complements(training, catalogue, rng=rng, rule=RULE)).indexed(params.exact_up_to)
     queries = sorted(set(held.events[Columns.QUERY].dropna()))
     config = {"data_version": facts["data_version"], "user_key_fingerprint": facts["user_key_fingerprint"], "train_end": facts["train_end"]}
     bundle.save(recommender, encoder=encoder, queries=dict(zip(queries, held.vectors.vectors_of(queries), strict=True)), config=config)

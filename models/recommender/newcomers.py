@@ -59,6 +59,47 @@ def text_scores(cosine: Tensor, wish: Tensor) -> Tensor:
     return standard(cosine) + standard(wish)
 
 
+def text_wish(cosine: Tensor, wish: Tensor, mean: Tensor, products: Tensor) -> Tensor:
+    """The vector whose product with an item's text vector is `text_scores` but for a constant of the shopper's.
+
+    Args:
+        cosine: (n, d) F / |F|.
+        wish: (n, d) W F.
+        mean: (d,) of the items' text vectors.
+        products: (d, d) mean of their outer products.
+
+    Returns:
+        (n, d).
+    """
+
+    def scaled(vector: Tensor) -> Tensor:
+        variance = ((vector @ products) * vector).sum(dim=1, keepdim=True) - (vector @ mean)[:, None] ** 2
+        return vector / variance.clamp(min=0).sqrt().clamp(min=1e-6)
+
+    return scaled(cosine) + scaled(wish)
+
+
+def placed_among(best: np.ndarray, text: np.ndarray, codes: np.ndarray, new: np.ndarray, promotion: float) -> tuple[np.ndarray, np.ndarray]:
+    """What `placed` does, for one shopper and as far as the lists go.
+
+    Args:
+        best: (r,) logits of known items, falling.
+        text: (t,) scores by text, falling.
+        codes: (t,) whose.
+        new: (items,) bool.
+        promotion: factor of the rank, in (0, 1].
+
+    Returns:
+        Columns of newcomers and their logits; those whose places lie beyond the lists are left out.
+    """
+    held = np.flatnonzero(new[codes])
+    above = np.searchsorted(-text, -text[held], side="left")
+    place = (promotion * above).astype(np.int64)
+    held, above, place = (column[place < len(best)] for column in (held, above, place))
+    found: np.ndarray = best[place] + 1e-3 * (1 - above / (min(REACH, len(new)) + 1))
+    return codes[held], found
+
+
 def parts_of(known: np.ndarray) -> list[np.ndarray]:
     """Known items that play newcomers, part by part, always the same ones.
 
