@@ -197,8 +197,8 @@ def histories(events: pd.DataFrame, user_ids: Sequence[str], before: datetime | 
     ordered = sort_events(wanted[[Columns.USER, Columns.TIMESTAMP, Columns.EVENT, Columns.ITEM, Columns.EVENT_TYPE, Columns.QUERY]])
     times = micros(ordered[Columns.TIMESTAMP])
     items, kinds, queries = (texts_of(ordered[name]) for name in (Columns.ITEM, Columns.EVENT_TYPE, Columns.QUERY))
-    user, users = in_order(ordered[Columns.USER])
-    ends = np.cumsum(np.bincount(user, minlength=len(users))).tolist()
+    codes, users = in_order(ordered[Columns.USER])
+    ends = np.cumsum(np.bincount(codes, minlength=len(users))).tolist()
     place = {str(name): bounds for name, *bounds in zip(users, [0, *ends[:-1]], ends, strict=True)}
     found: list[History] = []
     for user, limit in zip(user_ids, limits.tolist(), strict=True):

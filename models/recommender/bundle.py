@@ -273,8 +273,8 @@ class RecommenderBundle:
         for start in range(0, len(histories), _ROWS):
             told, at = histories[start : start + _ROWS], moments[start : start + _ROWS]
             listed: list[list[int] | None] = [None] * len(told)
-            if scene == Scene.PRODUCT and chosen is None and brand is None and self.graph is not None:
-                listed = self._from_graph(self.graph, told, at, k, barred)
+            if scene == Scene.PRODUCT and chosen is None and brand is None:
+                listed = self.from_graph(told, at, k, barred)
             rest = [row for row, codes in enumerate(listed) if codes is None]
             scores = self.scene_scores([told[row] for row in rest], at[rest], scene, chosen)
             for row, score in zip(rest, scores, strict=True):
@@ -292,18 +292,28 @@ class RecommenderBundle:
         allowed[barred] = False
         return allowed
 
-    def _from_graph(
-        self, graph: Graph, histories: Sequence[History], moments: np.ndarray, k: int, barred: np.ndarray
+    def from_graph(
+        self, histories: Sequence[History], moments: np.ndarray, k: int, barred: np.ndarray | None = None
     ) -> list[list[int] | None]:
-        """Lists of what the graph found; None where the rules leave too little of it, as every item is to be scored then."""
-        if not isinstance(self.champion, Indexable):
+        """Lists for scene product of what the graph found, under all rules.
+
+        Args:
+            histories: n of them.
+            moments: (n,) int64 microseconds.
+            k: how many items at the most.
+            barred: columns of items that must not be shown to anyone.
+
+        Returns:
+            Columns of items, best first; None where every item is to be scored: there is no graph, or the rules leave too little of it.
+        """
+        if self.graph is None or not isinstance(self.champion, Indexable):
             return [None] * len(histories)
-        size = max(LEAST, OVERFETCH * k) + len(barred)
+        kept_out = np.zeros(0, np.int64) if barred is None else barred
+        size = max(LEAST, OVERFETCH * k) + len(kept_out)
         lists: list[list[int] | None] = []
-        for history, moment, found in zip(
-            histories, moments.tolist(), self.champion.shortlists(graph, histories, moments, size), strict=True
-        ):
-            order = found.codes[self._allowed_here(history, moment, barred)[found.codes]]
+        shortlists = self.champion.shortlists(self.graph, histories, moments, size)
+        for history, moment, found in zip(histories, moments.tolist(), shortlists, strict=True):
+            order = found.codes[self._allowed_here(history, moment, kept_out)[found.codes]]
             kept = varied(order, self.scenes.category, k)
             lists.append(kept if len(kept) == k and is_varied(kept, self.scenes.category, k) else None)
         return lists

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from scipy.sparse import csr_matrix
-from usearch.index import Index
+from usearch.index import BatchMatches, Index
 
 from core.errors import BundleError
 from core.files import content_hash, write_beside
@@ -131,7 +131,6 @@ class Graph:
         Args:
             index: of items numbered from 0 on.
         """
-        index.expansion_search = EXPANSION_SEARCH
         self.index = index
 
     @classmethod
@@ -145,7 +144,7 @@ class Graph:
         squares = np.einsum("nd,nd->n", items, items, dtype=np.float64)
         longest = float(squares.max(initial=0.0))
         length = np.sqrt(longest) if longest > 0 else 1.0
-        index = Index(ndim=items.shape[1] + 1, metric="ip", dtype="f16", connectivity=CONNECTIVITY, expansion_add=EXPANSION_ADD)
+        index = _empty(items.shape[1] + 1)
         for start in range(0, len(items), ADDED):
             rows = slice(start, min(start + ADDED, len(items)))
             rest = np.sqrt(np.maximum(longest - squares[rows], 0.0))[:, None]
@@ -176,8 +175,9 @@ class Graph:
         length = np.linalg.norm(asked, axis=1, keepdims=True)  # half precision has a largest number
         found = self.index.search(asked / np.maximum(length, 1e-12), min(size, len(self)), threads=threads)
         codes = np.asarray(found.keys).astype(np.int64).reshape(len(users), -1)
-        counts = np.reshape(found.counts, (-1, 1)) if len(users) > 1 else np.full((len(users), 1), codes.shape[1])
-        return np.where(np.arange(codes.shape[1]) < counts, codes, -1)
+        if isinstance(found, BatchMatches):
+            return np.where(np.arange(codes.shape[1]) < np.reshape(found.counts, (-1, 1)), codes, -1)
+        return codes
 
     def save(self, path: Path) -> None:
         """Write the graph, whole or not at all.
@@ -197,7 +197,7 @@ class Graph:
             digest: SHA-256 that it must have.
 
         Raises:
-            BundleError: no such file, or another one.
+            BundleError: no such file, another one, or no graph.
         """
         if not path.is_file():
             raise BundleError(f"{path}: no such file; the bundle is incomplete. Run the stage that writes it again.")
@@ -206,7 +206,23 @@ class Graph:
             raise BundleError(
                 f"{path}: its SHA-256 begins {found[:12]}, the bundle names {digest[:12]}. Run the stage that writes it again."
             )
-        return cls(Index.restore(str(path)))
+        facts = Index.metadata(str(path))
+        if not facts:
+            raise BundleError(f"{path}: no graph that can be read. Run the stage that writes it again.")
+        index = _empty(int(facts["dimensions"]))
+        index.load(str(path))
+        return cls(index)
+
+
+def _empty(ndim: int) -> Index:
+    return Index(
+        ndim=ndim,
+        metric="ip",
+        dtype="f16",
+        connectivity=CONNECTIVITY,
+        expansion_add=EXPANSION_ADD,
+        expansion_search=EXPANSION_SEARCH,
+    )
 
 
 class Nearest:
