@@ -1,6 +1,7 @@
 """Items that no training event has: ranked among the others by what their text says, as far up as validation found right."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -32,17 +33,56 @@ def placed(scores: Tensor, content: Tensor, new: Tensor, promotion: float) -> Te
     Returns:
         (n, items); those of known items as they were.
     """
+    return placed_at(scores, standing(content, new), new, promotion)
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Where newcomers stand by text; it depends on no promotion and on no other score.
+
+    Attributes:
+        columns: (new,) the newcomers.
+        above: (n, new) int64 items that the text puts higher, as far as the first `REACH`.
+        depth: how many items were looked at.
+    """
+
+    columns: Tensor
+    above: Tensor
+    depth: int
+
+
+def standing(content: Tensor, new: Tensor) -> Standing:
+    """Rank newcomers by text among all items.
+
+    Args:
+        content: (n, items) scores by text alone, of all items.
+        new: (items,) bool.
+    """
     columns = torch.nonzero(new)[:, 0]
-    reach = min(REACH, scores.shape[1] - len(columns))
-    if not len(columns) or reach < 1:
+    text = content.topk(min(REACH, content.shape[1]), dim=1).values
+    return Standing(columns, torch.searchsorted(-text, -content[:, columns].contiguous()), text.shape[1])
+
+
+def placed_at(scores: Tensor, stand: Standing, new: Tensor, promotion: float) -> Tensor:
+    """What `placed` does, with the ranks by text found before.
+
+    Args:
+        scores: (n, items) logits.
+        stand: of the newcomers.
+        new: (items,) bool.
+        promotion: factor of the rank, in (0, 1].
+
+    Returns:
+        (n, items); those of known items as they were.
+    """
+    reach = min(REACH, scores.shape[1] - len(stand.columns))
+    if not len(stand.columns) or reach < 1:
         return scores
     best = scores.masked_fill(new, -torch.inf).topk(reach, dim=1).values  # (n, reach)
-    text = content.topk(min(REACH, scores.shape[1]), dim=1).values
-    above = torch.searchsorted(-text, -content[:, columns].contiguous())  # (n, new): items that the text puts higher
-    place = (promotion * above).long()
-    order = 1e-3 * (1 - above / (text.shape[1] + 1))  # two newcomers at one place go by their text, and both above who stood there
+    place = (promotion * stand.above).long()
+    order = 1e-3 * (1 - stand.above / (stand.depth + 1))  # two newcomers at one place go by their text, and both above who stood there
     found = torch.gather(best, 1, place.clamp(max=reach - 1)) + order - (place >= reach).to(scores.dtype)
-    return scores.index_copy(1, columns, found)
+    return scores.index_copy(1, stand.columns, found)
 
 
 def text_scores(cosine: Tensor, wish: Tensor) -> Tensor:

@@ -23,7 +23,7 @@ from models.recommender.covisits import Markov
 from models.recommender.events import EventBatch, event_batch
 from models.recommender.nearest import Graph
 from models.recommender.network import SequenceNetwork, SequenceSizes
-from models.recommender.newcomers import REACH, placed, placed_among, text_scores, text_wish
+from models.recommender.newcomers import REACH, Standing, placed_among, placed_at, standing, text_scores, text_wish
 from models.recommender.reader import FusionReader, SequenceReader
 from models.recommender.shortlist import Indexable, Shortlist
 from models.recommender.weights import load_state, state_of
@@ -111,10 +111,29 @@ class SequenceRecommender(EventRecommender, Indexable):
         Returns:
             (batch, n_items); the same where every item has events, or none has.
         """
+        stand = self.newcomers_stand(feature)
+        return scores if stand is None else self.placed(scores, feature, stand)
+
+    def newcomers_stand(self, feature: Tensor) -> Standing | None:
+        """Where the items without training events stand by text; None where every item has events, or none has.
+
+        Args:
+            feature: (batch, text_dim) F.
+        """
         if not self.new.any() or self.new.all():
-            return scores
+            return None
+        return standing(self.by_text(feature), self.new)
+
+    def placed(self, scores: Tensor, feature: Tensor, stand: Standing) -> Tensor:
+        """See `with_newcomers`; where newcomers stand was found before.
+
+        Args:
+            scores: see `with_newcomers`.
+            feature: see `with_newcomers`.
+            stand: what `newcomers_stand` gives.
+        """
         some = feature.abs().sum(dim=1) > 0  # without a history there is nothing that a text could be like
-        return torch.where(some[:, None], placed(scores, self.by_text(feature), self.new, self.promotion), scores)
+        return torch.where(some[:, None], placed_at(scores, stand, self.new, self.promotion), scores)
 
     def linked_logits(self, batch: EventBatch, at: Tensor, feature: Tensor) -> Tensor:
         """The network's logits and the links, before newcomers are placed.
