@@ -109,9 +109,10 @@ def train_recommender(
     touched = [[category[item] for item in history.item_ids if item in category] for history in known]
     bundle.audiences = make_audiences(features, touched, count=params.audiences, seed=audience_seed)
     bundle = bundle.completed_by(learn_complements(training, catalogue, rng=rng, rule=RULE)).indexed(params.exact_up_to)
-    queries = sorted(set(held.events[Columns.QUERY].dropna()))
     config = {"data_version": facts["data_version"], "user_key_fingerprint": facts["user_key_fingerprint"], "train_end": facts["train_end"]}
-    bundle.save(recommender, encoder=encoder, queries=dict(zip(queries, held.vectors.vectors_of(queries), strict=True)), config=config)
+    bundle.save(
+        recommender, encoder=encoder, queries=dict(zip(held.queries, held.vectors.vectors_of(held.queries), strict=True)), config=config
+    )
     table = {Columns.USER: user_ids, Columns.AUDIENCE: bundle.audience_of(features), "feature": list(features)}
     write_table(pd.DataFrame(table), user_features)
     if materials.checkpoints is not None:
@@ -125,7 +126,7 @@ class Held:
     Attributes:
         facts: lineage.json.
         train_end: end of training.
-        events: those before the end of validation.
+        queries: what was searched for before the end of validation, sorted.
         training: those before the end of training.
         vectors: raw vectors of item texts and queries.
         encoder: the encoder bundle.
@@ -133,7 +134,7 @@ class Held:
 
     facts: dict[str, Any]
     train_end: datetime
-    events: pd.DataFrame
+    queries: tuple[str, ...]
     training: pd.DataFrame
     vectors: Embeddings
     encoder: TextEncoder
@@ -163,12 +164,13 @@ class RecommenderInputs:
         """
         facts = read_json(self.lineage)
         train_end, validation_end = (datetime.fromisoformat(facts[name]) for name in ("train_end", "validation_end"))
-        events = read_table(self.events, EVENT_COLUMNS)
-        events = events[events[Columns.TIMESTAMP] < pd.Timestamp(validation_end)]
-        training = events[events[Columns.TIMESTAMP] < pd.Timestamp(train_end)].reset_index(drop=True)
+        events = read_table(self.events, EVENT_COLUMNS, below=(Columns.TIMESTAMP, pd.Timestamp(validation_end)))
         vectors, opened = Embeddings.load(self.embeddings), TextEncoder.load(self.encoder)
         catalogue = Catalogue.of(read_table(self.items), lambda texts: opened.centre(vectors.vectors_of(texts)))
         validation = Validation.of(events, catalogue, start=train_end, end=validation_end, most=VALIDATION_USERS, rng=rng, rule=RULE)
+        queries = tuple(sorted(str(query) for query in events[Columns.QUERY].dropna().unique()))
+        training = events[events[Columns.TIMESTAMP] < pd.Timestamp(train_end)].reset_index(drop=True)
+        del events  # of a long log one copy is enough
         counts = target_counts(training, catalogue)
         materials = Materials(
             catalogue=catalogue,
@@ -183,7 +185,7 @@ class RecommenderInputs:
             checkpoints=None,
             tracker=tracker,
         )
-        return materials, Held(facts, train_end, events, training, vectors, opened)
+        return materials, Held(facts, train_end, queries, training, vectors, opened)
 
 
 def train_models(
