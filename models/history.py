@@ -1,5 +1,6 @@
 """What one shopper did before a moment: the only form in which behaviour reaches a model."""
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -198,8 +199,8 @@ def histories(events: pd.DataFrame, user_ids: Sequence[str], before: datetime | 
     times = micros(ordered[Columns.TIMESTAMP])
     items, kinds, queries = (texts_of(ordered[name]) for name in (Columns.ITEM, Columns.EVENT_TYPE, Columns.QUERY))
     codes, users = in_order(ordered[Columns.USER])
-    ends = np.cumsum(np.bincount(codes, minlength=len(users))).tolist()
-    place = {str(name): bounds for name, *bounds in zip(users, [0, *ends[:-1]], ends, strict=True)}
+    bounds = [0, *np.cumsum(np.bincount(codes, minlength=len(users))).tolist()]
+    place = {str(name): between for name, between in zip(users, itertools.pairwise(bounds), strict=True)}
     found: list[History] = []
     for user, limit in zip(user_ids, limits.tolist(), strict=True):
         start, end = place.get(str(user), (0, 0))

@@ -74,6 +74,9 @@ def nearest(model: Indexable, graph: Graph, users: np.ndarray, size: int) -> lis
         graph: over them.
         users: (n, d) float32 the u.
         size: items that are asked of the graph.
+
+    Returns:
+        One a shopper; empty where u is 0 and says nothing.
     """
-    found = [own[own >= 0] for own in graph.search(users, size)]
+    found = [own[(own >= 0) & user.any()] for own, user in zip(graph.search(users, size), users, strict=True)]
     return [Shortlist.of(own, model.item_rows(own) @ user) for own, user in zip(found, users, strict=True)]
