@@ -192,14 +192,19 @@ class ContentLinear(EventRecommender, Indexable):
         return by_text[:, self._text_of] + network.bias
 
     def item_rows(self, codes: np.ndarray) -> np.ndarray:
-        """See `Indexable.item_rows`: the items' features, and v · a_i + b_i."""
+        """See `Indexable.item_rows`: the items' features times `wish_scale`, and v · a_i + b_i."""
         own = self._own[torch.from_numpy(np.asarray(codes, dtype=np.int64))]
-        return np.concatenate([self.catalogue.features(codes), own.numpy()[:, None]], axis=1)
+        return np.concatenate([self.wish_scale * self.catalogue.features(codes), own.numpy()[:, None]], axis=1)
 
     def shortlists(self, graph: Graph, histories: Sequence[History], moments: np.ndarray, size: int) -> list[Shortlist]:
         """See `Indexable.shortlists`."""
         wish = self.features(self.fusion, histories, moments) @ self.network.weight.detach().T
-        return nearest(self, graph, torch.cat([wish, torch.ones(len(wish), 1)], dim=1).numpy(), size)
+        return nearest(self, graph, torch.cat([wish / self.wish_scale, torch.ones(len(wish), 1)], dim=1).numpy(), size)
+
+    @cached_property
+    def wish_scale(self) -> np.float32:
+        """How much longer W F is than F; see `Indexable.item_rows`."""
+        return np.float32(max(float(self.network.weight.detach().norm()) / math.sqrt(self.catalogue.dim), 1e-6))
 
     @cached_property
     def _own(self) -> Tensor:

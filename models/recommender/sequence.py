@@ -225,8 +225,13 @@ class SequenceRecommender(EventRecommender, Indexable):
     def item_rows(self, codes: np.ndarray) -> np.ndarray:
         """See `Indexable.item_rows`: the network's vectors, the items' features, and the items' own scores."""
         rows = torch.from_numpy(np.asarray(codes, dtype=np.int64))
-        parts = (self._items.T[rows].numpy(), self.catalogue.features(codes), self._scores[rows].numpy()[:, None])
-        return np.concatenate(parts, axis=1)
+        text = self.content.wish_scale * self.catalogue.features(codes)
+        return np.concatenate([self._state_length * self._items.T[rows].numpy(), text, self._scores[rows].numpy()[:, None]], axis=1)
+
+    @property
+    def _state_length(self) -> np.float32:
+        """Of a state, which is normalised by coordinate."""
+        return np.float32(math.sqrt(self.network.sizes.dim))
 
     def shortlists(self, graph: Graph, histories: Sequence[History], moments: np.ndarray, size: int) -> list[Shortlist]:
         """See `Indexable.shortlists`.
@@ -241,7 +246,8 @@ class SequenceRecommender(EventRecommender, Indexable):
             feature = self.feature(batch, at)
             state, bucket = self._state(batch, at)
             wish = (network.fused_scale(bucket) * feature) @ self.content.network.weight.T
-            users = torch.cat([network.state_scale(bucket) * state, wish, network.score_scale(bucket)], dim=1).numpy()
+            state = network.state_scale(bucket) * state / self._state_length
+            users = torch.cat([state, wish / self.content.wish_scale, network.score_scale(bucket)], dim=1).numpy()
             repeats, item = self._repeats(batch, at).numpy(), batch.item.numpy()
         links = self.markov.linked(batch) if self.weight else csr_matrix((len(users), len(self.catalogue)), dtype=np.float32)
         found, new = graph.search(users, size), self.new.numpy()
@@ -268,7 +274,7 @@ class SequenceRecommender(EventRecommender, Indexable):
         with torch.inference_mode():
             cosine = feature / feature.norm(dim=-1, keepdim=True).clamp(min=1e-6)
             asked = text_wish(cosine, feature @ self.content.network.weight.T, *self._moments)
-            dense = torch.nn.functional.pad(asked, (self.network.sizes.dim, 1)).numpy()
+            dense = torch.nn.functional.pad(asked / self.content.wish_scale, (self.network.sizes.dim, 1)).numpy()
             some = (feature.abs().sum(dim=1) > 0).tolist()
         found = graph.search(dense, min(REACH, math.ceil(size / self.promotion)))
         texts = [
