@@ -202,9 +202,9 @@ class ContentLinear(EventRecommender, Indexable):
         return nearest(self, graph, torch.cat([wish / self.wish_scale, torch.ones(len(wish), 1)], dim=1).numpy(), size)
 
     @cached_property
-    def wish_scale(self) -> np.float32:
+    def wish_scale(self) -> float:
         """How much longer W F is than F; see `Indexable.item_rows`."""
-        return np.float32(max(float(self.network.weight.detach().norm()) / math.sqrt(self.catalogue.dim), 1e-6))
+        return max(float(self.network.weight.detach().norm()) / math.sqrt(self.catalogue.dim), 1e-6)
 
     @cached_property
     def _own(self) -> Tensor:

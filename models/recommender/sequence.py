@@ -229,9 +229,9 @@ class SequenceRecommender(EventRecommender, Indexable):
         return np.concatenate([self._state_length * self._items.T[rows].numpy(), text, self._scores[rows].numpy()[:, None]], axis=1)
 
     @property
-    def _state_length(self) -> np.float32:
+    def _state_length(self) -> float:
         """Of a state, which is normalised by coordinate."""
-        return np.float32(math.sqrt(self.network.sizes.dim))
+        return math.sqrt(self.network.sizes.dim)
 
     def shortlists(self, graph: Graph, histories: Sequence[History], moments: np.ndarray, size: int) -> list[Shortlist]:
         """See `Indexable.shortlists`.
