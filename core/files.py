@@ -70,14 +70,16 @@ def write_table(frame: pd.DataFrame, path: Path, schema: pyarrow.Schema | None =
         frame.to_parquet(draft, index=False, compression="zstd", schema=schema)
 
 
-def read_table(path: Path, columns: list[str] | None = None) -> pd.DataFrame:
+def read_table(path: Path, columns: list[str] | None = None, *, below: tuple[str, object] | None = None) -> pd.DataFrame:
     """Read a Parquet table that one of our own stages wrote.
 
     Args:
         path: the file.
         columns: the columns to read; all when None.
+        below: a column and a limit: only rows whose value is smaller, the others being left out while the file is read.
     """
-    return pd.read_parquet(path, columns=columns)
+    filters = None if below is None else [(below[0], "<", below[1])]
+    return pd.read_parquet(path, columns=columns, filters=filters)
 
 
 def write_json(value: object, path: Path) -> None:

@@ -103,6 +103,7 @@ class RecommenderParams(Section):
     weight_decay: float = Field(ge=0)
     negatives: int = Field(ge=1)
     audiences: int = Field(ge=2, description="clusters of the user feature F that copy is written for")
+    exact_up_to: int = Field(ge=0, description="items up to which each is scored for a list; above, a graph index names candidates")
 
 
 class ChannelParams(Section):

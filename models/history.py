@@ -1,5 +1,6 @@
 """What one shopper did before a moment: the only form in which behaviour reaches a model."""
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -119,13 +120,61 @@ def micros(times: datetime | pd.Series) -> np.ndarray:
     return column.astype("datetime64[us, UTC]").astype("int64").to_numpy()
 
 
+def in_order(column: pd.Series) -> tuple[np.ndarray, np.ndarray]:
+    """The distinct values of a column, and which of them stands in each row; what is compared later are small numbers, never texts.
+
+    Args:
+        column: of texts.
+
+    Returns:
+        (n,) int64 place of each row's value among the distinct ones, the largest place for null; (m,) object, these ascending.
+    """
+    places, names = pd.factorize(column, sort=True)
+    places[places < 0] = len(names)
+    return places, np.asarray(names, dtype=object)
+
+
+def texts_of(column: pd.Series) -> np.ndarray:
+    """A column's texts, each distinct one held once.
+
+    Args:
+        column: of texts.
+
+    Returns:
+        (n,) object, "" for null.
+    """
+    places, names = in_order(column)
+    found: np.ndarray = np.append(names, "")[places]
+    return found
+
+
+def event_order(events: pd.DataFrame) -> np.ndarray:
+    """Rows by user, then time, then event id.
+
+    Args:
+        events: the events table.
+
+    Returns:
+        (n,) int64; rows that are equal in all three stay in the table's order.
+    """
+    user, time = in_order(events[Columns.USER])[0], micros(events[Columns.TIMESTAMP])
+    order = np.lexsort((time, user))
+    as_before = (np.diff(user[order]) == 0) & (np.diff(time[order]) == 0)
+    tied = np.append(as_before, False) | np.append(False, as_before)  # ids are looked at only where they decide
+    if tied.any():
+        moment = np.cumsum(np.append(True, ~as_before))[tied]
+        rows = order[tied]
+        order[tied] = rows[np.lexsort((in_order(events[Columns.EVENT].iloc[rows])[0], moment))]
+    return order
+
+
 def sort_events(events: pd.DataFrame) -> pd.DataFrame:
     """Events by user, then time, then event id: the order that every model reads.
 
     Args:
         events: the events table.
     """
-    return events.sort_values([Columns.USER, Columns.TIMESTAMP, Columns.EVENT], kind="stable", ignore_index=True)
+    return events.take(event_order(events)).reset_index(drop=True)
 
 
 def histories(events: pd.DataFrame, user_ids: Sequence[str], before: datetime | np.ndarray) -> list[History]:
@@ -148,11 +197,10 @@ def histories(events: pd.DataFrame, user_ids: Sequence[str], before: datetime | 
     wanted = events[events[Columns.USER].isin(sorted(set(user_ids)))]
     ordered = sort_events(wanted[[Columns.USER, Columns.TIMESTAMP, Columns.EVENT, Columns.ITEM, Columns.EVENT_TYPE, Columns.QUERY]])
     times = micros(ordered[Columns.TIMESTAMP])
-    items = ordered[Columns.ITEM].fillna("").to_numpy(dtype=object)
-    kinds = ordered[Columns.EVENT_TYPE].to_numpy(dtype=object)
-    queries = ordered[Columns.QUERY].fillna("").to_numpy(dtype=object)
-    users, starts, sizes = np.unique(ordered[Columns.USER].to_numpy(dtype=object).astype(str), return_index=True, return_counts=True)
-    place = {str(user): (int(start), int(start + size)) for user, start, size in zip(users, starts, sizes, strict=True)}
+    items, kinds, queries = (texts_of(ordered[name]) for name in (Columns.ITEM, Columns.EVENT_TYPE, Columns.QUERY))
+    codes, users = in_order(ordered[Columns.USER])
+    bounds = [0, *np.cumsum(np.bincount(codes, minlength=len(users))).tolist()]
+    place = {str(name): between for name, between in zip(users, itertools.pairwise(bounds), strict=True)}
     found: list[History] = []
     for user, limit in zip(user_ids, limits.tolist(), strict=True):
         start, end = place.get(str(user), (0, 0))

@@ -1,6 +1,6 @@
 """Measures every bundle on the held-out window, each beside its baselines, each number with its interval."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -27,6 +27,7 @@ from tasks.judge.personal import clicks_of, judge_personal
 from tasks.judge.policies import TrueClick, log_requests
 from tasks.judge.rankers import judge_ranker, window
 from tasks.judge.recommenders import judge_recommenders
+from tasks.judge.retrieval import judge_retrieval
 from tasks.judge.scenes import judge_scenes
 from tasks.judge.truths import true_click_of, true_clicks_of_copy
 from tasks.judge.writing import judge_writing
@@ -129,6 +130,8 @@ def evaluate(
         measured["scenes"] = judge_scenes(
             bundles[0], tables["events"], campaigns_of(read_table(campaigns)), start=span.start, params=params, rng=rng.spawn(1)[0]
         )
+        found = judge_retrieval(bundles[0], tables["events"], start=span.start, params=params, rng=rng.spawn(1)[0])
+        measured["recommender"] = replace(measured["recommender"], facts={**measured["recommender"].facts, "retrieval": found})
         if bundles[1].trained and facts["has"]["impressions"]:
             measured |= _judge_ads(params, span, tables, bundle=bundles[1], known=known, draft=draft, rng=rng)
         else:

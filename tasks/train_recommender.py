@@ -46,6 +46,8 @@ TOP_K = 10
 RULE = RankingRule(rank=target_ranks, gain=lambda ranks: metrics_of_ranks(ranks, k=TOP_K).ndcg)
 """Early stopping looks at NDCG@10 against all items."""
 VALIDATION_USERS = 2000
+EVENT_COLUMNS = [Columns.USER, Columns.TIMESTAMP, Columns.EVENT, Columns.ITEM, Columns.EVENT_TYPE, Columns.QUERY, Columns.BASKET]
+"""What training reads of an event; a long log costs memory by the column."""
 
 
 def train_recommender(
@@ -106,10 +108,11 @@ def train_recommender(
     category = dict(zip(catalogue.item_ids, catalogue.items[Columns.CATEGORY].astype(str), strict=True))
     touched = [[category[item] for item in history.item_ids if item in category] for history in known]
     bundle.audiences = make_audiences(features, touched, count=params.audiences, seed=audience_seed)
-    bundle = bundle.completed_by(learn_complements(training, catalogue, rng=rng, rule=RULE))
-    queries = sorted(set(held.events[Columns.QUERY].dropna()))
+    bundle = bundle.completed_by(learn_complements(training, catalogue, rng=rng, rule=RULE)).indexed(params.exact_up_to)
     config = {"data_version": facts["data_version"], "user_key_fingerprint": facts["user_key_fingerprint"], "train_end": facts["train_end"]}
-    bundle.save(recommender, encoder=encoder, queries=dict(zip(queries, held.vectors.vectors_of(queries), strict=True)), config=config)
+    bundle.save(
+        recommender, encoder=encoder, queries=dict(zip(held.queries, held.vectors.vectors_of(held.queries), strict=True)), config=config
+    )
     table = {Columns.USER: user_ids, Columns.AUDIENCE: bundle.audience_of(features), "feature": list(features)}
     write_table(pd.DataFrame(table), user_features)
     if materials.checkpoints is not None:
@@ -123,7 +126,7 @@ class Held:
     Attributes:
         facts: lineage.json.
         train_end: end of training.
-        events: those before the end of validation.
+        queries: what was searched for before the end of validation, sorted.
         training: those before the end of training.
         vectors: raw vectors of item texts and queries.
         encoder: the encoder bundle.
@@ -131,7 +134,7 @@ class Held:
 
     facts: dict[str, Any]
     train_end: datetime
-    events: pd.DataFrame
+    queries: tuple[str, ...]
     training: pd.DataFrame
     vectors: Embeddings
     encoder: TextEncoder
@@ -161,12 +164,13 @@ class RecommenderInputs:
         """
         facts = read_json(self.lineage)
         train_end, validation_end = (datetime.fromisoformat(facts[name]) for name in ("train_end", "validation_end"))
-        events = read_table(self.events)
-        events = events[events[Columns.TIMESTAMP] < pd.Timestamp(validation_end)]
-        training = events[events[Columns.TIMESTAMP] < pd.Timestamp(train_end)].reset_index(drop=True)
+        events = read_table(self.events, EVENT_COLUMNS, below=(Columns.TIMESTAMP, pd.Timestamp(validation_end)))
         vectors, opened = Embeddings.load(self.embeddings), TextEncoder.load(self.encoder)
         catalogue = Catalogue.of(read_table(self.items), lambda texts: opened.centre(vectors.vectors_of(texts)))
         validation = Validation.of(events, catalogue, start=train_end, end=validation_end, most=VALIDATION_USERS, rng=rng, rule=RULE)
+        queries = tuple(sorted(str(query) for query in events[Columns.QUERY].dropna().unique()))
+        training = events[events[Columns.TIMESTAMP] < pd.Timestamp(train_end)].reset_index(drop=True)
+        del events  # of a long log one copy is enough
         counts = target_counts(training, catalogue)
         materials = Materials(
             catalogue=catalogue,
@@ -181,7 +185,7 @@ class RecommenderInputs:
             checkpoints=None,
             tracker=tracker,
         )
-        return materials, Held(facts, train_end, events, training, vectors, opened)
+        return materials, Held(facts, train_end, queries, training, vectors, opened)
 
 
 def train_models(

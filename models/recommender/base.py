@@ -139,6 +139,22 @@ class EventRecommender(Recommender):
             found = self.summands(batch, torch.from_numpy(moments))
             return {name: part[0].float().numpy() for name, part in found}
 
+    def features(self, fusion: Fusion, histories: Sequence[History], moments: np.ndarray) -> Tensor:
+        """F of shoppers.
+
+        Args:
+            fusion: makes it.
+            histories: n of them.
+            moments: (n,) int64 microseconds; events at or after it are not looked at.
+
+        Returns:
+            (n, d).
+        """
+        with torch.inference_mode():
+            batch = event_batch(histories, moments, self.catalogue, self.max_events)
+            found: Tensor = fusion(batch.vectors, batch.kind, batch.time, torch.from_numpy(moments.copy())[:, None])[:, 0]
+        return found
+
     def gates(self, history: History, moment: int) -> dict[str, float]:
         """See `Recommender.gates`."""
         if self.own_fusion is None:

@@ -10,9 +10,9 @@ import torch
 
 from core.columns import Columns
 from core.errors import BundleError
-from core.files import write_table
+from core.files import content_hash, read_json, write_json, write_table
 from core.vocabulary import EventType, Scene
-from models.bundle import copy_bundle, load_arrays, load_table, read_config, save_arrays, writing_bundle
+from models.bundle import CONFIG, copy_bundle, load_arrays, load_table, read_config, save_arrays, writing_bundle
 from models.encoder import TextEncoder
 from models.fusion import Fusion
 from models.history import History
@@ -24,13 +24,15 @@ from models.recommender.content import ContentCosine, ContentLinear
 from models.recommender.covisits import ItemKnn, Markov
 from models.recommender.events import event_batch, moments_of
 from models.recommender.factorisation import Als
+from models.recommender.nearest import Graph
 from models.recommender.popularity import Popularity
 from models.recommender.reader import FusionReader
-from models.recommender.scenes import SceneRules, varied
+from models.recommender.scenes import SceneRules, is_varied, varied
 from models.recommender.sequence import SequenceRecommender
+from models.recommender.shortlist import LEAST, OVERFETCH, Indexable
 from models.recommender.weights import load_state, state_of
 
-KIND = "recommender"
+KIND, GRAPH = "recommender", "graph.usearch"
 KINDS: tuple[type[Recommender], ...] = (
     Popularity,
     ItemKnn,
@@ -57,6 +59,7 @@ class RecommenderBundle:
         champion: str,
         max_events: int,
         complements: Complements | None = None,
+        graph: Graph | None = None,
     ) -> None:
         """Keep the parts.
 
@@ -69,9 +72,10 @@ class RecommenderBundle:
             champion: the name of the one that answers.
             max_events: latest events that F reads.
             complements: what belongs to a cart; None when there were too few baskets to learn it from.
+            graph: over the champion's `item_rows`; None: every item is scored.
 
         Raises:
-            BundleError: there is no recommender of the champion's name.
+            BundleError: there is no recommender of the champion's name, or the graph is not over these items.
         """
         if champion not in models:
             raise BundleError(f"no recommender is named {champion!r}; the bundle holds {', '.join(models)}. Train again.")
@@ -85,6 +89,9 @@ class RecommenderBundle:
         self.max_events = max_events
         self.complements = complements
         self.scenes = SceneRules(catalogue, complements)
+        self.graph = graph
+        if graph is not None and len(graph) != len(catalogue):
+            raise BundleError(f"the graph holds {len(graph)} items, the catalogue {len(catalogue)}. Train again.")
         read = self.champion.reads if isinstance(self.champion, EventRecommender) else None
         held = self.fusion.state_dict()
         self._one_fusion = read is not None and all(torch.equal(value, held[name]) for name, value in read.state_dict().items())
@@ -97,6 +104,17 @@ class RecommenderBundle:
         """
         made = copy.copy(self)
         made.complements, made.scenes = complements, SceneRules(self.catalogue, complements)
+        return made
+
+    def indexed(self, exact_up_to: int) -> "RecommenderBundle":
+        """The same with a graph over the champion's items where there are more than that; without one otherwise.
+
+        Args:
+            exact_up_to: items up to which `top_k` scores every one.
+        """
+        made = copy.copy(self)
+        many = len(self.catalogue) > exact_up_to and isinstance(self.champion, Indexable)
+        made.graph = Graph.of(self.champion.item_rows(np.arange(len(self.catalogue)))) if many else None  # type: ignore[attr-defined]
         return made
 
     @property
@@ -232,6 +250,8 @@ class RecommenderBundle:
     ) -> list[list[str]]:
         """The best items that the rules allow and the scene is about, best first, not too many of one category (`varied`).
 
+        With a graph, the champion's own scene is answered from what the graph finds; who is left with too little gets the exact answer.
+
         Args:
             histories: n of them.
             k: how many at the most.
@@ -247,22 +267,56 @@ class RecommenderBundle:
         """
         moments = moments_of(histories, now)
         barred = self.catalogue.codes(list(exclude))
+        barred = barred[barred >= 0]
         chosen = None if model is None else self.models[model]
         found: list[list[str]] = []
         for start in range(0, len(histories), _ROWS):
-            rows = slice(start, start + _ROWS)
-            scores = self.scene_scores(histories[rows], moments[rows], scene, chosen)
-            allowed = self.allowed(histories[rows], moments[rows])
-            allowed[:, barred[barred >= 0]] = False
-            if scene != Scene.PRODUCT:
-                for row, (history, moment) in enumerate(zip(histories[rows], moments[rows].tolist(), strict=True)):
-                    allowed[row] &= self.scenes.candidates(scene, history, moment, promoted=promoted, brand=brand)
-            for row, score in zip(allowed, scores, strict=True):
-                order = np.flatnonzero(row)
+            told, at = histories[start : start + _ROWS], moments[start : start + _ROWS]
+            listed: list[list[int] | None] = [None] * len(told)
+            if scene == Scene.PRODUCT and chosen is None and brand is None:
+                listed = self.from_graph(told, at, k, barred)
+            rest = [row for row, codes in enumerate(listed) if codes is None]
+            scores = self.scene_scores([told[row] for row in rest], at[rest], scene, chosen)
+            for row, score in zip(rest, scores, strict=True):
+                allowed = self._allowed_here(told[row], int(at[row]), barred)
+                if scene != Scene.PRODUCT:
+                    allowed &= self.scenes.candidates(scene, told[row], int(at[row]), promoted=promoted, brand=brand)
+                order = np.flatnonzero(allowed)
                 order = order[np.argsort(-score[order], kind="stable")]
-                kept = order[:k].tolist() if brand is not None else varied(order, self.scenes.category, k)
-                found.append([self.catalogue.item_ids[code] for code in kept])
+                listed[row] = order[:k].tolist() if brand is not None else varied(order, self.scenes.category, k)
+            found += [[self.catalogue.item_ids[code] for code in codes] for codes in listed if codes is not None]
         return found
+
+    def _allowed_here(self, history: History, moment: int, barred: np.ndarray) -> np.ndarray:
+        allowed: np.ndarray = self.allowed([history], moment)[0]
+        allowed[barred] = False
+        return allowed
+
+    def from_graph(
+        self, histories: Sequence[History], moments: np.ndarray, k: int, barred: np.ndarray | None = None
+    ) -> list[list[int] | None]:
+        """Lists for scene product of what the graph found, under all rules.
+
+        Args:
+            histories: n of them.
+            moments: (n,) int64 microseconds.
+            k: how many items at the most.
+            barred: columns of items that must not be shown to anyone.
+
+        Returns:
+            Columns of items, best first; None where every item is to be scored: there is no graph, or the rules leave too little of it.
+        """
+        if self.graph is None or not isinstance(self.champion, Indexable):
+            return [None] * len(histories)
+        kept_out = np.zeros(0, np.int64) if barred is None else barred
+        size = max(LEAST, OVERFETCH * k) + len(kept_out)
+        lists: list[list[int] | None] = []
+        shortlists = self.champion.shortlists(self.graph, histories, moments, size)
+        for history, moment, found in zip(histories, moments.tolist(), shortlists, strict=True):
+            order = found.codes[self._allowed_here(history, moment, kept_out)[found.codes]]
+            kept = varied(order, self.scenes.category, k)
+            lists.append(kept if len(kept) == k and is_varied(kept, self.scenes.category, k) else None)
+        return lists
 
     def scene_scores(self, histories: Sequence[History], moments: np.ndarray, scene: str, model: Recommender | None = None) -> np.ndarray:
         """Logits of all items in the order that a scene ranks by.
@@ -303,8 +357,11 @@ class RecommenderBundle:
             "max_events": self.max_events,
             "dim": self.catalogue.dim,
         }
-        held |= {"complements": self.complements is not None}
+        held |= {"complements": self.complements is not None, "graph": None}
         with writing_bundle(path, KIND, {**config, **held}) as draft:
+            if self.graph is not None:
+                self.graph.save(draft / GRAPH)
+                write_json(read_json(draft / CONFIG) | {"graph": content_hash(draft / GRAPH)}, draft / CONFIG)
             copy_bundle(encoder, draft / "encoder")
             write_table(self.items, draft / "items.parquet")
             save_arrays({"vectors": self.catalogue.vectors, "text_of": self.catalogue.text_of}, draft / "items.safetensors")
@@ -350,4 +407,5 @@ class RecommenderBundle:
             champion=config["champion"],
             max_events=config["max_events"],
             complements=Complements.load(path / Complements.name, catalogue) if config.get("complements") else None,
+            graph=Graph.load(path / GRAPH, digest=config["graph"]) if config.get("graph") else None,
         )

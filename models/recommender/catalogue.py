@@ -118,6 +118,19 @@ class Catalogue:
         column = self.index.get
         return np.array([column(item, -1) for item in item_ids], dtype=np.int64)
 
+    def codes_of(self, column: pd.Series) -> np.ndarray:
+        """Columns of the items that a table names; each distinct id is looked up once.
+
+        Args:
+            column: of item ids.
+
+        Returns:
+            (n,) int32, -1 for null and for an item that is not here.
+        """
+        places, names = pd.factorize(column)
+        found: np.ndarray = np.append(self.codes(np.asarray(names, dtype=object)), -1).astype(np.int32)[places]
+        return found
+
     def features(self, codes: np.ndarray) -> np.ndarray:
         """Features of items.
 

@@ -1,7 +1,8 @@
 """Content-based recommenders over the user feature F and item features a_i: the linear and the cosine form."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
 
@@ -12,9 +13,12 @@ from torch import Tensor, nn
 from core.errors import BundleError
 from models.bundle import load_arrays, read_config, save_arrays, writing_bundle
 from models.fusion import Fusion
+from models.history import History
 from models.recommender.base import EventRecommender
 from models.recommender.catalogue import Catalogue
 from models.recommender.events import EventBatch
+from models.recommender.nearest import Graph
+from models.recommender.shortlist import Indexable, Shortlist, nearest
 from models.recommender.weights import load_state, state_of
 
 
@@ -34,7 +38,7 @@ def content_logits(feature: Tensor, items: Tensor, weight: Tensor, score: Tensor
     return (feature @ weight.T + score) @ items.T + bias
 
 
-class ContentCosine(EventRecommender):
+class ContentCosine(EventRecommender, Indexable):
     """softmax_i(cos(F, a_i) / τ); an empty history gives the uniform distribution."""
 
     name: ClassVar[str] = "content_cosine"
@@ -62,6 +66,15 @@ class ContentCosine(EventRecommender):
         feature = self.network.fusion(batch.vectors, batch.kind, batch.time, at[:, None])[:, 0]  # (batch, dim)
         scores: Tensor = self.network(feature, self._vectors)[:, self._text_of]
         return scores
+
+    def item_rows(self, codes: np.ndarray) -> np.ndarray:
+        """See `Indexable.item_rows`: the items' features."""
+        return self.catalogue.features(codes)
+
+    def shortlists(self, graph: Graph, histories: Sequence[History], moments: np.ndarray, size: int) -> list[Shortlist]:
+        """See `Indexable.shortlists`."""
+        feature = self.features(self.network.fusion, histories, moments)
+        return nearest(self, graph, self.network(feature, torch.eye(self.catalogue.dim)).detach().numpy(), size)
 
     def save(self, path: Path) -> None:
         """See `Recommender.save`."""
@@ -135,7 +148,7 @@ class LinearNetwork(nn.Module):
         return content_logits(feature, items, self.weight, self.score, bias)
 
 
-class ContentLinear(EventRecommender):
+class ContentLinear(EventRecommender, Indexable):
     """softmax_i(a_iᵀ W F + v · a_i + b_i)."""
 
     name: ClassVar[str] = "content_linear"
@@ -177,6 +190,28 @@ class ContentLinear(EventRecommender):
         network = self.network
         by_text = content_logits(feature, self._vectors, network.weight, network.score, torch.zeros(len(self._vectors)))  # (batch, texts)
         return by_text[:, self._text_of] + network.bias
+
+    def item_rows(self, codes: np.ndarray) -> np.ndarray:
+        """See `Indexable.item_rows`: the items' features times `wish_scale`, and v · a_i + b_i."""
+        own = self._own[torch.from_numpy(np.asarray(codes, dtype=np.int64))]
+        return np.concatenate([self.wish_scale * self.catalogue.features(codes), own.numpy()[:, None]], axis=1)
+
+    def shortlists(self, graph: Graph, histories: Sequence[History], moments: np.ndarray, size: int) -> list[Shortlist]:
+        """See `Indexable.shortlists`."""
+        wish = self.features(self.fusion, histories, moments) @ self.network.weight.detach().T
+        return nearest(self, graph, torch.cat([wish / self.wish_scale, torch.ones(len(wish), 1)], dim=1).numpy(), size)
+
+    @cached_property
+    def wish_scale(self) -> float:
+        """How much longer W F is than F; see `Indexable.item_rows`."""
+        return max(float(self.network.weight.detach().norm()) / math.sqrt(self.catalogue.dim), 1e-6)
+
+    @cached_property
+    def _own(self) -> Tensor:
+        """(n_items,) what `summands` calls popularity; kept, as nothing is asked of a graph before training has ended."""
+        with torch.no_grad():
+            found: Tensor = (self._vectors @ self.network.score)[self._text_of] + self.network.bias
+        return found
 
     def personal(self, feature: Tensor) -> Tensor:
         """The part of the logits that is the shopper's own, a_iᵀ W F.

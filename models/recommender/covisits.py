@@ -114,13 +114,24 @@ class CoVisits(EventRecommender):
         Returns:
             (n, n_items) float32; rows sum to 1, or are 0 where no event has links.
         """
-        weights, item = self.reading.weights(batch), batch.item.numpy()
-        row, column = np.nonzero(weights > 0)
-        votes = csr_matrix((weights[row, column].astype(np.float32), (row, item[row, column])), shape=(len(item), len(self.catalogue)))
-        found = (votes @ self.links).toarray()
+        found = self.linked(batch).toarray()
         total = found.sum(axis=1, keepdims=True)
         shares: np.ndarray = np.divide(found, total, out=np.zeros_like(found), where=total > 0)
         return shares
+
+    def linked(self, batch: EventBatch) -> csr_matrix:
+        """The votes that go along links, of the few items that have any.
+
+        Args:
+            batch: (n, events) of them.
+
+        Returns:
+            (n, n_items) float32; `shares` divides each row by its sum.
+        """
+        weights, item = self.reading.weights(batch), batch.item.numpy()
+        row, column = np.nonzero(weights > 0)
+        votes = csr_matrix((weights[row, column].astype(np.float32), (row, item[row, column])), shape=(len(item), len(self.catalogue)))
+        return csr_matrix(votes @ self.links)
 
     def logits(self, batch: EventBatch, at: Tensor, feature: Tensor | None = None) -> Tensor:
         """See `EventRecommender.logits`."""

@@ -13,6 +13,8 @@ from models.history import History
 from models.recommender.base import Recommender
 from models.recommender.catalogue import Catalogue
 from models.recommender.events import moments_of
+from models.recommender.nearest import Graph
+from models.recommender.shortlist import Indexable, Shortlist, nearest
 
 STRENGTH: dict[str, float] = {EventType.VIEW: 1.0, EventType.FAVOURITE: 2.0, EventType.CART: 2.0, EventType.PURCHASE: 3.0}
 """What one event adds to the confidence that the shopper wants the item."""
@@ -32,7 +34,7 @@ def confidence(strength: np.ndarray, alpha: float) -> np.ndarray:
     return weights
 
 
-class Als(Recommender):
+class Als(Recommender, Indexable):
     """score = scale · x_u · y_i with x_u the ridge solution for the shopper's events, given the item factors y."""
 
     name: ClassVar[str] = "als"
@@ -82,11 +84,21 @@ class Als(Recommender):
 
     def score(self, histories: Sequence[History], now: int | np.ndarray | None = None) -> np.ndarray:
         """See `Recommender.score`."""
-        moments = moments_of(histories, now)
-        users = [self.fold_in(history, moment) for history, moment in zip(histories, moments.tolist(), strict=True)]
-        stacked = np.stack(users).astype(np.float32) if users else np.zeros((0, self.factors.shape[1]), np.float32)
-        scores: np.ndarray = np.float32(self.scale) * (stacked @ self.factors.T)
+        scores: np.ndarray = np.float32(self.scale) * (self._users(histories, moments_of(histories, now)) @ self.factors.T)
         return scores
+
+    def _users(self, histories: Sequence[History], moments: np.ndarray) -> np.ndarray:
+        users = [self.fold_in(history, moment) for history, moment in zip(histories, moments.tolist(), strict=True)]
+        return np.stack(users).astype(np.float32) if users else np.zeros((0, self.factors.shape[1]), np.float32)
+
+    def item_rows(self, codes: np.ndarray) -> np.ndarray:
+        """See `Indexable.item_rows`."""
+        rows: np.ndarray = self.factors[codes]
+        return rows
+
+    def shortlists(self, graph: Graph, histories: Sequence[History], moments: np.ndarray, size: int) -> list[Shortlist]:
+        """See `Indexable.shortlists`."""
+        return nearest(self, graph, np.float32(self.scale) * self._users(histories, moments), size)
 
     def save(self, path: Path) -> None:
         """See `Recommender.save`."""

@@ -1,11 +1,15 @@
 """The best items of a dense score u·v: exact by blocks of matrix products, or approximate by an index when the catalogue is large."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 from scipy.sparse import csr_matrix
-from usearch.index import Index
+from usearch.index import BatchMatches, Index
+
+from core.errors import BundleError
+from core.files import content_hash, write_beside
 
 EXACT_UP_TO = 200_000
 """Items up to which `Nearest` computes every product: a thousand users take about a second, and building an index takes minutes."""
@@ -13,7 +17,10 @@ TILE = 64
 """Items that share one maximum; the best k items lie in the k tiles with the largest."""
 BLOCK_SCORES = 1 << 23
 """Scores held at a time; 32 MB."""
-CONNECTIVITY, EXPANSION_ADD, EXPANSION_SEARCH = 16, 96, 256
+ADDED = 1 << 16
+"""Items that are added to a graph at a time."""
+CONNECTIVITY, EXPANSION_ADD, EXPANSION_SEARCH = 32, 256, 1024
+"""Of the graph; decision 0010 has what smaller ones find."""
 
 
 @dataclass(frozen=True)
@@ -107,16 +114,114 @@ def _select(scores: np.ndarray, k: int, best: Best, rows: slice) -> None:
     best.scores[rows, :size] = values
 
 
-class Nearest:
-    """Top-k over fixed items: exact up to a number of items, above it a graph index, whose candidates are scored exactly.
+class Graph:
+    """A graph index over fixed items: about the items with the largest u·v, asked for by u.
 
-    The index holds v with one more coordinate, √(max |v|² − |v|²), so that all have one length and the largest inner product is the
-    nearest vector.
+    Its distance is the inner product as it is. Coordinates are of half precision: what is found is scored exactly by who asked.
 
     Source:
-        Bachrach et al. (2014), "Speeding up the Xbox recommender system using a Euclidean transformation for inner-product spaces";
-        graph: Malkov and Yashunin (2018), by `usearch`.
+        Malkov and Yashunin (2018), "Efficient and robust approximate nearest neighbor search using hierarchical navigable small world
+        graphs", by `usearch`; with inner products after Morozov and Babenko (2018), "Non-metric similarity graphs for maximum inner
+        product search".
     """
+
+    def __init__(self, index: Index) -> None:
+        """Keep the index.
+
+        Args:
+            index: of items numbered from 0 on.
+        """
+        self.index = index
+
+    @classmethod
+    def of(cls, items: np.ndarray, *, threads: int = 1) -> "Graph":
+        """Build it; with one thread equal items give an equal graph, byte by byte.
+
+        Args:
+            items: (n_items, dim) float32.
+            threads: that build it.
+        """
+        longest = float(np.linalg.norm(items, axis=1).max(initial=0.0))  # half precision has a largest number
+        index = _empty(items.shape[1])
+        for start in range(0, len(items), ADDED):
+            rows = slice(start, min(start + ADDED, len(items)))
+            index.add(np.arange(rows.start, rows.stop), (items[rows] / (longest or 1.0)).astype(np.float32), threads=threads)
+        return cls(index)
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    @property
+    def dim(self) -> int:
+        """Length of the items' vectors."""
+        return int(self.index.ndim)
+
+    def search(self, users: np.ndarray, size: int, *, threads: int = 1) -> np.ndarray:
+        """Items with about the largest u·v.
+
+        Args:
+            users: (n, dim) float32.
+            size: at least 1.
+            threads: that search.
+
+        Returns:
+            (n, at most size) int64, all different in a row; -1 where fewer were found.
+        """
+        asked = users / np.maximum(np.linalg.norm(users, axis=1, keepdims=True), 1e-12)
+        found = self.index.search(asked.astype(np.float32), min(size, len(self)), threads=threads)
+        codes = np.asarray(found.keys).astype(np.int64).reshape(len(users), -1)
+        if isinstance(found, BatchMatches):
+            return np.where(np.arange(codes.shape[1]) < np.reshape(found.counts, (-1, 1)), codes, -1)
+        return codes
+
+    def save(self, path: Path) -> None:
+        """Write the graph, whole or not at all.
+
+        Args:
+            path: the file.
+        """
+        with write_beside(path) as draft:
+            self.index.save(str(draft))
+
+    @classmethod
+    def load(cls, path: Path, *, digest: str) -> "Graph":
+        """Read the file that `save` wrote.
+
+        Args:
+            path: the file.
+            digest: SHA-256 that it must have.
+
+        Raises:
+            BundleError: no such file, another one, or no graph.
+        """
+        if not path.is_file():
+            raise BundleError(f"{path}: no such file; the bundle is incomplete. Run the stage that writes it again.")
+        found = content_hash(path)
+        if found != digest:
+            raise BundleError(
+                f"{path}: its SHA-256 begins {found[:12]}, the bundle names {digest[:12]}. Run the stage that writes it again."
+            )
+        facts = Index.metadata(str(path))
+        if not facts:
+            raise BundleError(f"{path}: no graph that can be read. Run the stage that writes it again.")
+        index = _empty(int(facts["dimensions"]))
+        index.load(str(path))
+        return cls(index)
+
+
+def _empty(ndim: int) -> Index:
+    return Index(
+        ndim=ndim,
+        metric="ip",
+        dtype="f16",
+        connectivity=CONNECTIVITY,
+        expansion_add=EXPANSION_ADD,
+        expansion_search=EXPANSION_SEARCH,
+    )
+
+
+class Nearest:
+    """Top-k over fixed items: exact up to a number of items, above it a `Graph`, whose candidates are scored exactly."""
 
     def __init__(self, items: np.ndarray, *, exact_up_to: int = EXACT_UP_TO, threads: int = 1) -> None:
         """Keep the items, and build the index when there are many.
@@ -127,21 +232,7 @@ class Nearest:
             threads: that build and search the index.
         """
         self.items, self.threads = np.ascontiguousarray(items, dtype=np.float32), threads
-        self.index: Index | None = None
-        if len(items) > exact_up_to:
-            squares = (self.items.astype(np.float64) ** 2).sum(axis=1)
-            longest = float(squares.max())
-            length = np.sqrt(longest) if longest > 0 else 1.0
-            level = np.concatenate([self.items, np.sqrt(np.maximum(longest - squares, 0.0))[:, None].astype(np.float32)], axis=1)
-            self.index = Index(
-                ndim=level.shape[1],
-                metric="ip",
-                dtype="f32",
-                connectivity=CONNECTIVITY,
-                expansion_add=EXPANSION_ADD,
-                expansion_search=EXPANSION_SEARCH,
-            )
-            self.index.add(np.arange(len(items)), (level / length).astype(np.float32), threads=threads)
+        self.graph = Graph.of(self.items, threads=threads) if len(items) > exact_up_to else None
 
     def top_k(self, users: np.ndarray, k: int, excluded: csr_matrix | None = None) -> Best:
         """The best items of each user.
@@ -155,19 +246,16 @@ class Nearest:
         Raises:
             ValueError: see `top_k`.
         """
-        if self.index is None:
+        if self.graph is None:
             return top_k(users, self.items, k, excluded)
         _check(users, self.items, k, excluded)
         n = len(users)
         most = int(np.diff(excluded.indptr).max(initial=0)) if excluded is not None else 0
         asked = min(k + most, len(self.items))
-        found = self.index.search(
-            np.concatenate([users, np.zeros((n, 1), np.float32)], axis=1).astype(np.float32), asked, threads=self.threads
-        )
-        codes = np.asarray(found.keys).astype(np.int64).reshape(n, -1)
+        codes = self.graph.search(users, asked, threads=self.threads)
         best = Best(np.full((n, k), -1, np.int64), np.full((n, k), -np.inf, np.float32))
         for row in range(n):
-            own = codes[row]
+            own = codes[row][codes[row] >= 0]
             if excluded is not None:
                 own = own[~np.isin(own, excluded.indices[excluded.indptr[row] : excluded.indptr[row + 1]])]
             if len(own) < k:

@@ -1,6 +1,7 @@
 """Items that no training event has: ranked among the others by what their text says, as far up as validation found right."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -32,17 +33,56 @@ def placed(scores: Tensor, content: Tensor, new: Tensor, promotion: float) -> Te
     Returns:
         (n, items); those of known items as they were.
     """
+    return placed_at(scores, standing(content, new), new, promotion)
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Where newcomers stand by text; it depends on no promotion and on no other score.
+
+    Attributes:
+        columns: (new,) the newcomers.
+        above: (n, new) int64 items that the text puts higher, as far as the first `REACH`.
+        depth: how many items were looked at.
+    """
+
+    columns: Tensor
+    above: Tensor
+    depth: int
+
+
+def standing(content: Tensor, new: Tensor) -> Standing:
+    """Rank newcomers by text among all items.
+
+    Args:
+        content: (n, items) scores by text alone, of all items.
+        new: (items,) bool.
+    """
     columns = torch.nonzero(new)[:, 0]
-    reach = min(REACH, scores.shape[1] - len(columns))
-    if not len(columns) or reach < 1:
+    text = content.topk(min(REACH, content.shape[1]), dim=1).values
+    return Standing(columns, torch.searchsorted(-text, -content[:, columns].contiguous()), text.shape[1])
+
+
+def placed_at(scores: Tensor, stand: Standing, new: Tensor, promotion: float) -> Tensor:
+    """What `placed` does, with the ranks by text found before.
+
+    Args:
+        scores: (n, items) logits.
+        stand: of the newcomers.
+        new: (items,) bool.
+        promotion: factor of the rank, in (0, 1].
+
+    Returns:
+        (n, items); those of known items as they were.
+    """
+    reach = min(REACH, scores.shape[1] - len(stand.columns))
+    if not len(stand.columns) or reach < 1:
         return scores
     best = scores.masked_fill(new, -torch.inf).topk(reach, dim=1).values  # (n, reach)
-    text = content.topk(min(REACH, scores.shape[1]), dim=1).values
-    above = torch.searchsorted(-text, -content[:, columns].contiguous())  # (n, new): items that the text puts higher
-    place = (promotion * above).long()
-    order = 1e-3 * (1 - above / (text.shape[1] + 1))  # two newcomers at one place go by their text, and both above who stood there
+    place = (promotion * stand.above).long()
+    order = 1e-3 * (1 - stand.above / (stand.depth + 1))  # two newcomers at one place go by their text, and both above who stood there
     found = torch.gather(best, 1, place.clamp(max=reach - 1)) + order - (place >= reach).to(scores.dtype)
-    return scores.index_copy(1, columns, found)
+    return scores.index_copy(1, stand.columns, found)
 
 
 def text_scores(cosine: Tensor, wish: Tensor) -> Tensor:
@@ -57,6 +97,47 @@ def text_scores(cosine: Tensor, wish: Tensor) -> Tensor:
         return (scores - scores.mean(dim=1, keepdim=True)) / scores.std(dim=1, keepdim=True).clamp(min=1e-6)
 
     return standard(cosine) + standard(wish)
+
+
+def text_wish(cosine: Tensor, wish: Tensor, mean: Tensor, products: Tensor) -> Tensor:
+    """The vector whose product with an item's text vector is `text_scores` but for a constant of the shopper's.
+
+    Args:
+        cosine: (n, d) F / |F|.
+        wish: (n, d) W F.
+        mean: (d,) of the items' text vectors.
+        products: (d, d) mean of their outer products.
+
+    Returns:
+        (n, d).
+    """
+
+    def scaled(vector: Tensor) -> Tensor:
+        variance = ((vector @ products) * vector).sum(dim=1, keepdim=True) - (vector @ mean)[:, None] ** 2
+        return vector / variance.clamp(min=0).sqrt().clamp(min=1e-6)
+
+    return scaled(cosine) + scaled(wish)
+
+
+def placed_among(best: np.ndarray, text: np.ndarray, codes: np.ndarray, new: np.ndarray, promotion: float) -> tuple[np.ndarray, np.ndarray]:
+    """What `placed` does, for one shopper and as far as the lists go.
+
+    Args:
+        best: (r,) logits of known items, falling.
+        text: (t,) scores by text, falling.
+        codes: (t,) whose.
+        new: (items,) bool.
+        promotion: factor of the rank, in (0, 1].
+
+    Returns:
+        Columns of newcomers and their logits; those whose places lie beyond the lists are left out.
+    """
+    held = np.flatnonzero(new[codes])
+    above = np.searchsorted(-text, -text[held], side="left")
+    place = (promotion * above).astype(np.int64)
+    held, above, place = (column[place < len(best)] for column in (held, above, place))
+    found: np.ndarray = best[place] + 1e-3 * (1 - above / (min(REACH, len(new)) + 1))
+    return codes[held], found
 
 
 def parts_of(known: np.ndarray) -> list[np.ndarray]:

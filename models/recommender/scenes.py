@@ -203,6 +203,19 @@ class SceneRules:
         return np.array(["" if pd.isna(value) else str(value) for value in self.catalogue.items[column].tolist()], dtype=object)
 
 
+def is_varied(codes: Sequence[int], category: NDArray[np.int64], k: int, share: float = LARGEST_SHARE) -> bool:
+    """Whether no category fills more than `varied` lets in while there are others.
+
+    Args:
+        codes: columns of the items of a list.
+        category: (n_items,) code of each item's.
+        k: how many the list was to hold.
+        share: see `varied`.
+    """
+    counts = np.unique(category[np.asarray(codes, dtype=np.int64)], return_counts=True)[1]
+    return int(counts.max(initial=0)) <= max(1, int(np.ceil(share * k)))
+
+
 def varied(order: Sequence[int] | NDArray[np.int64], category: NDArray[np.int64], k: int, share: float = LARGEST_SHARE) -> list[int]:
     """The first k of a ranking, of which no category fills more than a share, as long as there are items of others.
 

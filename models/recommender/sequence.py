@@ -1,28 +1,35 @@
 """The default recommender: a causal transformer over the event sequence, beside the fused sources and the counted links."""
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
 
+import numpy as np
 import torch
+from scipy.sparse import csr_matrix
 from torch import Tensor
 
 from core.errors import BundleError
 from models.bundle import load_arrays, read_config, save_arrays, writing_bundle
 from models.fusion import Fusion
+from models.history import History
 from models.recommender.base import EventRecommender
 from models.recommender.catalogue import Catalogue
 from models.recommender.content import ContentLinear
 from models.recommender.covisits import Markov
-from models.recommender.events import EventBatch
+from models.recommender.events import EventBatch, event_batch
+from models.recommender.nearest import Graph
 from models.recommender.network import SequenceNetwork, SequenceSizes
-from models.recommender.newcomers import placed, text_scores
+from models.recommender.newcomers import REACH, Standing, placed_among, placed_at, standing, text_scores, text_wish
 from models.recommender.reader import FusionReader, SequenceReader
+from models.recommender.shortlist import Indexable, Shortlist
 from models.recommender.weights import load_state, state_of
 
 
-class SequenceRecommender(EventRecommender):
+class SequenceRecommender(EventRecommender, Indexable):
     """The trained network with its item vectors computed once, and a term for the links that Markov counted.
 
     logit_i = network_i + weight · log(1 + share_i / floor), where share_i is what the links alone would show: the network and the
@@ -104,10 +111,29 @@ class SequenceRecommender(EventRecommender):
         Returns:
             (batch, n_items); the same where every item has events, or none has.
         """
+        stand = self.newcomers_stand(feature)
+        return scores if stand is None else self.placed(scores, feature, stand)
+
+    def newcomers_stand(self, feature: Tensor) -> Standing | None:
+        """Where the items without training events stand by text; None where every item has events, or none has.
+
+        Args:
+            feature: (batch, text_dim) F.
+        """
         if not self.new.any() or self.new.all():
-            return scores
+            return None
+        return standing(self.by_text(feature), self.new)
+
+    def placed(self, scores: Tensor, feature: Tensor, stand: Standing) -> Tensor:
+        """See `with_newcomers`; where newcomers stand was found before.
+
+        Args:
+            scores: see `with_newcomers`.
+            feature: see `with_newcomers`.
+            stand: what `newcomers_stand` gives.
+        """
         some = feature.abs().sum(dim=1) > 0  # without a history there is nothing that a text could be like
-        return torch.where(some[:, None], placed(scores, self.by_text(feature), self.new, self.promotion), scores)
+        return torch.where(some[:, None], placed_at(scores, stand, self.new, self.promotion), scores)
 
     def linked_logits(self, batch: EventBatch, at: Tensor, feature: Tensor) -> Tensor:
         """The network's logits and the links, before newcomers are placed.
@@ -195,6 +221,74 @@ class SequenceRecommender(EventRecommender):
     def _linked(self, batch: EventBatch) -> Tensor:
         """What the links add, (n, n_items)."""
         return self.weight * torch.from_numpy(self.markov.shares(batch)).div_(self.floor).log1p_()
+
+    def item_rows(self, codes: np.ndarray) -> np.ndarray:
+        """See `Indexable.item_rows`: the network's vectors, the items' features, and the items' own scores."""
+        rows = torch.from_numpy(np.asarray(codes, dtype=np.int64))
+        text = self.content.wish_scale * self.catalogue.features(codes)
+        return np.concatenate([self._state_length * self._items.T[rows].numpy(), text, self._scores[rows].numpy()[:, None]], axis=1)
+
+    @property
+    def _state_length(self) -> float:
+        """Of a state, which is normalised by coordinate."""
+        return math.sqrt(self.network.sizes.dim)
+
+    def shortlists(self, graph: Graph, histories: Sequence[History], moments: np.ndarray, size: int) -> list[Shortlist]:
+        """See `Indexable.shortlists`.
+
+        What the graph finds is joined by the history's own items and by those with the strongest links, which it cannot know. New items
+        are asked for by text alone, in the same graph, and take their places among what was found.
+        """
+        network, some_new = self.network, bool(self.new.any()) and not bool(self.new.all())
+        with torch.inference_mode():
+            at = torch.from_numpy(moments.copy())
+            batch = event_batch(histories, moments, self.catalogue, self.max_events)
+            feature = self.feature(batch, at)
+            state, bucket = self._state(batch, at)
+            wish = (network.fused_scale(bucket) * feature) @ self.content.network.weight.T
+            state = network.state_scale(bucket) * state / self._state_length
+            users = torch.cat([state, wish / self.content.wish_scale, network.score_scale(bucket)], dim=1).numpy()
+            repeats, item = self._repeats(batch, at).numpy(), batch.item.numpy()
+        links = self.markov.linked(batch) if self.weight else csr_matrix((len(users), len(self.catalogue)), dtype=np.float32)
+        found, new = graph.search(users, size), self.new.numpy()
+        texts = self._texts(graph, feature, size) if some_new else [None] * len(users)
+        lists = []
+        for row, (user, text) in enumerate(zip(users, texts, strict=True)):
+            linked, votes = links[row].indices, links[row].data
+            strongest = linked[np.argsort(-votes, kind="stable")[:size]]
+            codes = np.unique(np.concatenate([found[row], strongest, item[row]]))
+            codes = codes[codes >= 0]
+            extra = np.zeros(len(self.catalogue), np.float32)
+            extra[linked] = self.weight * np.log1p(votes / (max(votes.sum(), 1e-30) * self.floor))
+            np.add.at(extra, item[row][item[row] >= 0], repeats[row][item[row] >= 0])
+            codes = codes[~new[codes]] if text is not None else codes
+            known = Shortlist.of(codes, self.item_rows(codes) @ user + extra[codes])
+            if text is not None:
+                newcomers, logits = placed_among(known.scores, text.scores, text.codes, new, self.promotion)
+                known = Shortlist.of(np.append(known.codes, newcomers), np.append(known.scores, logits))
+            lists.append(known)
+        return lists
+
+    def _texts(self, graph: Graph, feature: Tensor, size: int) -> list[Shortlist | None]:
+        """For each shopper, the items that fit best by text, as far as newcomers among them can come; None without a history."""
+        with torch.inference_mode():
+            cosine = feature / feature.norm(dim=-1, keepdim=True).clamp(min=1e-6)
+            asked = text_wish(cosine, feature @ self.content.network.weight.T, *self._moments)
+            dense = torch.nn.functional.pad(asked / self.content.wish_scale, (self.network.sizes.dim, 1)).numpy()
+            some = (feature.abs().sum(dim=1) > 0).tolist()
+        found = graph.search(dense, min(REACH, math.ceil(size / self.promotion)))
+        texts = [
+            Shortlist.of(own[own >= 0], self.catalogue.features(own[own >= 0]) @ vector)
+            for own, vector in zip(found, asked.numpy(), strict=True)
+        ]
+        return [text if has else None for text, has in zip(texts, some, strict=True)]
+
+    @cached_property
+    def _moments(self) -> tuple[Tensor, Tensor]:
+        """Mean and mean outer product of the items' text vectors."""
+        counts = np.bincount(self.catalogue.text_of, minlength=len(self.catalogue.vectors)).astype(np.float32)
+        vectors, total = self.catalogue.vectors, max(float(counts.sum()), 1.0)
+        return torch.from_numpy(counts @ vectors / total), torch.from_numpy((vectors * counts[:, None]).T @ vectors / total)
 
     def save(self, path: Path) -> None:
         """See `Recommender.save`."""

@@ -115,9 +115,29 @@ def _recommenders(measure: Measure) -> Chapter:
         f"Where the next item of {measure.facts['users']:,} shoppers stands among all items, given what each did strictly before. "
         f"{measure.facts['novel_users']:,} of these items the shopper had not met before (novel); "
         f"{measure.facts['new_users_users']:,} shoppers and {measure.facts['new_items_users']:,} items were not in the training window."
+        f"{retrieval_words(measure.facts.get('retrieval'))}"
     )
     chart = interval_chart(_bars(measure, measure.main), measure.main)
     return Chapter("Recommenders", lead, (_models_table(measure, note="95 % bootstrap intervals over users; full ranking."),), (chart,))
+
+
+def retrieval_words(facts: Mapping[str, Any] | None) -> str:
+    """How lists are found, and how much of the exact lists the approximate way gives.
+
+    Args:
+        facts: of `tasks.judge.retrieval.judge_retrieval`; None where it was not asked.
+    """
+    if facts is None:
+        return ""
+    way = "from a graph index" if facts["indexed"] else f"by scoring each of {facts['items']:,} items"
+    if "recall" not in facts:
+        return f" Lists are made {way}."
+    found, left = facts["recall"], 100 * facts["exactly_answered"]
+    return (
+        f" Lists are made {way}; {'it' if facts['indexed'] else 'a graph index'} gives "
+        f"{interval_words(found['value'], found['low'], found['high'])} of the exact first {facts['k']} ({facts['shoppers']:,} shoppers; "
+        f"{left:.0f} % are left to the exact way)."
+    )
 
 
 def _scenes(measure: Measure) -> Chapter:

@@ -2,13 +2,19 @@ from datetime import timedelta
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.sparse import csr_matrix
 from synthetic import START, events_of, shop_catalogue
 
 from core.errors import BundleError
+from evaluation.ranking import target_ranks
 from models.history import History, micros
 from models.recommender.covisits import ItemKnn, LinkShape, Markov, Reading
 from models.recommender.events import event_batch
-from models.recommender.training.covisits import cosine_links, count_markov, item_counts, ordered_links, strongest
+from models.recommender.training import covisits
+from models.recommender.training.covisits import cosine_links, count_markov, item_counts, ordered_links, strongest, train_markov
+from models.recommender.training.validation import RankingRule, Validation
 from models.recommender.training.windows import EventTable
 
 CATALOGUE = shop_catalogue()
@@ -54,6 +60,35 @@ def test_only_the_strongest_links_of_a_row_stay() -> None:
     links = ordered_links(table("1234"), item_counts(table("1234"), N), LinkShape(decay=0.5, backward=0.0, from_power=0, to_power=0))
     assert strongest(links, 1).toarray()[1].nonzero()[0].tolist() == [2]
     assert strongest(links, 2).toarray()[1].nonzero()[0].tolist() == [2, 3]
+
+
+def test_of_equally_strong_links_the_first_items_stay() -> None:
+    links = csr_matrix(np.array([[1.0, 3.0, 1.0, 0.0, 1.0], [0.0, 2.0, 2.0, 2.0, 0.0]], dtype=np.float32))
+    assert strongest(links, 2).toarray().tolist() == [[1, 3, 0, 0, 0], [0, 2, 2, 0, 0]]
+
+
+@settings(max_examples=30, deadline=None)
+@given(users=st.lists(st.text("0123456789", min_size=1, max_size=14), min_size=1, max_size=6), work=st.sampled_from([1, 7, 60]))
+def test_links_do_not_depend_on_how_many_pairs_are_held_at_a_time(users: list[str], work: int) -> None:
+    events, shape = table(*users), LinkShape(0.7, 0.4, 0.5, 0.25, 0.3)
+    whole = ordered_links(events, item_counts(events, N), shape), cosine_links(events, N)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(covisits, "BLOCK_WORK", work)
+        parts = ordered_links(events, item_counts(events, N), shape), cosine_links(events, N)
+    for one, other in zip(whole, parts, strict=True):
+        assert (one != other).nnz == 0
+        assert one.shape == other.shape == (N, N)
+
+
+def test_of_a_long_log_whole_users_choose_the_shape_and_all_events_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    events = table(*("12345", "23451", "34512", "45123") * 10)
+    some = events.sample(60)
+    assert 0 < len(some.user) < len(events.user)
+    assert all((some.user == user).sum() == 5 for user in set(some.user.tolist()))
+    assert events.sample(200) is events
+    monkeypatch.setattr(covisits, "TRIED_EVENTS", 60)
+    nobody = Validation((), (), np.zeros(0, np.int64), np.zeros(0, np.int64), RankingRule(rank=target_ranks, gain=lambda ranks: ranks))
+    assert train_markov(events, CATALOGUE, nobody, 9).counts.sum() == 200
 
 
 def test_votes_fade_backwards_and_count_by_the_kind_of_event() -> None:

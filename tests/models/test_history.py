@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from synthetic import START, events_of, shop_events, shop_items
 
 from core.columns import Columns
-from models.history import History, histories, micros, next_items
+from models.history import History, histories, in_order, micros, next_items, sort_events, texts_of
 from models.text import attributes_of, item_text, item_texts
 
 MINUTE = timedelta(minutes=1)
@@ -32,6 +32,20 @@ def test_events_are_read_oldest_first_whatever_their_order_and_others_histories_
         mine = events[(events[Columns.USER] == user) & (micros(events[Columns.TIMESTAMP]) < moment)].sort_values(Columns.TIMESTAMP)
         assert list(found.item_ids) == mine[Columns.ITEM].fillna("").tolist()
         assert (np.diff(found.timestamps) >= 0).all()
+
+
+@given(rows=st.lists(st.tuples(st.sampled_from("uvw"), st.integers(0, 3), st.sampled_from(["e1", "e10", "e2", "é", "中"])), max_size=30))
+def test_events_are_sorted_by_user_then_time_then_id_and_equal_ones_keep_their_order(rows: list[tuple[str, int, str]]) -> None:
+    events = events_of([(user, f"i{place}", "view", None, START + time * MINUTE) for place, (user, time, _) in enumerate(rows)])
+    events[Columns.EVENT] = pd.Series([name for _, _, name in rows], dtype="str")
+    wanted = events.sort_values([Columns.USER, Columns.TIMESTAMP, Columns.EVENT], kind="stable", ignore_index=True)
+    pd.testing.assert_frame_equal(sort_events(events), wanted)
+
+
+def test_a_column_as_small_numbers_has_null_last_and_its_values_ascending() -> None:
+    places, names = in_order(pd.Series(["b", None, "a", "b"], dtype="str"))
+    assert (places.tolist(), names.tolist()) == ([1, 2, 0, 1], ["a", "b"])
+    assert texts_of(pd.Series(["b", None], dtype="str")).tolist() == ["b", ""]
 
 
 def test_the_next_item_is_the_first_view_or_purchase_in_the_window() -> None:

@@ -66,7 +66,7 @@ def test_the_index_finds_nearly_what_all_products_find_and_never_what_is_exclude
 def test_with_few_items_there_is_no_index_and_the_answer_is_exact() -> None:
     users, items = factors(3, 50)
     search = Nearest(items, exact_up_to=50)
-    assert search.index is None
+    assert search.graph is None
     np.testing.assert_array_equal(search.top_k(users, 5).codes, top_k(users, items, 5).codes)
 
 

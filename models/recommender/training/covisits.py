@@ -1,11 +1,12 @@
 """Counting of links between items; how far they reach and how a history votes is chosen on the validation users."""
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
 import numpy as np
-from scipy.sparse import csr_matrix, diags_array
+from scipy.sparse import csr_matrix, diags_array, vstack
 from tqdm import tqdm
 
 from core.vocabulary import EventType
@@ -26,7 +27,10 @@ STRENGTHS: dict[str, float] = {EventType.VIEW: 1.0, EventType.FAVOURITE: 2.0, Ev
 LEVEL: dict[str, float] = {}
 TRIED_USERS = 3000
 """Validation users that the choices are made by."""
-
+TRIED_EVENTS = 1_000_000
+"""Events at the most on which links are counted while their shape is chosen; then all are counted once."""
+BLOCK_WORK = 1 << 25
+"""Pairs of events that are held at a time; about half a gigabyte."""
 
 SHAPES: dict[str, Sequence[float]] = {
     "to_power": (0.0, 0.25, 0.5, 0.7),
@@ -40,6 +44,8 @@ RECENCIES = (0.5, 0.65, 0.8, 0.9, 1.0)
 def train_markov(table: EventTable, catalogue: Catalogue, validation: Validation, max_events: int) -> Markov:
     """Links by order; one choice after the other, each the best on validation when the others stay.
 
+    Of a long log, the shape is chosen on the links of some of the users.
+
     Args:
         table: training events.
         catalogue: the items.
@@ -48,17 +54,20 @@ def train_markov(table: EventTable, catalogue: Catalogue, validation: Validation
     """
     some = validation.sample(TRIED_USERS)
     batches = some.batches(catalogue, max_events)
-    best = _best_reading(count_markov(table, catalogue, max_events, LinkShape(), Reading(0.8, LEVEL)), some, batches)
+    fewer = table.sample(TRIED_EVENTS)
+    best = _best_reading(count_markov(fewer, catalogue, max_events, LinkShape(), Reading(0.8, LEVEL)), some, batches)
     score = some.score(best, batches)
     for name, values in tqdm(SHAPES.items(), desc="markov", unit="choice", leave=False):
         for value in values:
             tried = replace(best.shape, **{name: value})
             if tried == best.shape or not len(some):
                 continue
-            model = count_markov(table, catalogue, max_events, tried, best.reading)
+            model = count_markov(fewer, catalogue, max_events, tried, best.reading)
             found = some.score(model, batches)
             if found > score:
                 best, score = model, found
+    if fewer is not table:
+        best = count_markov(table, catalogue, max_events, best.shape, best.reading)
     return _best_reading(best, some, batches)
 
 
@@ -123,22 +132,55 @@ def ordered_links(table: EventTable, counts: np.ndarray, shape: LinkShape) -> cs
     Returns:
         (n_items, n_items) float32, `NEIGHBOURS` a row at the most, without an item's link to itself.
     """
-    held = table.item >= 0
-    item, user, time = table.item[held], table.user[held], table.time[held]
-    total = csr_matrix((len(counts), len(counts)), dtype=np.float32)
-    for distance in range(1, REACH + 1):
-        weight = shape.decay ** (distance - 1)
-        if weight < 1e-3 or distance >= len(item):
-            break
-        together = (user[:-distance] == user[distance:]) & (item[:-distance] != item[distance:])
-        earlier, later = item[:-distance][together], item[distance:][together]
-        apart = (time[distance:] - time[:-distance])[together] / HOUR
-        weights = (weight * (1.0 + apart) ** -shape.fading).astype(np.float32)
-        forward = csr_matrix((weights, (earlier, later)), shape=total.shape)
-        total = total + forward + np.float32(shape.backward) * forward.T.tocsr()
-    damped = np.maximum(counts, 1.0)
-    scaled = diags_array(damped**-shape.from_power) @ total @ diags_array(damped**-shape.to_power)
-    return strongest(csr_matrix(scaled, dtype=np.float32), NEIGHBOURS)
+    met = table.rows(table.item >= 0)
+    item = met.item
+    n_items, damped = len(counts), np.maximum(counts, 1.0)
+    order = np.argsort(item, kind="stable")
+    ends = np.cumsum(np.bincount(item, minlength=n_items))
+    blocks = []
+    for rows in _blocks(np.diff(ends, prepend=0) * 2 * REACH):
+        own = order[(ends[rows.start - 1] if rows.start else 0) : ends[rows.stop - 1]]  # events of these items
+        total = csr_matrix((rows.stop - rows.start, n_items), dtype=np.float32)
+        for distance in range(1, REACH + 1):
+            weight = shape.decay ** (distance - 1)
+            if weight < 1e-3 or distance >= len(item):
+                break
+            for step, share in ((distance, 1.0), (-distance, shape.backward)):
+                if share:
+                    total = total + np.float32(share) * _pairs(
+                        met, own, step, weight=weight, fading=shape.fading, rows=rows, n_items=n_items
+                    )
+        scaled = diags_array(damped[rows] ** -shape.from_power) @ total @ diags_array(damped**-shape.to_power)
+        blocks.append(strongest(csr_matrix(scaled, dtype=np.float32), NEIGHBOURS))
+    return csr_matrix(vstack(blocks, format="csr"), dtype=np.float32)
+
+
+def _pairs(met: EventTable, own: np.ndarray, step: int, *, weight: float, fading: float, rows: slice, n_items: int) -> csr_matrix:
+    """How often the items of a block were met with which item so many events later; earlier, where ``step`` is negative."""
+    item, user, time = met.item, met.user, met.time
+    other = own + step
+    kept = (other >= 0) & (other < len(item))
+    own, other = own[kept], other[kept]
+    kept = (user[own] == user[other]) & (item[own] != item[other])
+    own, other = own[kept], other[kept]
+    weights = np.full(len(own), weight, np.float32)
+    if fading:
+        apart = np.abs(time[other] - time[own]) / HOUR
+        weights = (weight * (1.0 + apart) ** -fading).astype(np.float32)
+    return csr_matrix((weights, (item[own] - rows.start, item[other])), shape=(rows.stop - rows.start, n_items))
+
+
+def _blocks(work: np.ndarray) -> Iterator[slice]:
+    """Neighbouring rows, so many that their work is at most `BLOCK_WORK`; one row may have more.
+
+    Args:
+        work: (n,) of each row, in entries that are held at a time.
+    """
+    part = np.cumsum(work) // BLOCK_WORK
+    edges = [0, *(np.flatnonzero(np.diff(part)) + 1).tolist(), len(work)]
+    for start, stop in itertools.pairwise(edges):
+        if stop > start:
+            yield slice(start, stop)
 
 
 def cosine_links(table: EventTable, n_items: int) -> csr_matrix:
@@ -156,10 +198,15 @@ def cosine_links(table: EventTable, n_items: int) -> csr_matrix:
     met.data[:] = 1.0
     norm = np.sqrt(np.maximum(np.asarray(met.sum(axis=0)).ravel(), 1.0))
     unit = csr_matrix(met @ diags_array(1.0 / norm), dtype=np.float32)
-    links = csr_matrix(unit.T @ unit, dtype=np.float32)
-    links.setdiag(0.0)
-    links.eliminate_zeros()
-    return strongest(links, NEIGHBOURS)
+    by_item, met_by = csr_matrix(unit.T), np.diff(unit.indptr)
+    work = np.add.reduceat(np.append(met_by[by_item.indices], 0), by_item.indptr[:-1]) * (np.diff(by_item.indptr) > 0)
+    blocks = []
+    for rows in _blocks(work):
+        links = csr_matrix(by_item[rows] @ unit, dtype=np.float32)
+        links.setdiag(0.0, k=rows.start)
+        links.eliminate_zeros()
+        blocks.append(strongest(links, NEIGHBOURS))
+    return csr_matrix(vstack(blocks, format="csr"), dtype=np.float32)
 
 
 def strongest(links: csr_matrix, most: int) -> csr_matrix:
@@ -172,15 +219,17 @@ def strongest(links: csr_matrix, most: int) -> csr_matrix:
     Returns:
         A matrix with sorted indices.
     """
-    sizes = np.diff(links.indptr)
-    if len(sizes) and sizes.max() > most:
-        row = np.repeat(np.arange(links.shape[0]), sizes)
-        order = np.lexsort((links.indices, -links.data, row))
-        place = np.arange(len(row)) - np.repeat(links.indptr[:-1], sizes)
-        kept = order[place < most]
-        links = csr_matrix((links.data[kept], (row[kept], links.indices[kept])), shape=links.shape)
     links.sort_indices()
-    return links
+    kept = np.ones(links.nnz, dtype=bool)
+    for row in np.flatnonzero(np.diff(links.indptr) > most).tolist():
+        own = slice(links.indptr[row], links.indptr[row + 1])
+        data = links.data[own]
+        limit = np.partition(data, len(data) - most)[len(data) - most]
+        kept[own] = data > limit
+        tied = np.flatnonzero(data == limit)[: most - int(kept[own].sum())]  # of equal links the first items' stay
+        kept[own.start + tied] = True
+    ends = np.append(0, np.cumsum(kept))[links.indptr]
+    return csr_matrix((links.data[kept], links.indices[kept], ends), shape=links.shape)
 
 
 def _best_reading(model: Model, validation: Validation, batches: list[EventBatch]) -> Model:

@@ -9,6 +9,7 @@ from threadpoolctl import threadpool_limits
 
 from core.columns import Columns
 from core.tracking import Tracker
+from models.history import in_order
 from models.recommender.catalogue import Catalogue
 from models.recommender.factorisation import STRENGTH, Als, confidence
 from models.recommender.training.validation import Validation
@@ -43,12 +44,12 @@ def train_als(
         solver = AlternatingLeastSquares(
             factors=dim, regularization=RIDGE, alpha=1.0, iterations=ROUNDS, random_state=int(rng.integers(2**31)), dtype=np.float32
         )
+    unmet = np.bincount(met.indices, minlength=len(catalogue)) == 0
     best: list[Als] = []
     best_score = -1.0
 
     def judge(number: int, seconds: float, loss: float | None) -> None:
         nonlocal best_score
-        unmet = np.diff(met.tocsc().indptr) == 0
         factors = np.where(unmet[:, None], np.float32(0.0), np.asarray(solver.item_factors, dtype=np.float32))
         made = Als(catalogue, factors, alpha=ALPHA, ridge=RIDGE, scale=1.0)
         score = some.score(made) if len(some) else float(number)
@@ -68,15 +69,16 @@ def interactions(events: pd.DataFrame, catalogue: Catalogue) -> csr_matrix:
         events: training events.
         catalogue: the items; others are left out.
     """
-    item = catalogue.codes(events[Columns.ITEM].fillna("").to_numpy(dtype=object))
-    user = pd.factorize(events[Columns.USER], sort=True)[0]
-    strength = events[Columns.EVENT_TYPE].map(STRENGTH).fillna(0.0).to_numpy(dtype=np.float64)
+    item = catalogue.codes_of(events[Columns.ITEM])
+    user, users = in_order(events[Columns.USER])
+    kind, kinds = in_order(events[Columns.EVENT_TYPE])
+    strength = np.array([*(STRENGTH.get(name, 0.0) for name in kinds), 0.0], dtype=np.float32)[kind]
     kept = (item >= 0) & (strength > 0)
-    summed = csr_matrix((strength[kept], (user[kept], item[kept])), shape=(int(user.max(initial=0)) + 1, len(catalogue)))
+    summed = csr_matrix((strength[kept], (user[kept], item[kept])), shape=(max(1, len(users)), len(catalogue)))
     summed.sum_duplicates()
     summed.sort_indices()
-    summed.data = confidence(summed.data, ALPHA)
-    return summed.astype(np.float32)
+    summed.data = confidence(summed.data.astype(np.float64), ALPHA).astype(np.float32)
+    return summed
 
 
 def _likeliest_scale(model: Als, validation: Validation) -> float:

@@ -27,7 +27,8 @@ def train_popularity(
         validation: chooses the half-life.
         half_lives: days to choose from.
     """
-    made = [Popularity(catalogue, target_counts(events, catalogue, days), days) for days in half_lives]
+    item, times = _targets(events, catalogue)
+    made = [Popularity(catalogue, _counted(item, times, len(catalogue), days), days) for days in half_lives]
     return made[int(np.argmax([_gain(model.counts, validation) for model in made]))]
 
 
@@ -50,11 +51,18 @@ def target_counts(events: pd.DataFrame, catalogue: Catalogue, half_life_days: fl
     Returns:
         (n_items,) float64.
     """
-    item = catalogue.codes(events[Columns.ITEM].fillna("").to_numpy(dtype=object))
+    return _counted(*_targets(events, catalogue), len(catalogue), half_life_days)
+
+
+def _targets(events: pd.DataFrame, catalogue: Catalogue) -> tuple[np.ndarray, np.ndarray]:
+    """Column and time of each event that counts; times are before the log's last event, in microseconds."""
+    item = catalogue.codes_of(events[Columns.ITEM])
     kept = (item >= 0) & events[Columns.EVENT_TYPE].isin(TARGET_TYPES).to_numpy()
     kept = kept if kept.any() else item >= 0
-    weight = np.ones(len(item))
-    if half_life_days is not None and len(item):
-        times = micros(events[Columns.TIMESTAMP])
-        weight = 0.5 ** ((times.max() - times) / (half_life_days * DAY))
-    return np.bincount(item[kept], weights=weight[kept], minlength=len(catalogue))
+    times = micros(events[Columns.TIMESTAMP])
+    return item[kept], times.max(initial=0) - times[kept]
+
+
+def _counted(item: np.ndarray, before: np.ndarray, n_items: int, half_life_days: float | None) -> np.ndarray:
+    weight = None if half_life_days is None else 0.5 ** (before / (half_life_days * DAY))
+    return np.bincount(item, weights=weight, minlength=n_items).astype(np.float64)

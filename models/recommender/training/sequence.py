@@ -12,7 +12,7 @@ from models.recommender.content import ContentLinear
 from models.recommender.covisits import Markov
 from models.recommender.events import EventBatch
 from models.recommender.network import SequenceNetwork, SequenceSizes, last_gap
-from models.recommender.newcomers import HIT, PROMOTIONS, chosen_promotion, parts_of, placed
+from models.recommender.newcomers import HIT, PROMOTIONS, chosen_promotion, parts_of, placed_at, standing
 from models.recommender.sequence import SequenceRecommender
 from models.recommender.training.content import Materials
 from models.recommender.training.fit import fit
@@ -117,8 +117,10 @@ def choose_links(recommender: SequenceRecommender, validation: Validation, batch
             alone = recommender.network_logits(batch, at, feature)
             shares = torch.from_numpy(recommender.markov.shares(batch))
             counted = {floor: (shares / floor).log1p_() for floor in FLOORS}
+            stand = recommender.newcomers_stand(feature)
             for place, (weight, floor) in enumerate(pairs):
-                scores = recommender.with_newcomers(alone + weight * counted[floor] if weight else alone, feature)
+                scores = alone + weight * counted[floor] if weight else alone
+                scores = scores if stand is None else recommender.placed(scores, feature, stand)
                 ranks[place, rows] = validation.ranks_of(scores.numpy(), users, recommender.catalogue)
     gains = [float(validation.rule.gain(row).mean()) if len(validation) else 0.0 for row in ranks]
     return pairs[int(np.argmax(gains))]
@@ -145,9 +147,10 @@ def choose_promotion(recommender: SequenceRecommender, validation: Validation, b
                 asked = np.ones(len(targets), bool) if number == 0 else playing  # the others are judged once
                 if not asked.any():
                     continue
-                held = torch.from_numpy(asked)
+                held, new = torch.from_numpy(asked), part | recommender.new
+                stand = standing(content[held], new)
                 for place, promotion in enumerate(PROMOTIONS):
-                    found = placed(scores[held], content[held], part | recommender.new, promotion)
+                    found = placed_at(scores[held], stand, new, promotion)
                     hit = validation.ranks_of(found.numpy(), np.arange(rows.start, rows.start + len(targets))[asked], recommender.catalogue)
                     hit = hit <= HIT
                     new_hits[place] += hit[playing[asked]].sum()

@@ -1,6 +1,6 @@
 """Training events as windows with prediction points: what was seen, and which item came strictly later."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -9,7 +9,7 @@ from torch import Tensor
 
 from core.columns import Columns
 from core.errors import TrainingError
-from models.history import TARGET_TYPES, micros, sort_events
+from models.history import TARGET_TYPES, event_order, in_order, micros
 from models.recommender.catalogue import Catalogue
 from models.recommender.events import KIND_CODES, EventBatch
 
@@ -24,9 +24,9 @@ class EventTable:
     """Events of the training window in one flat order: by user, then time.
 
     Attributes:
-        user: (n,) int64 code of the user; ``user_ids`` names it.
-        item, kind, time: (n,) int64 as in `EventBatch`.
-        text: (n,) int64 row of the event's text in ``vectors``.
+        user: (n,) int32 code of the user; ``user_ids`` names it.
+        item, kind, time: (n,) int32, int8 and int64 as in `EventBatch`, in as few bytes as they need.
+        text: (n,) int32 row of the event's text in ``vectors``.
         vectors: (m, d) float32: the catalogue's distinct texts, then the queries.
         user_ids: by code.
     """
@@ -47,32 +47,60 @@ class EventTable:
             events: the events table.
             catalogue: the items.
         """
-        columns = [Columns.USER, Columns.TIMESTAMP, Columns.EVENT, Columns.ITEM, Columns.EVENT_TYPE, Columns.QUERY]
-        ordered = sort_events(events[columns])
-        item = catalogue.codes(ordered[Columns.ITEM].fillna("").to_numpy(dtype=object))
-        query = ordered[Columns.QUERY].fillna("").to_numpy(dtype=object)
-        asked = {text: row for row, text in enumerate(sorted(set(query) - {""}))}
-        kept = (item >= 0) | np.array([bool(text) for text in query], dtype=bool)
-        query_row = np.fromiter((asked.get(text, 0) for text in query), np.int64, len(query)) + len(catalogue.vectors)
-        queries = catalogue.featurise(list(asked)) if asked else np.zeros((0, catalogue.dim), np.float32)
-        users, user = np.unique(ordered[Columns.USER].to_numpy(dtype=object).astype(str), return_inverse=True)
-        kind = ordered[Columns.EVENT_TYPE].map(KIND_CODES).to_numpy(dtype=np.int64)
-        text = np.where(item >= 0, catalogue.text_of[item], query_row)
+        user, users = in_order(events[Columns.USER])
+        item = catalogue.codes_of(events[Columns.ITEM])
+        query, texts = in_order(events[Columns.QUERY])
+        asked = [str(text) for text in texts if text]
+        written = np.array([*(bool(text) for text in texts), False])  # (texts + 1,) the last stands for null
+        code_of = len(catalogue.vectors) + np.cumsum(written) - 1
+        queries = catalogue.featurise(asked) if asked else np.zeros((0, catalogue.dim), np.float32)
+        kind, kinds = in_order(events[Columns.EVENT_TYPE])
+        rows = event_order(events)
+        rows = rows[(item[rows] >= 0) | written[query[rows]]]
+        item = item[rows]
         return cls(
-            user=user[kept].astype(np.int64),
-            item=item[kept],
-            kind=kind[kept],
-            time=micros(ordered[Columns.TIMESTAMP])[kept],
-            text=text[kept],
+            user=user[rows].astype(np.int32),
+            item=item,
+            kind=np.array([KIND_CODES[name] for name in kinds], dtype=np.int8)[kind[rows]],
+            time=micros(events[Columns.TIMESTAMP])[rows],
+            text=np.where(item >= 0, catalogue.text_of[item], code_of[query[rows]]).astype(np.int32),
             vectors=np.concatenate([catalogue.vectors, queries]),
             user_ids=tuple(str(name) for name in users),
         )
+
+    def sample(self, most: int) -> "EventTable":
+        """The events of some users, always the same ones; the codes stay.
+
+        Args:
+            most: events at the most, but for the chance of who is drawn.
+
+        Returns:
+            This very table where it has no more.
+        """
+        if len(self.user) <= most:
+            return self
+        drawn = np.random.default_rng(0).random(len(self.user_ids)) < most / len(self.user)
+        return self.rows(drawn[self.user])
+
+    def rows(self, kept: np.ndarray) -> "EventTable":
+        """Some of the events; the codes stay.
+
+        Args:
+            kept: (n,) bool.
+        """
+        of = {name: getattr(self, name)[kept] for name in ("user", "item", "kind", "time", "text")}
+        return replace(self, **of)
 
     def target_mask(self) -> np.ndarray:
         """(n,) bool: events whose item is to be foreseen: views and purchases, or all item events where there are neither."""
         wanted = [KIND_CODES[kind] for kind in TARGET_TYPES]
         mask: np.ndarray = np.isin(self.kind, wanted) & (self.item >= 0)
         return mask if mask.any() else self.item >= 0
+
+
+def _changes(column: np.ndarray) -> np.ndarray:
+    """(n,) bool: rows that differ from the row before, the first row too."""
+    return np.append(np.ones(min(1, len(column)), dtype=bool), column[1:] != column[:-1])
 
 
 @dataclass(frozen=True)
@@ -111,12 +139,12 @@ class Windows:
             TrainingError: no event has an item.
         """
         self.table = table
-        self.targets = np.flatnonzero(table.target_mask())
+        self.targets = np.flatnonzero(table.target_mask()).astype(np.int32)
         if not len(self.targets):
             raise TrainingError(
                 f"none of {len(table.user)} training events has an item of the catalogue; recommenders need some. Check `events`."
             )
-        new_user = np.diff(table.user, prepend=-1) != 0
+        new_user = _changes(table.user)
         first = np.flatnonzero(new_user)
         size = np.diff(first, append=len(table.user))
         counts = -(-size // max_events)
@@ -124,12 +152,14 @@ class Windows:
         number = np.arange(len(owner)) - np.repeat(np.cumsum(counts) - counts, counts)
         self.end = (first + size)[owner] - number * max_events
         self.start = np.maximum(first[owner], self.end - max_events)
-        new_moment = new_user | (np.diff(table.time, prepend=-1) != 0)
-        moment = np.cumsum(new_moment) - 1  # (n,) one user, one time
-        self._moment = np.append(moment, -1)
-        self._next = np.append(np.flatnonzero(new_moment), len(moment))[moment + 1]  # (n,) first event after the event's own moment
-        of_target = moment[self.targets]
-        self._basket_end = np.searchsorted(of_target, of_target, side="right")  # (targets,)
+        new_moment = new_user | _changes(table.time)
+        moment = np.cumsum(new_moment, dtype=np.int32) - np.int32(1)  # (n,) one user, one time
+        self._moment = np.append(moment, np.int32(-1))
+        begins = np.append(np.flatnonzero(new_moment), len(moment)).astype(np.int32)
+        self._next = begins[moment + 1]  # (n,) first event after the event's own moment
+        last = np.append(_changes(moment[self.targets])[1:], True)
+        ends = np.flatnonzero(last).astype(np.int32) + np.int32(1)
+        self._basket_end = np.repeat(ends, np.diff(ends, prepend=np.int32(0)))  # (targets,)
 
     def __len__(self) -> int:
         return len(self.start)
@@ -150,8 +180,8 @@ class Windows:
         real = np.arange(width) < sizes[:, None]  # (batch, width)
         place = np.where(real, self.start[rows][:, None] + np.arange(width), 0)
         events = EventBatch(
-            item=torch.from_numpy(np.where(real, table.item[place], -1)),
-            kind=torch.from_numpy(np.where(real, table.kind[place], -1)),
+            item=torch.from_numpy(np.where(real, table.item[place], -1).astype(np.int64)),
+            kind=torch.from_numpy(np.where(real, table.kind[place], -1).astype(np.int64)),
             time=torch.from_numpy(np.where(real, table.time[place], 0)),
             vectors=torch.from_numpy(table.vectors[table.text[place]] * real[:, :, None]),
         )
@@ -173,6 +203,6 @@ class Windows:
             events=events,
             seen=torch.from_numpy(np.where(valid, picked, 0)),
             at=torch.from_numpy(np.where(valid, np.take_along_axis(at, picked, axis=1), 0)),
-            target=torch.from_numpy(np.where(valid, np.take_along_axis(table.item[chosen], picked, axis=1), 0)),
+            target=torch.from_numpy(np.where(valid, np.take_along_axis(table.item[chosen], picked, axis=1), 0).astype(np.int64)),
             valid=torch.from_numpy(valid),
         )
