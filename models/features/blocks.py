@@ -35,7 +35,10 @@ from models.features.trends import DAY_MICROS, TABLES
 Column = NDArray[np.float32]
 MAX_CATEGORIES = 40
 """Categories with a column of their own: the first by name."""
-_PRIOR_CLICKS = 2.0
+_PRIOR_CLICKS = 20.0
+"""Preferences move the log-odds by tenths: it takes some dozens of clicks to know one better than its prior."""
+_HALF_KNOWN = 10.0
+"""Events at which half of what can be known of a shopper is. A plain count would be a clock, and a clock's slope does not go on."""
 
 
 @dataclass(frozen=True)
@@ -229,7 +232,6 @@ def answered(batch: Joined) -> dict[str, Column]:
     found["answers to cues"] = products.sum(axis=0)
     found["answers to copy"] = batch.to_copy(leaning[:, None, cues:])[0]
     found["answers in all"] = (np.bincount(who, weights=surprise, minlength=r).astype(np.float32) * trust)[request]
-    found["answers counted"] = np.log1p(seen)[request]
     named = batch.named_sums(profiles(who, batch.answered, surprise, made.named, r)) * trust[request]
     found["answers to named attributes"], found["answers to named keys"] = named
     met = batch.met
@@ -280,7 +282,8 @@ def current(batch: Joined) -> dict[str, Column]:
     hour = (moments % DAY_MICROS) / DAY_MICROS * 2 * np.pi
     weekday = (moments // DAY_MICROS + 3) % 7  # 1970-01-01 was a Thursday
     held = np.zeros((len(_OF_REQUEST), len(requests)), np.float32)
-    held[0] = np.log1p([len(history) for history in requests.histories])
+    size = np.array([len(history) for history in requests.histories], dtype=np.float32)
+    held[0] = size / (size + np.float32(_HALF_KNOWN))
     held[1] = np.log1p(np.where(last > 0, (moments - last) / DAY_MICROS, 60.0))
     held[2], held[3] = np.sin(hour), np.cos(hour)
     told = zip(weekday.tolist(), requests.scenes, requests.channels, strict=True)

@@ -139,6 +139,13 @@ class Catalogue:
         return np.asarray(self.category == np.arange(len(self.category_names))[:, None], dtype=np.float32)
 
     @cached_property
+    def usual(self) -> dict[str, NDArray[np.float32]]:
+        """Share of the catalogue that an item's category, brand or kind has, ``(items,)``; one item's where it has none."""
+        least = np.float32(1 / max(len(self), 1))
+        single = {name: self.of_group[name] for name in ("category", "brand", "kind")}
+        return {name: np.maximum(labels @ np.asarray(labels.mean(axis=0)).ravel(), least) for name, labels in single.items()}
+
+    @cached_property
     def likeness(self) -> Likeness:
         """How alike two items are."""
         return Likeness(self)

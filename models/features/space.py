@@ -20,6 +20,7 @@ from models.features.fitted import Fitted
 from models.features.memory import Creatives, TextVectors
 from models.features.profiles import events_of
 from models.features.recency import latest
+from models.features.tastes import tastes
 from models.features.trends import Trends
 from models.history import History
 
@@ -242,6 +243,7 @@ class FeatureSpace:
             blocks.priced,
             blocks.current,
             latest,
+            tastes,
         ):
             found |= block(batch)
         return found

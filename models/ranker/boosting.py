@@ -12,11 +12,11 @@ MOST_TREES, PATIENCE = 400, 20
 LEAST_POSITIVES = 30
 """Fewer positives in training or validation grow no tree: a rate stands in."""
 Outcomes = NDArray[np.float32]
+Told = tuple[Matrix, Outcomes, Outcomes, Outcomes]
+"""Features, clicks, conversions, weights."""
 
 
-def grow(
-    known: tuple[Matrix, Outcomes, Outcomes, Outcomes], held: tuple[Matrix, Outcomes, Outcomes, Outcomes], *, seed: int, threads: int = 1
-) -> BoostedTrees:
+def grow(known: Told, held: Told, *, seed: int, threads: int = 1) -> BoostedTrees:
     """Boosted trees of log loss, stopped early on the validation window.
 
     Args:
@@ -27,34 +27,57 @@ def grow(
 
     Source: Ke et al. (2017), LightGBM.
     """
-    x, clicks, conversions, weights = known
-    other, their_clicks, their_conversions, their_weights = held
-    clicked, they_clicked = clicks > 0, their_clicks > 0
-    return BoostedTrees(
-        _forest((x, clicks, weights), (other, their_clicks, their_weights), leaves=31, rate=0.05, seed=seed, threads=threads),
-        _forest(
-            (x[clicked], conversions[clicked], weights[clicked]),
-            (other[they_clicked], their_conversions[they_clicked], their_weights[they_clicked]),
-            leaves=7,
-            rate=0.03,
-            seed=seed + 1,
-            threads=threads,
-        ),
+    click, convert = (
+        _forest(one, other, trees=MOST_TREES, shape=shape, seed=seed + shape, threads=threads)
+        for shape, (one, other) in enumerate(zip(_outcomes(known), _outcomes(held), strict=True))
     )
+    return BoostedTrees(click, convert)
+
+
+def grow_again(known: Told, like: BoostedTrees, *, seed: int, threads: int = 1) -> BoostedTrees:
+    """As many trees as others have, on more rows.
+
+    Args:
+        known: features, clicks, conversions and weights.
+        like: say how many trees.
+        seed: of the rows and columns that each tree sees.
+        threads: of LightGBM.
+    """
+    click, convert = (
+        _forest(one, None, trees=len(forest.roots), shape=shape, seed=seed + shape, threads=threads)
+        for shape, (one, forest) in enumerate(zip(_outcomes(known), (like.click, like.convert), strict=True))
+    )
+    return BoostedTrees(click, convert)
+
+
+_LEAVES, _RATES = (31, 7), (0.05, 0.03)
+"""Of clicks and of conversions."""
+
+
+def _outcomes(told: Told) -> tuple[tuple[Matrix, Outcomes, Outcomes], tuple[Matrix, Outcomes, Outcomes]]:
+    x, clicks, conversions, weights = told
+    clicked = clicks > 0
+    return (x, clicks, weights), (x[clicked], conversions[clicked], weights[clicked])
 
 
 def _forest(
-    known: tuple[Matrix, Outcomes, Outcomes], held: tuple[Matrix, Outcomes, Outcomes], *, leaves: int, rate: float, seed: int, threads: int
+    known: tuple[Matrix, Outcomes, Outcomes],
+    held: tuple[Matrix, Outcomes, Outcomes] | None,
+    *,
+    trees: int,
+    shape: int,
+    seed: int,
+    threads: int,
 ) -> Forest:
     x, outcomes, weights = known
     mean = (float((weights * outcomes).sum()) + 0.5) / (float(weights.sum()) + 1)
     start = float(np.log(mean / (1 - mean)))
-    if min(outcomes.sum(), held[1].sum()) < LEAST_POSITIVES:
+    if not trees or min(outcomes.sum(), LEAST_POSITIVES if held is None else held[1].sum()) < LEAST_POSITIVES:
         return Forest.constant(start)
     settings = {
         "objective": "binary",
-        "num_leaves": leaves,
-        "learning_rate": rate,
+        "num_leaves": _LEAVES[shape],
+        "learning_rate": _RATES[shape],
         "min_data_in_leaf": 100,
         "min_sum_hessian_in_leaf": 1.0,
         "lambda_l2": 10.0,
@@ -70,10 +93,13 @@ def _forest(
         "verbose": -1,
     }
     data = lightgbm.Dataset(x, outcomes, weight=weights, init_score=np.full(len(x), start))
-    validation = lightgbm.Dataset(held[0], held[1], weight=held[2], init_score=np.full(len(held[0]), start), reference=data)
-    stop = lightgbm.early_stopping(PATIENCE, verbose=False)
-    booster = lightgbm.train(settings, data, num_boost_round=MOST_TREES, valid_sets=[validation], callbacks=[stop])
-    return _flat([tree["tree_structure"] for tree in booster.dump_model(num_iteration=booster.best_iteration)["tree_info"]], start)
+    windows, watchers = [], []
+    if held is not None:
+        windows = [lightgbm.Dataset(held[0], held[1], weight=held[2], init_score=np.full(len(held[0]), start), reference=data)]
+        watchers = [lightgbm.early_stopping(PATIENCE, verbose=False)]
+    booster = lightgbm.train(settings, data, num_boost_round=trees, valid_sets=windows, callbacks=watchers)
+    best = booster.best_iteration if held is not None else trees
+    return _flat([tree["tree_structure"] for tree in booster.dump_model(num_iteration=best)["tree_info"]], start)
 
 
 def _flat(trees: list[dict[str, Any]], start: float) -> Forest:

@@ -1,6 +1,6 @@
-"""From a model's log-odds to probabilities that are frequencies: fitted on the validation window, never on training rows."""
+"""From a model's log-odds to probabilities that are frequencies: the shape is fitted on the validation window, never on training rows."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,6 +9,7 @@ Array = NDArray[np.float64]
 MIN_POSITIVES_FOR_SLOPE = 30
 MIN_POSITIVES_FOR_STEPS = 200
 _FOLDS = 5
+_FARTHEST, _CENTRINGS = 2.0, 24
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,32 @@ class Calibrator:
         if self.kind == "platt":
             return np.asarray(line)
         return np.asarray(0.95 * np.interp(log_odds, self.knots, self.values) + 0.05 * line)
+
+    def moved(self, by: float) -> "Calibrator":
+        """The same map after ``by`` was added to the log-odds.
+
+        Args:
+            by: log-odds.
+        """
+        return replace(self, intercept=self.intercept + self.slope * by, knots=tuple(knot - by for knot in self.knots))
+
+    def centred(self, log_odds: NDArray[np.floating], outcomes: NDArray[np.floating], weights: NDArray[np.floating]) -> "Calibrator":
+        """The same map, moved until it expects as many outcomes as there were.
+
+        Args:
+            log_odds: ``(n,)``.
+            outcomes: ``(n,)`` 0 or 1; without an outcome of each kind nothing moves.
+            weights: ``(n,)`` of the rows.
+        """
+        x, y, w = (np.asarray(values, dtype=np.float64) for values in (log_odds, outcomes, weights))
+        wanted, low, high = float((w * y).sum()), -_FARTHEST, _FARTHEST
+        if not 0 < wanted < float(w.sum()):
+            return self
+        for _ in range(_CENTRINGS):
+            middle = (low + high) / 2
+            below = float((w * self.moved(middle)(x)).sum()) < wanted
+            low, high = (middle, high) if below else (low, middle)
+        return self.moved((low + high) / 2)
 
 
 def fit_calibrator(

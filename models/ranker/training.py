@@ -2,27 +2,28 @@
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from copy import deepcopy
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
 from core.errors import TrainingError
 from core.params import RankerParams
-from models.ranker.boosting import grow
-from models.ranker.calibrators import fit_calibrator
+from models.ranker.boosting import LEAST_POSITIVES, grow, grow_again
+from models.ranker.calibrators import Calibrator, fit_calibrator
 from models.ranker.network import ClickConvertNetwork, entire_space_loss
-from models.ranker.scorers import Blend, Constant, Cross, Logistic, Scorer, TrainedScorers, standardised
+from models.ranker.regression import PENALTIES, Fit, by_evidence, ridge
+from models.ranker.scorers import Blend, Constant, Cross, Logistic, Matrix, Scorer, TrainedScorers, standardised
+from models.ranker.trees import BoostedTrees
 
 logger = logging.getLogger(__name__)
 MIN_CLICKS = 30
 """Fewer clicks in the training window train nothing."""
 MEMBERS = 1
 """Cross networks that are trained from different first weights and averaged."""
-_PENALTIES = (0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03)
 OnEpoch = Callable[[int, dict[str, float]], None]
 
 
@@ -56,11 +57,29 @@ class Rows:
         """
         return Rows(self.features[mask], self.clicks[mask], self.conversions[mask], self.users[mask], self.weights[mask])
 
+    def and_then(self, later: "Rows") -> "Rows":
+        """These and others.
+
+        Args:
+            later: of the same features.
+        """
+        return Rows(*(np.concatenate([getattr(self, field.name), getattr(later, field.name)]) for field in fields(self)))
+
+    @property
+    def told(self) -> tuple[Matrix, Matrix, Matrix, Matrix]:
+        """Features, clicks, conversions and weights."""
+        return self.features, self.clicks, self.conversions, self.weights
+
 
 def train_scorers(
     training: Rows, validation: Rows, feature_names: tuple[str, ...], params: RankerParams, *, seed: int, on_epoch: OnEpoch
 ) -> TrainedScorers:
-    """Train every scorer, calibrate each on the validation window, and choose one.
+    """Train every scorer, choose one by the validation window, then learn from that window too.
+
+    What is chosen there (penalties, when to stop, how many trees, the scorer) and the shape of each calibrator come from scorers that
+    have not seen the validation window. What is returned has: with those choices the regressions and the trees are fitted again on both
+    windows, the networks keep what they add to the regression, and each calibrator is moved until it expects as many clicks as both
+    windows had, since one short window's luck would otherwise stand in every probability.
 
     Args:
         training: impressions before train_end.
@@ -86,52 +105,111 @@ def train_scorers(
     mean, scale = training.features.mean(axis=0), training.features.std(axis=0)
     scale = np.where(scale > 1e-6, scale, 1).astype(np.float32)
     known, held = (replace(rows, features=standardised(rows.features, mean, scale)) for rows in (training, validation))
-    logistic = _best_logistic(known, held)
-    networks = tuple(_train_network(known, held, params, logistic, seed=seed + member, on_epoch=on_epoch) for member in range(MEMBERS))
-    scorers: dict[str, Scorer] = {
-        "constant": Constant.fit(known.clicks, known.conversions, known.weights),
-        "logistic": logistic,
-        "lightgbm": grow(*((rows.features, rows.clicks, rows.conversions, rows.weights) for rows in (known, held)), seed=seed),
-        "cross": Cross(networks),
-    }
-    scorers["blend"] = Blend((scorers["logistic"], scorers["cross"]))
-    clicked = held.clicks > 0
-    losses, calibrators = {}, {}
-    for name, scorer in scorers.items():
-        log_odds = scorer(held.features)
-        losses[name] = _log_loss(log_odds[:, 0], held)
-        calibrators[name] = (
-            fit_calibrator(log_odds[:, 0], held.clicks, held.users, held.weights),
-            fit_calibrator(log_odds[clicked, 1], held.conversions[clicked], held.users[clicked], held.weights[clicked]),
-        )
+    fits = _best_fits(known, held)
+    wide = _by_evidence(known, fits, feature_names)
+    logistic, start = _logistic(fits), _logistic(wide)
+    networks = tuple(_train_network(known, held, params, start, seed=seed + member, on_epoch=on_epoch) for member in range(MEMBERS))
+    trees = grow(known.told, held.told, seed=seed)
+    tried = _scorers(known, logistic, networks, trees)
+    losses = {name: _log_loss(scorer(held.features)[:, 0], held) for name, scorer in tried.items()}
+    calibrators = {name: _calibrators(scorer(held.features), held) for name, scorer in tried.items()}
     # a tie goes to the simpler one, which stands first; the trees are a yardstick and never serve
-    chosen = min((name for name in scorers if name != "lightgbm"), key=lambda name: round(losses[name], 5))
+    chosen = min((name for name in tried if name != "lightgbm"), key=lambda name: round(losses[name], 5))
+    both = known.and_then(held)
+    moved = _logistic(_fits_again(both, wide))
+    networks = tuple(_moved(network, start, moved) for network in networks)
+    scorers = _scorers(both, _logistic(_fits_again(both, fits)), networks, grow_again(both.told, trees, seed=seed))
+    centred = {name: _centred(calibrators[name], scorer(both.features), both) for name, scorer in scorers.items()}
     shape = {"dim": params.dim, "cross_layers": params.cross_layers, "hidden_dim": params.hidden_dim, "members": MEMBERS}
-    return TrainedScorers(feature_names, mean, scale, scorers, calibrators, chosen, losses, shape)
+    return TrainedScorers(feature_names, mean, scale, scorers, centred, chosen, losses, shape)
 
 
-def _best_logistic(known: Rows, held: Rows) -> Logistic:
-    """Ridge logistic regressions over a few penalties; the best on the validation window."""
+def _scorers(rows: Rows, logistic: Logistic, networks: tuple[ClickConvertNetwork, ...], trees: BoostedTrees) -> dict[str, Scorer]:
+    cross = Cross(networks)
+    return {
+        "constant": Constant.fit(rows.clicks, rows.conversions, rows.weights),
+        "logistic": logistic,
+        "lightgbm": trees,
+        "cross": cross,
+        "blend": Blend((logistic, cross)),
+    }
+
+
+def _calibrators(log_odds: Matrix, held: Rows) -> tuple[Calibrator, Calibrator]:
+    clicked = held.clicks > 0
+    return (
+        fit_calibrator(log_odds[:, 0], held.clicks, held.users, held.weights),
+        fit_calibrator(log_odds[clicked, 1], held.conversions[clicked], held.users[clicked], held.weights[clicked]),
+    )
+
+
+def _centred(pair: tuple[Calibrator, Calibrator], log_odds: Matrix, rows: Rows) -> tuple[Calibrator, Calibrator]:
+    clicked = rows.clicks > 0
+    return (
+        pair[0].centred(log_odds[:, 0], rows.clicks, rows.weights),
+        pair[1].centred(log_odds[clicked, 1], rows.conversions[clicked], rows.weights[clicked]),
+    )
+
+
+def _best_fits(known: Rows, held: Rows) -> tuple[Fit, Fit]:
+    """Regressions of clicks and of conversions over a few penalties; the best on the validation window."""
+    clicked, theirs = known.clicks > 0, held.clicks > 0
+    click = _best(known.features, known.clicks, known.weights, held=(held.features, held.clicks, held.weights))
+    if min(known.conversions.sum(), held.conversions.sum()) < LEAST_POSITIVES:
+        return click, _rate(known)
+    of_held = held.features[theirs], held.conversions[theirs], held.weights[theirs]
+    return click, _best(known.features[clicked], known.conversions[clicked], known.weights[clicked], held=of_held)
+
+
+def _best(x: Matrix, outcomes: Matrix, weights: Matrix, *, held: tuple[Matrix, Matrix, Matrix]) -> Fit:
+    fits: list[Fit] = []
+    for penalty in sorted(PENALTIES, reverse=True):  # each starts where the stronger one ended
+        fits.append(ridge(x, outcomes, weights, penalty, start=fits[-1] if fits else None))
+    return min(fits, key=lambda fit: _loss(fit(held[0]), held[1], held[2]))
+
+
+def _by_evidence(known: Rows, fits: tuple[Fit, Fit], names: tuple[str, ...]) -> tuple[Fit, Fit]:
+    click, convert = fits
     clicked = known.clicks > 0
-    choices = []
-    click = LogisticRegression(max_iter=200, tol=1e-5, warm_start=True)  # each penalty starts where the stronger one ended
-    for penalty in _PENALTIES:
-        click.set_params(C=penalty).fit(known.features, known.clicks, known.weights)
-        choices.append(
-            (_log_loss(held.features @ click.coef_[0] + click.intercept_[0], held), click.coef_[0].copy(), float(click.intercept_[0]))
-        )
-    _, weights, intercept = min(choices, key=lambda choice: choice[0])
-    if 0 < known.conversions.sum() < clicked.sum():
-        convert = LogisticRegression(C=0.001, max_iter=200).fit(known.features[clicked], known.conversions[clicked])
-        pair = np.stack([weights, convert.coef_[0]]), np.array([intercept, float(convert.intercept_[0])])
-    else:
-        rate = Constant.fit(known.clicks, known.conversions, known.weights).log_odds[1]
-        pair = np.stack([weights, np.zeros_like(weights)]), np.array([intercept, rate])
-    return Logistic(pair[0].astype(np.float32), pair[1].astype(np.float32))
+    found = by_evidence(known.features, known.clicks, known.weights, names, start=click)
+    if not convert.penalties.any():
+        return found, convert
+    return found, by_evidence(known.features[clicked], known.conversions[clicked], known.weights[clicked], names, start=convert)
+
+
+def _fits_again(both: Rows, fits: tuple[Fit, Fit]) -> tuple[Fit, Fit]:
+    click, convert = fits
+    clicked = both.clicks > 0
+    again = ridge(both.features, both.clicks, both.weights, click.penalties, start=click)
+    if not convert.penalties.any():
+        return again, _rate(both)
+    return again, ridge(both.features[clicked], both.conversions[clicked], both.weights[clicked], convert.penalties, start=convert)
+
+
+def _rate(rows: Rows) -> Fit:
+    """The rate of conversions, for want of conversions to learn more from."""
+    rate = Constant.fit(rows.clicks, rows.conversions, rows.weights).log_odds[1]
+    nothing = np.zeros(rows.features.shape[1])
+    return Fit(nothing, float(rate), nothing)
+
+
+def _logistic(fits: tuple[Fit, Fit]) -> Logistic:
+    click, convert = fits
+    weights = np.stack([click.weights, convert.weights]).astype(np.float32)
+    return Logistic(weights, np.array([click.intercept, convert.intercept], np.float32))
+
+
+def _moved(network: ClickConvertNetwork, start: Logistic, again: Logistic) -> ClickConvertNetwork:
+    """The network with what it learned beside the regression, over a regression that knows more."""
+    moved = deepcopy(network)
+    with torch.no_grad():
+        moved.crossed_out.weight.add_(torch.from_numpy(again.weights - start.weights))
+        moved.crossed_out.bias.add_(torch.from_numpy(again.intercepts - start.intercepts))
+    return moved.eval()
 
 
 def _train_network(known: Rows, held: Rows, params: RankerParams, start: Logistic, *, seed: int, on_epoch: OnEpoch) -> ClickConvertNetwork:
-    """Adam with early stopping on the validation window; starts from the logistic regression, so it can only add to it."""
+    """Adam with early stopping on the validation window; starts from a logistic regression, so it can only add to it."""
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)
     network = ClickConvertNetwork(
@@ -183,5 +261,9 @@ def _validation_loss(network: ClickConvertNetwork, held: Rows) -> float:
 
 
 def _log_loss(log_odds: NDArray[np.floating], held: Rows) -> float:
+    return _loss(log_odds, held.clicks, held.weights)
+
+
+def _loss(log_odds: NDArray[np.floating], outcomes: Matrix, weights: Matrix) -> float:
     x = np.asarray(log_odds, dtype=np.float64)
-    return float(np.average(np.logaddexp(0, x) - held.clicks * x, weights=held.weights))
+    return float(np.average(np.logaddexp(0, x) - outcomes * x, weights=weights))
