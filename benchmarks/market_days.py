@@ -1,6 +1,9 @@
 """Ten days of a market with the service in the loop: CTR of the loop, of the frozen champion, of uniform and of the oracle, day by day.
 
-python -m benchmarks.market_days [--requests 1000] [--k 3] [--fresh]
+python -m benchmarks.market_days [--requests 1000] [--k 3] [--fresh] [--arms frozen loop thompson nightly]
+
+The loop learns twice: `linear_thompson` from every click at once, and the ranker every night from the service's own log. `thompson` is the
+first alone, `nightly` the second alone, under the policy of the frozen champion.
 
 The service is asked as an ASGI application in this process, eight requests at a time; shoppers click by their true probabilities, with
 the same random number for the same request and position whatever is shown. CTR is the mean true probability of what was shown. Intervals:
@@ -15,13 +18,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import httpx
 import numpy as np
 from tqdm import tqdm
 
+from benchmarks.market_nights import Nights
 from benchmarks.market_world import DAYS, Asking, Market, market, serving_params, some
 from core.params import ServingParams
 from models.policies.slate import slate
@@ -51,7 +55,16 @@ class Run:
     seconds: float
 
 
-async def serve(place: Market, asking: Asking, params: ServingParams, *, k: int, luck: np.ndarray, name: str) -> Run:
+ARMS = {
+    "frozen": ("epsilon_greedy", False),
+    "loop": ("linear_thompson", True),
+    "thompson": ("linear_thompson", False),
+    "nightly": ("epsilon_greedy", True),
+}
+"""Policy, and whether the ranker is trained every night."""
+
+
+async def serve(place: Market, asking: Asking, params: ServingParams, *, k: int, luck: np.ndarray, name: str, nightly: bool) -> Run:
     """Let a service answer all requests, and its shoppers click.
 
     Args:
@@ -61,12 +74,16 @@ async def serve(place: Market, asking: Asking, params: ServingParams, *, k: int,
         k: positions.
         luck: ``(n, k)`` uniform numbers; below p_click, the shopper clicks.
         name: for the progress bar.
+        nightly: whether the ranker is trained after each day.
     """
     count, began = len(asking.time), time.perf_counter()
     values, moments = np.full((count, k), np.nan), np.zeros(count, dtype=np.int64)
     now = [place.start]
     with tempfile.TemporaryDirectory() as live:
-        settings = place.settings(Path(live), params)
+        settings, nights = place.settings(Path(live), params), None
+        if nightly:
+            nights = Nights(place, Path(live) / "nights")
+            settings = replace(settings, bundles=nights.models)
         app = create_app(settings, wall=lambda: now[0])
         transport = httpx.ASGITransport(app=app)
         async with app.router.lifespan_context(app), httpx.AsyncClient(transport=transport, base_url="http://loopback") as client:
@@ -76,10 +93,18 @@ async def serve(place: Market, asking: Asking, params: ServingParams, *, k: int,
                     raise RuntimeError(f"the service does not serve: {problem}")
                 await asyncio.sleep(0.1)
             app.state.learner.stop()  # its second is one of the wall clock; here the market's time says when
-            learning = app.state.champions.current.learning
+            champions = app.state.champions
+            champions.stop()
+            learning = champions.current.learning
             ids: list[str] = []
             for group, start in enumerate(tqdm(range(0, count, TOGETHER), desc=name, file=sys.stderr)):
                 rows = list(range(start, min(start + TOGETHER, count)))
+                if nights is not None and start and asking.day[start] > asking.day[start - TOGETHER]:
+                    learned = nights.train(settings.database, now[0], night=int(asking.day[start]))
+                    if not champions.refresh():
+                        raise RuntimeError(f"the night's ranker does not serve: {champions.problem or 'it is the one that serves'}")
+                    learning = champions.current.learning
+                    print(f"{name}: night {asking.day[start]}, {learned} impressions of its own", file=sys.stderr)
                 now[0] = max(int(asking.time[rows[-1]]), now[0])
                 moments[rows] = now[0]
                 answers = await asyncio.gather(*(_ask(client, asking, row, k) for row in rows))
@@ -193,20 +218,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--k", type=int, default=3, help="positions of a slate")
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--fresh", action="store_true", help="train the champions anew")
+    parser.add_argument("--arms", nargs="+", choices=ARMS, default=["frozen", "loop"], help="what is served; frozen and loop always are")
     options = parser.parse_args(arguments)
     place = market(Path.cwd(), options.folder.resolve(), fresh=options.fresh)
     rng = np.random.default_rng(options.seed)
     asking = some(place.asking, options.requests, rng)
     luck = rng.random((len(asking.time), options.k))
-    runs = {
-        name: asyncio.run(serve(place, asking, serving_params().model_copy(update={"policy": policy}), k=options.k, luck=luck, name=name))
-        for name, policy in (("frozen", "epsilon_greedy"), ("loop", "linear_thompson"))
-    }
+    runs = {}
+    for name in dict.fromkeys(["frozen", "loop", *options.arms]):
+        policy, nightly = ARMS[name]
+        params = serving_params().model_copy(update={"policy": policy})
+        runs[name] = asyncio.run(serve(place, asking, params, k=options.k, luck=luck, name=name, nightly=nightly))
     uniform, oracle = bounds(place, asking, runs["frozen"], options.k, rng)
-    arms = {"uniform": uniform, "frozen": runs["frozen"].value, "loop": runs["loop"].value, "oracle": oracle}
+    arms = {"uniform": uniform, **{name: run.value for name, run in runs.items()}, "oracle": oracle}
     days = []
     print(f"ASGI application in process; {len(asking.time)} requests, {options.k} positions; CTR in per cent")
-    print(f"{'day':>5} {'uniform':>8} {'frozen':>8} {'loop':>8} {'oracle':>8}   loop - frozen [95 %]   headroom of the loop")
+    print(f"{'day':>5} " + " ".join(f"{name:>8}" for name in arms) + "   loop - frozen [95 %]   headroom of the loop")
     for day in [*range(DAYS), None]:
         rows = np.flatnonzero(asking.day == day) if day is not None else np.flatnonzero(asking.day >= DAYS // 2)
         drawn = resampled(asking, rows, arms, rng)

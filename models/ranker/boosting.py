@@ -1,5 +1,6 @@
 """Grows the baseline's trees with LightGBM; imported by training only."""
 
+from collections.abc import Callable
 from typing import Any
 
 import lightgbm
@@ -93,7 +94,8 @@ def _forest(
         "verbose": -1,
     }
     data = lightgbm.Dataset(x, outcomes, weight=weights, init_score=np.full(len(x), start))
-    windows, watchers = [], []
+    windows: list[lightgbm.Dataset] = []
+    watchers: list[Callable[..., Any]] = []
     if held is not None:
         windows = [lightgbm.Dataset(held[0], held[1], weight=held[2], init_score=np.full(len(held[0]), start), reference=data)]
         watchers = [lightgbm.early_stopping(PATIENCE, verbose=False)]

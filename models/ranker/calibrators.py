@@ -9,7 +9,7 @@ Array = NDArray[np.float64]
 MIN_POSITIVES_FOR_SLOPE = 30
 MIN_POSITIVES_FOR_STEPS = 200
 _FOLDS = 5
-_FARTHEST, _CENTRINGS = 2.0, 24
+_FARTHEST, _CENTRINGS = 2.0, 32
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Calibrator:
             weights: ``(n,)`` of the rows.
         """
         x, y, w = (np.asarray(values, dtype=np.float64) for values in (log_odds, outcomes, weights))
-        wanted, low, high = float((w * y).sum()), -_FARTHEST, _FARTHEST
+        wanted, low, high = float((w * y).sum()), -_FARTHEST / self.slope, _FARTHEST / self.slope
         if not 0 < wanted < float(w.sum()):
             return self
         for _ in range(_CENTRINGS):

@@ -2,7 +2,7 @@ import lightgbm
 import numpy as np
 import pytest
 
-from models.ranker.boosting import grow
+from models.ranker.boosting import grow, grow_again
 from models.ranker.trees import BoostedTrees, Forest
 
 
@@ -49,3 +49,17 @@ def test_too_few_positives_grow_no_tree_but_give_the_rate():
 def test_the_same_seed_grows_the_same_trees():
     one, other = (grow(made(2000, 0), made(800, 1), seed=9).arrays() for _ in range(2))
     assert all((one[name] == other[name]).all() for name in one)
+
+
+def test_trees_that_are_grown_again_on_more_rows_are_as_many():
+    known, held = made(3000, 0), made(1000, 1)
+    trees = grow(known, held, seed=3)
+    both = tuple(np.concatenate(pair) for pair in zip(known, held, strict=True))
+    again = grow_again(both, trees, seed=3)
+    assert len(again.click.roots) == len(trees.click.roots) > 1
+    assert len(again.convert.roots) == len(trees.convert.roots)
+    assert (again(held[0]) != trees(held[0])).any()
+    rate = BoostedTrees(Forest.constant(0.0), Forest.constant(0.0))
+    of_rate = grow_again(both, rate, seed=3).click
+    assert of_rate.start[0] < 0
+    assert not len(of_rate.roots)

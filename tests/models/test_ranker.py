@@ -21,7 +21,7 @@ from models.ranker.bundle import PRIOR_P_CLICK, PRIOR_P_CONVERT
 from models.ranker.calibrators import Calibrator, fit_calibrator
 from models.ranker.network import ClickConvertNetwork, entire_space_loss
 from models.ranker.scorers import Constant
-from models.ranker.training import NotEnoughImpressionsError, Rows, train_scorers
+from models.ranker.training import NOTICEABLE, NotEnoughImpressionsError, Rows, train_scorers
 from models.recommender import RecommenderBundle
 from models.recommender.audiences import Audiences
 from models.recommender.catalogue import Catalogue
@@ -122,11 +122,12 @@ def test_the_ranker_beats_constant_rates_on_later_impressions_and_follows_the_tr
     assert predicted.mean() == pytest.approx(clicks.mean(), abs=0.04)
 
 
-def test_the_chosen_model_has_the_lowest_validation_loss_of_all_but_the_trees_which_are_a_yardstick(trained):
+def test_the_chosen_model_has_the_lowest_validation_loss_or_is_the_blend_which_is_hardly_worse_and_never_the_trees(trained):
     losses = {name: loss for name, loss in trained.validation_log_loss.items() if name != "lightgbm"}
     assert len(losses) == len(trained.validation_log_loss) - 1
     assert trained.trained
-    assert losses[trained.chosen] == pytest.approx(min(losses.values()), abs=1e-5)
+    least = min(losses.values())
+    assert losses[trained.chosen] == least or (trained.chosen == "blend" and losses["blend"] < least + NOTICEABLE)
     assert set(losses) == set(trained.models) - {"lightgbm"}
 
 
@@ -367,6 +368,32 @@ def test_few_outcomes_move_only_what_they_can_carry(positives, slope):
         assert fitted(x).mean() == pytest.approx(positives / 1000, rel=0.01)
     else:
         assert fitted == Calibrator()
+
+
+@pytest.mark.parametrize("kind", ["platt", "isotonic"])
+def test_a_calibrator_is_moved_until_it_expects_as_many_outcomes_as_there_were(kind):
+    rng = np.random.default_rng(4)
+    x, weights = rng.normal(-3, 1, 5000), rng.uniform(0.5, 3, 5000)
+    outcomes = (rng.uniform(size=x.size) < 1 / (1 + np.exp(-x - 0.7))).astype(float)
+    shape = Calibrator(kind, 1.2, 0.1, tuple(np.linspace(-6, 1, 8)), tuple(np.linspace(0.01, 0.6, 8)))
+    centred = shape.centred(x, outcomes, weights)
+    assert (weights * centred(x)).sum() == pytest.approx((weights * outcomes).sum(), rel=1e-5)
+    np.testing.assert_allclose(shape.moved(0.3)(x), shape(x + 0.3))
+    assert (centred.kind, centred.slope, centred.values) == (shape.kind, shape.slope, shape.values)
+    assert shape.centred(x, np.zeros(x.size), weights) == shape
+
+
+def test_what_was_chosen_without_the_validation_window_is_fitted_again_with_it():
+    rng = np.random.default_rng(5)
+    features = rng.normal(size=(6000, 3)).astype(np.float32)
+    later = np.arange(6000) >= 4500  # only then does the second feature matter
+    log_odds = features[:, 0] - 2 + later * (0.5 + 1.5 * features[:, 1])
+    clicks = (rng.uniform(size=6000) < 1 / (1 + np.exp(-log_odds))).astype(np.float32)
+    rows = Rows(features, clicks, clicks * 0, np.arange(6000).astype(str).astype(object), np.ones(6000, np.float32))
+    found = train_scorers(rows.where(~later), rows.where(later), ("a", "b", "c"), PARAMS, seed=0, on_epoch=lambda epoch, told: None)
+    for name in found.scorers:
+        assert found.predict(features, ("a", "b", "c"), scorer=name).p_click.mean() == pytest.approx(clicks.mean(), rel=1e-3), name
+    assert found.scorers["logistic"].weights[0, 1] > 0.2
 
 
 def test_serving_imports_neither_lightning_nor_scikit_learn():
