@@ -110,7 +110,7 @@ def train_scorers(
     scale = np.where(scale > 1e-6, scale, 1).astype(np.float32)
     known, held = (replace(rows, features=standardised(rows.features, mean, scale)) for rows in (training, validation))
     fits = _best_fits(known, held)
-    wide = _by_evidence(known, fits, feature_names)
+    wide = _by_evidence(known, held, fits, feature_names)
     logistic, start = _logistic(fits), _logistic(wide)
     networks = tuple(_train_network(known, held, params, start, seed=seed + member, on_epoch=on_epoch) for member in range(MEMBERS))
     trees = grow(known.told, held.told, seed=seed)
@@ -172,13 +172,30 @@ def _best(x: Matrix, outcomes: Matrix, weights: Matrix, *, held: tuple[Matrix, M
     return min(fits, key=lambda fit: _loss(fit(held[0]), held[1], held[2]))
 
 
-def _by_evidence(known: Rows, fits: tuple[Fit, Fit], names: tuple[str, ...]) -> tuple[Fit, Fit]:
+def _by_evidence(known: Rows, held: Rows, fits: tuple[Fit, Fit], names: tuple[str, ...]) -> tuple[Fit, Fit]:
+    """The same regressions with a penalty a group, as far as the validation window bears the evidence out.
+
+    Training rows can speak too well of a feature: the recommender has seen what their shoppers did next. So the plain penalty, the
+    evidence's and the geometric mean of both stand for choice.
+    """
     click, convert = fits
-    clicked = known.clicks > 0
-    found = by_evidence(known.features, known.clicks, known.weights, names, start=click)
+    clicked, theirs = known.clicks > 0, held.clicks > 0
+    found = _borne_out(
+        known.features, known.clicks, known.weights, held=(held.features, held.clicks, held.weights), names=names, plain=click
+    )
     if not convert.penalties.any():
         return found, convert
-    return found, by_evidence(known.features[clicked], known.conversions[clicked], known.weights[clicked], names, start=convert)
+    of_held = held.features[theirs], held.conversions[theirs], held.weights[theirs]
+    of_known = known.features[clicked], known.conversions[clicked], known.weights[clicked]
+    return found, _borne_out(*of_known, held=of_held, names=names, plain=convert)
+
+
+def _borne_out(
+    x: Matrix, outcomes: Matrix, weights: Matrix, *, held: tuple[Matrix, Matrix, Matrix], names: tuple[str, ...], plain: Fit
+) -> Fit:
+    told = by_evidence(x, outcomes, weights, names, start=plain)
+    between = ridge(x, outcomes, weights, np.sqrt(plain.penalties * told.penalties), start=plain)
+    return min((plain, between, told), key=lambda fit: _loss(fit(held[0]), held[1], held[2]))
 
 
 def _fits_again(both: Rows, fits: tuple[Fit, Fit]) -> tuple[Fit, Fit]:
