@@ -3,6 +3,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 from models.ranker.regression import by_evidence, group_of, ridge
+from models.ranker.training import _borne_out
 
 
 def drawn(n, weights, seed=0):
@@ -57,3 +58,13 @@ def test_evidence_holds_a_group_of_noise_tight_and_lets_what_matters_go_and_pred
 )
 def test_features_are_grouped_by_what_stands_before_the_colon_or_by_their_first_word(name, group):
     assert group_of(name) == group
+
+
+@pytest.mark.parametrize("later_weight", [0.1, 1.0])
+def test_evidence_counts_only_as_far_as_the_validation_window_bears_it_out(later_weight):
+    x, y, w = drawn(3000, [1.0, 0.0, 0.0], seed=3)
+    held = drawn(3000, [later_weight, 0.0, 0.0], seed=4)  # what speaks well in training may say little later
+    plain, names = ridge(x, y, w, 2000.0), ("a: x", "b", "c")
+    told, found = by_evidence(x, y, w, names, start=plain), _borne_out(x, y, w, held=held, names=names, plain=plain)
+    assert told.weights[0] > plain.weights[0]
+    np.testing.assert_array_equal(found.weights, (plain if later_weight < 1 else told).weights)
