@@ -36,7 +36,7 @@ class Booking:
     Attributes:
         campaign_id: its id.
         bid_micros: price of a click, positive.
-        daily_budget_micros: for a UTC day, not negative.
+        daily_budget_micros: for a day, not negative.
         start: first moment in which it may be advertised, microseconds since 1970 UTC.
         end: the last one.
     """
@@ -175,18 +175,40 @@ class Pacer:
             cost: ``(n,)`` p_click · bid, micros.
             shown: ``(n,)`` whether it was shown.
         """
-        codes = np.asarray(campaign, dtype=np.int64)
-        costs = np.asarray(cost, dtype=np.float64) / self.settings.seen_share
-        self.demand.add(codes, np.asarray(break_even, dtype=np.float64), costs)
-        self._met += codes.size
-        self._unseen += np.bincount(codes, weights=costs * np.asarray(shown, dtype=bool), minlength=len(self._bid))
+        codes, costs = np.asarray(campaign, dtype=np.int64), np.asarray(cost, dtype=np.float64)
+        self.offer(codes, break_even, costs, share=self.settings.seen_share)
+        paid = np.bincount(codes, weights=costs * np.asarray(shown, dtype=bool), minlength=len(self._bid))
+        self.show(paid / self.settings.seen_share, codes.size)
+
+    def offer(self, campaign: ArrayLike, break_even: ArrayLike, cost: ArrayLike, *, share: float) -> None:
+        """What some of the requests since the last tick offered, taken or not: it is scaled up to all of them.
+
+        Args:
+            campaign: ``(n,)`` codes, see `index`.
+            break_even: ``(n,)`` price up to which the campaign would have won the place.
+            cost: ``(n,)`` p_click · bid, micros.
+            share: of all requests that these are, in (0, 1].
+        """
+        costs = np.asarray(cost, dtype=np.float64) / share
+        self.demand.add(np.asarray(campaign, dtype=np.int64), np.asarray(break_even, dtype=np.float64), costs)
+
+    def show(self, cost: ArrayLike, requests: float) -> None:
+        """What was shown since the last tick, by everybody.
+
+        Args:
+            cost: ``(c,)`` p_click · bid of what was shown, summed, micros.
+            requests: that came, whatever they were shown.
+        """
+        self._unseen += np.asarray(cost, dtype=np.float64)
+        self._met += requests
 
     def tick(self, now: int, spent: ArrayLike) -> Pace:
         """Find prices for what is left.
 
         Args:
-            now: microseconds since 1970 UTC; an earlier moment than the last tick's counts as that one.
-            spent: ``(c,)`` micros charged so far on the UTC day of ``now``.
+            now: microseconds since 1970 by the clock whose days the budgets are for; an earlier moment than the last tick's counts as
+                that one.
+            spent: ``(c,)`` micros charged so far on the day of ``now``.
 
         Returns:
             What holds until the next tick; also in `pace`.
@@ -234,6 +256,22 @@ class Pacer:
             short=known & (forecast < self._budget - slate),
         )
         return self.pace
+
+    def plan(self, now: int) -> Floats:
+        """Spend at each full hour of the day if the budgets followed the traffic, ``(c, 25)`` micros.
+
+        Args:
+            now: any moment of the day.
+        """
+        first = now // DAY * DAY
+        edges = [first + hour * HOUR for hour in range(HOURS + 1)]
+        found = np.zeros((len(self.bookings), HOURS + 1))
+        for code, booking in enumerate(self.bookings):
+            start, end = max(first, booking.start), min(first + DAY, booking.end)
+            whole = self._traffic(code, start, end)
+            if whole > 0:
+                found[code] = [self._traffic(code, start, min(edge, end)) / whole for edge in edges]
+        return found * self._budget[:, None]
 
     def _account(self, last: int, now: int, spends: Floats) -> None:
         """Take what happened since the last tick into the memory."""
