@@ -364,7 +364,8 @@ def _paced(bids: NDArray[np.float64], paying: Sequence[Campaign | None], multipl
     """What a click is worth to whoever orders the candidates: the bid, less what its campaign's money is worth elsewhere."""
     if not multipliers:
         return bids
-    return bids * np.array([1.0 if campaign is None else multipliers.get(campaign.campaign_id, 1.0) for campaign in paying])
+    shares = [1.0 if campaign is None else multipliers.get(campaign.campaign_id, 1.0) for campaign in paying]
+    return bids * np.array(shares, dtype=np.float64)
 
 
 def _thoughts(

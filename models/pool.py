@@ -165,7 +165,14 @@ class Pool:
         return rows or self.creatives_of(item_id, scene=Scene.PRODUCT, channel=channel, audience=audience, blocked=blocked)
 
     def campaigns_by_category(
-        self, *, scene: str, channel: str, audience: str | None, now: datetime, closed: Collection[str] = (), worth: Mapping[str, float] = NONE
+        self,
+        *,
+        scene: str,
+        channel: str,
+        audience: str | None,
+        now: datetime,
+        closed: Collection[str] = (),
+        worth: Mapping[str, float] = NONE,
     ) -> dict[str, Campaign]:
         """The campaign whose bid is worth most for an ad of each category now; categories without one are absent.
 

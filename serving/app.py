@@ -35,6 +35,7 @@ from serving.learning import Learner
 from serving.metrics import Metrics, Stopwatch
 from serving.middleware import Around
 from serving.model_set import ModelSet, load_models
+from serving.pacing import Ticker
 from serving.page import reference_page
 from serving.service import Ads, Answered, Asked, Parts
 from serving.settings import BODY_LIMIT, GATHER_SECONDS, GROUP, Settings
@@ -70,6 +71,7 @@ def create_app(settings: Settings, *, wall: Callable[[], int] = wall_clock) -> F
 
     champions: Champions[ModelSet] = Champions(source, load, poll_seconds=settings.params.poll_seconds)
     learner = Learner(lambda: champions.current.learning if champions.current else None)
+    ticker = Ticker(lambda: champions.current.pacing if champions.current else None)
     metrics = Metrics()
     parts = Parts(settings, storage, champions)
     ads_door = Ads(parts, Stopwatch(metrics.stages, metrics.stages_cpu, metrics.groups))
@@ -81,9 +83,11 @@ def create_app(settings: Settings, *, wall: Callable[[], int] = wall_clock) -> F
         champions.start()
         turns.start()
         learner.start()
+        ticker.start()
         yield
         learner.stop()
         turns.stop()
+        ticker.stop()
         champions.stop()
         storage.close()
 
@@ -95,7 +99,7 @@ def create_app(settings: Settings, *, wall: Callable[[], int] = wall_clock) -> F
         docs_url=None,
         redoc_url=None,
     )
-    app.state.champions, app.state.storage, app.state.learner = champions, storage, learner
+    app.state.champions, app.state.storage, app.state.learner, app.state.ticker = champions, storage, learner, ticker
     app.add_middleware(Access, tokens=settings.tokens, rates=Rates(settings.params.requests_per_second))
     app.add_middleware(Around, metrics=metrics, body_limit=BODY_LIMIT)
     _add_error_handlers(app, metrics)

@@ -126,8 +126,8 @@ class TrafficCurve:
             raise ValueError(f"smoothing is {smoothing}; it must be positive")
         if not mass.sum() > 0:
             return cls.even()
-        seen = np.bincount(cell_of(times), weights=mass / mass.mean(), minlength=WEEKDAYS * HOURS).reshape(WEEKDAYS, HOURS)
-        return cls.of_hours(seen, prior_events=smoothing / 100, smoothing=smoothing)
+        seen = np.bincount(cell_of(times), weights=mass / mass.mean(), minlength=WEEKDAYS * HOURS).astype(np.float64)
+        return cls.of_hours(seen.reshape(WEEKDAYS, HOURS), prior_events=smoothing / 100, smoothing=smoothing)
 
     def before(self, moment: int) -> float:
         """The share of its day that lies before a moment, in [0, 1).

@@ -162,6 +162,7 @@ class Pacer:
         self._unseen = np.zeros(c)  # expected cost shown since the last tick
         self._hours = np.zeros(HOURS)  # opportunities met in each hour of today
         self._met = 0.0  # since the last tick
+        self._blind = True  # nobody has said since then what was offered
         self.shift = 0
         self._whole: tuple[int, int, Floats] = (-1, 0, np.zeros(c))  # day, shift, traffic of that day
         self.pace = Pace(np.zeros(c), np.zeros(c, dtype=bool), np.zeros(c), np.zeros(c), np.zeros(c, dtype=bool))
@@ -190,6 +191,7 @@ class Pacer:
             share: of all requests that these are, in (0, 1].
         """
         costs = np.asarray(cost, dtype=np.float64) / share
+        self._blind = False
         self.demand.add(np.asarray(campaign, dtype=np.int64), np.asarray(break_even, dtype=np.float64), costs)
 
     def show(self, cost: ArrayLike, requests: float) -> None:
@@ -257,6 +259,19 @@ class Pacer:
         )
         return self.pace
 
+    def follow(self, curves: Sequence[TrafficCurve]) -> None:
+        """Go by other curves from now on.
+
+        Args:
+            curves: one a campaign.
+
+        Raises:
+            ValueError: another number.
+        """
+        if len(curves) != len(self.bookings):
+            raise ValueError(f"{len(curves)} curves for {len(self.bookings)} campaigns; give one a campaign")
+        self.curves, self._whole = tuple(curves), (-1, 0, np.zeros(len(curves)))
+
     def plan(self, now: int) -> Floats:
         """Spend at each full hour of the day if the budgets followed the traffic, ``(c, 25)`` micros.
 
@@ -276,7 +291,9 @@ class Pacer:
     def _account(self, last: int, now: int, spends: Floats) -> None:
         """Take what happened since the last tick into the memory."""
         passed = np.array([self._traffic(c, last, now) for c in range(len(self.bookings))])
-        self.demand.pass_by(passed)
+        if not (self._blind and self._met):  # requests came, but all to others: what is remembered stays
+            self.demand.pass_by(passed)
+        self._blind = True
         same_day = self._last is not None and now // DAY == last // DAY
         charged = np.maximum(spends - self._spent, 0.0) if same_day else spends if self._last is not None else np.zeros_like(spends)
         delay = self.settings.click_delay_seconds * SECOND
@@ -321,6 +338,7 @@ class Pacer:
             "unseen": self._unseen,
             "hours": self._hours,
             "met": np.array([self._met]),
+            "blind": np.array([self._blind]),
             "shift": np.array([self.shift], dtype=np.int64),
             "last": np.full(len(self.bookings), -1 if self._last is None else self._last, dtype=np.int64),
         }
@@ -346,6 +364,7 @@ class Pacer:
         ):  # fmt: skip
             array[to] = state[name][of]
         self._hours, self._met, self.shift = state["hours"].copy(), float(state["met"][0]), int(state["shift"][0])
+        self._blind = bool(state["blind"][0])
         last = int(state["last"].max(initial=-1))
         self._last = None if last < 0 else last
 

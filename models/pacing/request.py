@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -97,7 +98,7 @@ class Standing:
                 found[name] = 0.0 if worth < floor else min(1.0, worth)
         return found
 
-    @property
+    @cached_property
     def text(self) -> str | None:
         """What a decision record keeps of it; None where nothing is priced or closed."""
         if not self.prices and not self.closed:

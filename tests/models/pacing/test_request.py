@@ -71,7 +71,14 @@ def test_the_break_even_of_a_place_is_the_price_up_to_which_the_greedy_slate_giv
     unpaid, price = 10.0, (step + 0.5) / 32
     values = p_click * np.where(mine, 25.0, unpaid)
     _, even, _ = opportunities(
-        p_click, values, fits=mine[None], owner=np.where(mine, 0, -1), bid=np.array([25.0]), floor=np.zeros(1), k=k, groups=np.arange(len(held))
+        p_click,
+        values,
+        fits=mine[None],
+        owner=np.where(mine, 0, -1),
+        bid=np.array([25.0]),
+        floor=np.zeros(1),
+        k=k,
+        groups=np.arange(len(held)),
     )
     scores = np.where(mine, p_click * 25.0 * (1 - price), p_click * unpaid)
     shown = slate(scores, k, 0.0, np.random.default_rng(0)).indices
