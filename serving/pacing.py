@@ -160,6 +160,14 @@ class Pacing:
         if time.monotonic() > self._saved_at + SAVE_SECONDS:
             self.save()
 
+    def spent(self, now: int) -> dict[str, int]:
+        """What each campaign has paid today; see `State.spent`.
+
+        Args:
+            now: microseconds since 1970 UTC.
+        """
+        return self._state.spent(now)
+
     def course(self) -> dict[str, Course]:
         """How the day of each paced campaign goes, as of the last tick; campaign_id → course."""
         with self._turn:

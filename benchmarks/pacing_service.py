@@ -1,0 +1,341 @@
+"""Pacing in the service itself: days of the market through its HTTP application, with budgets, and shoppers who answer by their truth."""
+
+import asyncio
+import heapq
+import json
+import shutil
+import sqlite3
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from benchmarks.market_world import Asking, Market, market, serving_params
+from benchmarks.pacing_days import Floats
+from core.columns import Columns as C
+from core.files import read_table, write_table
+from core.schemas import arrow_schema
+from models.pacing import Standing
+from models.pacing.curve import DAY, HOUR
+from serving.app import create_app
+from serving.calendar import Calendar
+from serving.model_set import ModelSet
+
+K = 3
+TOGETHER = 8
+"""Requests that are in the air at once, and share a moment."""
+TICK = 60_000_000
+"""Microseconds of the market's time between two ticks; a service of this traffic has a request in four seconds."""
+DELAY = 45e6
+"""Mean microseconds from showing to click."""
+POLICIES = ("none", "even", "paced")
+SHARES = (0.35, 0.75)
+"""Budgets as shares of what a campaign spends on the first day when none has a limit: feasible."""
+LEAST_CLICKS = 50.0
+"""A campaign whose budget would buy fewer has no budget: one click would be more than 2 % of it."""
+MOST_ERROR = 0.02
+
+
+@dataclass
+class Day:
+    """What one day of a service came to.
+
+    Attributes:
+        spent: ``(c, 25)`` micros charged at each full hour.
+        given: ``(c,)`` micros of clicks that the budget did not pay for.
+        clicks: true probabilities of what was shown, summed.
+        shown: positions.
+    """
+
+    spent: Floats
+    given: Floats
+    clicks: float = 0.0
+    shown: int = 0
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one service did on all days.
+
+    Attributes:
+        days: see `Day`.
+        requests: ``(days, 25)`` share of the requests that had come at each full hour.
+        plan: ``(days, c, 25)`` micros that the pacer had planned when the day began; zero where nothing is planned.
+    """
+
+    days: tuple[Day, ...]
+    requests: Floats
+    plan: Floats = field(default_factory=lambda: np.zeros(0))
+
+
+def asked(place: Market, calendar: Calendar, *, days: int, a_day: int, seed: int) -> Asking:
+    """Requests of full days by the shop's clock: those of the market, over and over, each within the hour of its own moment.
+
+    Args:
+        place: the market.
+        calendar: the shop's clock.
+        days: how many.
+        a_day: requests of each day, before the day's own strength.
+        seed: of the draws.
+    """
+    rng = np.random.default_rng(seed)
+    asking, first = place.asking, calendar.day(place.start) + 1
+    local = np.array([calendar.local(int(time)) for time in asking.time])
+    rows, times, of = [], [], []
+    usual = np.mean([np.sum(local // DAY == first + day) for day in range(days)])
+    for day in range(days):
+        own = np.flatnonzero(local // DAY == first + day)
+        chosen = rng.choice(own, size=round(a_day * len(own) / usual))
+        moved = local[chosen] // HOUR * HOUR + rng.integers(0, HOUR, len(chosen))
+        order = np.argsort(moved, kind="stable")
+        rows.append(chosen[order])
+        times.append(moved[order] - (local[chosen] - asking.time[chosen])[order])
+        of.append(np.full(len(chosen), day))
+    kept = np.concatenate(rows)
+    drawn = {name: getattr(asking, name)[kept] for name in ("user", "scene", "channel")}
+    return replace(asking, **drawn, time=np.concatenate(times), day=np.concatenate(of))
+
+
+def place_of(place: Market, folder: Path, budgets: Mapping[str, int] | None) -> Market:
+    """The market with its own campaigns, which have these budgets.
+
+    Args:
+        place: the market, whose pool has none.
+        folder: where the bundles are written.
+        budgets: micros a day by campaign; None: nobody has a budget.
+    """
+    for kind in ("recommender", "ranker", "generator"):
+        (folder / "models").mkdir(parents=True, exist_ok=True)
+        (folder / "models" / kind).symlink_to(place.folder / "models" / kind)
+    (folder / "clean").symlink_to(place.folder / "clean")
+    shutil.copytree(place.folder / "models" / "pool", folder / "models" / "pool")
+    campaigns = read_table(place.folder / "project" / "data" / "clean" / "campaigns.parquet")
+    held = [None if budgets is None else budgets.get(str(name)) for name in campaigns[C.CAMPAIGN]]
+    campaigns[C.DAILY_BUDGET] = pd.array(held, dtype="Int64")
+    write_table(campaigns, folder / "models" / "pool" / "campaigns.parquet", arrow_schema("campaigns"))
+    return replace(place, folder=folder)
+
+
+async def serve(place: Market, asking: Asking, policy: str, campaigns: Sequence[str], *, days: int, seed: int) -> Run:
+    """Let a service answer all requests, and its shoppers click.
+
+    Args:
+        place: the market.
+        asking: the requests.
+        policy: of `POLICIES`; "none" for a service whose campaigns have no budget, too.
+        campaigns: ids, in the order of the result.
+        days: how many.
+        seed: of the shoppers' luck, the same for every policy.
+
+    Raises:
+        RuntimeError: the service does not serve.
+    """
+    began = time.process_time()
+    params = serving_params()
+    calendar, now, luck = Calendar(params.time_zone), [place.start], np.random.default_rng([seed, 1])
+    chance, delay = luck.random((len(asking.time), K)), luck.exponential(DELAY, (len(asking.time), K)).astype(np.int64)
+    first = calendar.day(place.start) + 1
+    found = [Day(np.zeros((len(campaigns), 25)), np.zeros(len(campaigns))) for _ in range(days)]
+    plan, coming = np.zeros((days, len(campaigns), 25)), list[tuple[int, str, int]]()
+    hours = (np.array([calendar.local(int(time)) for time in asking.time]) - first * DAY) // HOUR
+    with tempfile.TemporaryDirectory() as live:
+        settings = place.settings(Path(live), params)
+        app = create_app(settings, wall=lambda: now[0])
+        async with (
+            app.router.lifespan_context(app),
+            httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://loopback") as client,
+        ):
+            models = await _ready(client, app.state.champions)
+            app.state.ticker.stop()  # its second is one of the wall clock; here the market's time says when
+            spending, ticked, hour = _spending(policy, models, calendar), 0, 0
+            for start in tqdm(range(0, len(asking.time), TOGETHER), desc=policy, file=sys.stderr, mininterval=2):
+                rows = list(range(start, min(start + TOGETHER, len(asking.time))))
+                now[0] = max(int(asking.time[rows[-1]]), now[0])
+                while hour < hours[rows[-1]]:
+                    hour += 1
+                    _note(app, found, campaigns, hour, first)
+                await _clicked(client, coming, now[0])
+                if now[0] >= ticked + TICK:
+                    ticked = now[0]
+                    spending(now[0])
+                    day = calendar.day(ticked) - first
+                    if policy == "paced" and not plan[day].any():
+                        plan[day] = [_plan(models, name) for name in campaigns]
+                answers = await asyncio.gather(*(_ask(client, asking, row) for row in rows))
+                for row, answer in zip(rows, answers, strict=True):
+                    p = _true(place, asking, row, answer["slate"], now[0])
+                    day = int(asking.day[row])
+                    found[day].clicks += float(p.sum())
+                    found[day].shown += len(p)
+                    for at in np.flatnonzero(chance[row, : len(p)] < p).tolist():
+                        heapq.heappush(coming, (now[0] + int(delay[row, at]), answer["request_id"], at))
+            now[0] = max(now[0], (first + days) * DAY - (calendar.local(now[0]) - now[0]) - 1)
+            await _clicked(client, coming, now[0])
+            _note(app, found, campaigns, 24 * days, first)
+            with sqlite3.connect(settings.database) as log:
+                for name, day, given in log.execute("SELECT campaign_id, day, given_micros FROM spend").fetchall():
+                    if name in campaigns and 0 <= day - first < days:
+                        found[day - first].given[list(campaigns).index(name)] = given
+    print(f"{policy}: {time.process_time() - began:.0f} s of a processor", file=sys.stderr)
+    share = [[float((hours[asking.day == day] < 24 * day + edge).mean()) for edge in range(25)] for day in range(days)]
+    return Run(tuple(found), np.array(share), plan)
+
+
+def _spending(policy: str, models: ModelSet, calendar: Calendar) -> Callable[[int], None]:
+    """What happens at a tick: nothing, a share of the budgets is let free, or prices are found."""
+    pacing = models.pacing
+    assert pacing is not None  # params.yaml says so
+    if policy == "paced":
+        return lambda now: pacing.catch_up()
+    budgets = {c.campaign_id: c.daily_budget_micros for c in models.pool.campaigns if c.daily_budget_micros is not None}
+
+    def even(now: int) -> None:
+        spent, share = pacing.spent(now), calendar.local(now) % DAY / DAY
+        over = [name for name, budget in budgets.items() if spent.get(name, 0) >= budget * share]
+        pacing.standing = Standing(closed=frozenset(over))
+
+    def none(now: int) -> None:
+        pacing.standing = Standing()
+
+    none(0)
+    return even if policy == "even" else none
+
+
+def _plan(models: ModelSet, campaign: str) -> list[float]:
+    assert models.pacing is not None
+    course = models.pacing.course().get(campaign)
+    return [0.0] * 25 if course is None else [float(value) for value in course.plan]
+
+
+def _note(app: object, found: list[Day], campaigns: Sequence[str], hour: int, first: int) -> None:
+    """Write down what was spent by the end of an hour, counted from the first day."""
+    day = (hour - 1) // 24
+    store = app.state.storage.store  # type: ignore[attr-defined]
+    spent = dict(store.read("SELECT campaign_id, spent_micros FROM spend WHERE day = ?", (first + day,)))
+    found[day].spent[:, hour - 24 * day] = [spent.get(name, 0) for name in campaigns]
+
+
+async def _ready(client: httpx.AsyncClient, champions: object) -> ModelSet:
+    while (ready := await client.get("/readyz")).status_code != 200:
+        problem = ready.json()["problem"]
+        if "being loaded" not in problem:
+            raise RuntimeError(f"the service does not serve: {problem}")
+        await asyncio.sleep(0.1)
+    found = champions.current  # type: ignore[attr-defined]
+    assert isinstance(found, ModelSet)
+    return found
+
+
+async def _ask(client: httpx.AsyncClient, asking: Asking, row: int) -> dict:  # type: ignore[type-arg]
+    body = {"user_id": str(asking.user[row]), "scene": str(asking.scene[row]), "channel": str(asking.channel[row]), "k": K}
+    answer = await client.post("/v1/ads", json=body)
+    answer.raise_for_status()
+    return dict(json.loads(answer.content))
+
+
+async def _clicked(client: httpx.AsyncClient, coming: list[tuple[int, str, int]], now: int) -> None:
+    """Send the clicks whose moment has come."""
+    due = []
+    while coming and coming[0][0] <= now:
+        _, request, at = heapq.heappop(coming)
+        due.append({"type": "click", "event_id": f"{request}-{at}", "request_id": request, "position": at})
+    if due:
+        (await client.post("/v1/events", json={"events": due})).raise_for_status()
+
+
+def _true(place: Market, asking: Asking, row: int, slate: Sequence[dict], now: int) -> Floats:  # type: ignore[type-arg]
+    size = len(slate)
+    if not size:
+        return np.zeros(0)
+    of = np.full(size, row)
+    items, texts = [ad["item_id"] for ad in slate], [ad["text"] for ad in slate]
+    moments = np.full(size, now, dtype=np.int64)
+    return place.truth.p_click(asking.user[of], items, texts, asking.scene[of], asking.channel[of], np.arange(size), moments)
+
+
+def budgets_of(spent: Floats, bids: Floats, seed: int) -> Floats:
+    """Feasible budgets.
+
+    Args:
+        spent: ``(c,)`` micros of a day without limits.
+        bids: ``(c,)`` micros a click.
+        seed: of the draws.
+
+    Returns:
+        ``(c,)`` micros a day; 0 for none.
+    """
+    share = np.random.default_rng([seed, 2]).uniform(*SHARES, len(spent))
+    return np.where(share * spent >= LEAST_CLICKS * bids, np.round(share * spent), 0.0)
+
+
+def run(root: Path, folder: Path, *, days: int, requests: int, seed: int) -> tuple[dict[str, object], bool]:
+    """Play the market's days under every policy, print a table.
+
+    Args:
+        root: the project, whose committed state trains the champions when there are none yet.
+        folder: where the market is kept.
+        days: by the shop's clock.
+        requests: a day.
+        seed: of requests, luck and budgets.
+
+    Returns:
+        For the last line, and whether every check holds.
+
+    Raises:
+        RuntimeError: too few requests for budgets that can be told from one click.
+    """
+    place, calendar = market(root, folder, fresh=False), Calendar(serving_params().time_zone)
+    asking = asked(place, calendar, days=days, a_day=requests, seed=seed)
+    table = read_table(place.folder / "project" / "data" / "clean" / "campaigns.parquet")
+    names, bids = table[C.CAMPAIGN].astype(str).tolist(), table[C.BID].to_numpy(dtype=np.float64)
+    one = replace(asking, **{name: held[asking.day == 0] for name, held in vars(asking).items()})
+    with tempfile.TemporaryDirectory() as free:
+        unlimited = asyncio.run(serve(place_of(place, Path(free), None), one, "none", names, days=1, seed=seed))
+    budget = budgets_of(unlimited.days[0].spent[:, 24], bids, seed)
+    kept = np.flatnonzero(budget)
+    if not len(kept):
+        raise RuntimeError(f"no campaign has a budget of {LEAST_CLICKS:g} clicks at {requests} requests a day; take more --market-requests")
+    held = {names[code]: int(budget[code]) for code in kept}
+    print(f"HTTP application in process; {len(asking.time)} requests on {days} days ({calendar.zone}), {K} positions; bids and budgets:")
+    print(", ".join(f"{name} {bids[names.index(name)] / 1e6:g}/{micros / 1e6:.0f}" for name, micros in held.items()))
+    print(
+        f"{'policy':<7} {'error: mean':>11} {'worst':>7} {'spent: worst':>12} {'from traffic':>12} {'own plan':>9} {'given':>7} {'CTR':>7}"
+    )
+    answer: dict[str, object] = {}
+    for policy in POLICIES:
+        with tempfile.TemporaryDirectory() as own:
+            there = place_of(place, Path(own), held)
+            played = asyncio.run(serve(there, asking, policy, list(held), days=days, seed=seed))
+        answer[policy] = told = _measured(played, budget[kept], bids[kept])
+        line = f"{policy:<7} {told['error_mean']:>11.2%} {told['error_worst']:>7.2%} {told['spent_worst']:>12.2%} "
+        print(line + f"{told['from_traffic']:>12.2%} {told['from_plan']:>9.2%} {told['given']:>7.2%} {told['ctr']:>7.3%}")
+    ours = answer["paced"]
+    assert isinstance(ours, dict)
+    holds = ours["error_worst"] <= MOST_ERROR and ours["over_bids_worst"] <= 1
+    claim = f"paced spends every budget of every day to within {MOST_ERROR:.0%}, and goes at the most one click beyond it"
+    print(f"{'holds' if holds else 'FAILS'}: {claim}")
+    return {**answer, "requests": len(asking.time), "campaigns": len(held)}, bool(holds)
+
+
+def _measured(played: Run, budget: Floats, bids: Floats) -> dict[str, float]:
+    """Pacing error: what a day's spend is away from its budget. Course: the mean distance from where spend should be at full hours."""
+    spent = np.array([day.spent for day in played.days]) / budget[:, None]  # (days, c, 25)
+    error = np.abs(spent[:, :, 24] - 1)
+    planned = played.plan / budget[:, None]
+    return {
+        "error_mean": round(float(error.mean()), 5),
+        "error_worst": round(float(error.max()), 5),
+        "spent_worst": round(float(spent[:, :, 24].min()), 5),
+        "over_bids_worst": round(float(((spent[:, :, 24] - 1) * budget / bids).max()), 3),
+        "from_traffic": round(float(np.abs(spent - played.requests[:, None]).mean()), 5),
+        "from_plan": round(float(np.abs(spent - planned).mean()), 5) if planned.any() else float("nan"),
+        "given": round(float(np.sum([day.given for day in played.days]) / (budget.sum() * len(played.days))), 5),
+        "ctr": round(sum(day.clicks for day in played.days) / sum(day.shown for day in played.days), 6),
+    }
