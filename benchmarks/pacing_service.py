@@ -1,36 +1,40 @@
-"""Pacing in the service itself: days of the market through its HTTP application, with budgets, and shoppers who answer by their truth."""
+"""Pacing in the service itself: days of the market through its decision path, with budgets, and shoppers who answer by their truth."""
 
-import asyncio
 import heapq
-import json
 import shutil
-import sqlite3
 import sys
 import tempfile
 import time
+import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import httpx
 import numpy as np
 import pandas as pd
+from fastapi.testclient import TestClient
 from tqdm import tqdm
 
 from benchmarks.market_world import Asking, Market, market, serving_params
-from benchmarks.pacing_days import Floats
+from benchmarks.pacing_days import Codes, Floats
 from core.columns import Columns as C
 from core.files import read_table, write_table
 from core.schemas import arrow_schema
 from models.pacing import Standing
 from models.pacing.curve import DAY, HOUR
+from serving.api import Ad, AdsRequest, ClickEvent
 from serving.app import create_app
+from serving.behaviour import Behaviour
 from serving.calendar import Calendar
+from serving.metrics import Metrics, Stopwatch
 from serving.model_set import ModelSet
+from serving.service import Ads, Asked, Parts
 
-K = 3
-TOGETHER = 8
+K = 6
+TOGETHER = 16
 """Requests that are in the air at once, and share a moment."""
+PART = 3
+"""Of the first day's requests, one in so many says what campaigns spend without limits."""
 TICK = 60_000_000
 """Microseconds of the market's time between two ticks; a service of this traffic has a request in four seconds."""
 DELAY = 45e6
@@ -123,7 +127,7 @@ def place_of(place: Market, folder: Path, budgets: Mapping[str, int] | None) -> 
     return replace(place, folder=folder)
 
 
-async def serve(place: Market, asking: Asking, policy: str, campaigns: Sequence[str], *, days: int, seed: int) -> Run:
+def serve(place: Market, asking: Asking, policy: str, campaigns: Sequence[str], *, days: int, seed: int) -> Run:
     """Let a service answer all requests, and its shoppers click.
 
     Args:
@@ -148,41 +152,41 @@ async def serve(place: Market, asking: Asking, policy: str, campaigns: Sequence[
     with tempfile.TemporaryDirectory() as live:
         settings = place.settings(Path(live), params)
         app = create_app(settings, wall=lambda: now[0])
-        async with (
-            app.router.lifespan_context(app),
-            httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://loopback") as client,
-        ):
-            models = await _ready(client, app.state.champions)
+        with TestClient(app) as client:
+            parts = _ready(client, Parts(settings, app.state.storage, app.state.champions))
             app.state.ticker.stop()  # its second is one of the wall clock; here the market's time says when
+            metrics = Metrics()
+            ads, behaviour = Ads(parts, Stopwatch(metrics.stages, metrics.stages_cpu, metrics.groups)), Behaviour(parts)
+            models = parts.models()
             spending, ticked, hour = _spending(policy, models, calendar), 0, 0
-            for start in tqdm(range(0, len(asking.time), TOGETHER), desc=policy, file=sys.stderr, mininterval=2):
-                rows = list(range(start, min(start + TOGETHER, len(asking.time))))
+            for start in tqdm(range(0, len(asking.time), TOGETHER), desc=policy, file=sys.stderr, mininterval=5):
+                rows = np.arange(start, min(start + TOGETHER, len(asking.time)))
                 now[0] = max(int(asking.time[rows[-1]]), now[0])
                 while hour < hours[rows[-1]]:
                     hour += 1
-                    _note(app, found, campaigns, hour, first)
-                await _clicked(client, coming, now[0])
+                    _note(parts, found, campaigns, hour, first)
+                _clicked(behaviour, coming, now[0])
                 if now[0] >= ticked + TICK:
                     ticked = now[0]
                     spending(now[0])
                     day = calendar.day(ticked) - first
                     if policy == "paced" and not plan[day].any():
                         plan[day] = [_plan(models, name) for name in campaigns]
-                answers = await asyncio.gather(*(_ask(client, asking, row) for row in rows))
-                for row, answer in zip(rows, answers, strict=True):
-                    p = _true(place, asking, row, answer["slate"], now[0])
+                of, slates = _asked(ads, asking, rows, luck)
+                p = _true(place, asking, of, [ad for _, ad in slates], now[0])
+                for row, chances, (request, ad) in zip(of.tolist(), p.tolist(), slates, strict=True):
+                    position = ad.position
                     day = int(asking.day[row])
-                    found[day].clicks += float(p.sum())
-                    found[day].shown += len(p)
-                    for at in np.flatnonzero(chance[row, : len(p)] < p).tolist():
-                        heapq.heappush(coming, (now[0] + int(delay[row, at]), answer["request_id"], at))
+                    found[day].clicks += chances
+                    found[day].shown += 1
+                    if chance[row, position] < chances:
+                        heapq.heappush(coming, (now[0] + int(delay[row, position]), request, position))
             now[0] = max(now[0], (first + days) * DAY - (calendar.local(now[0]) - now[0]) - 1)
-            await _clicked(client, coming, now[0])
-            _note(app, found, campaigns, 24 * days, first)
-            with sqlite3.connect(settings.database) as log:
-                for name, day, given in log.execute("SELECT campaign_id, day, given_micros FROM spend").fetchall():
-                    if name in campaigns and 0 <= day - first < days:
-                        found[day - first].given[list(campaigns).index(name)] = given
+            _clicked(behaviour, coming, now[0])
+            _note(parts, found, campaigns, 24 * days, first)
+            for name, day, given in parts.storage.store.read("SELECT campaign_id, day, given_micros FROM spend"):
+                if name in campaigns and 0 <= day - first < days:
+                    found[day - first].given[list(campaigns).index(name)] = given
     print(f"{policy}: {time.process_time() - began:.0f} s of a processor", file=sys.stderr)
     share = [[float((hours[asking.day == day] < 24 * day + edge).mean()) for edge in range(25)] for day in range(days)]
     return Run(tuple(found), np.array(share), plan)
@@ -214,50 +218,52 @@ def _plan(models: ModelSet, campaign: str) -> list[float]:
     return [0.0] * 25 if course is None else [float(value) for value in course.plan]
 
 
-def _note(app: object, found: list[Day], campaigns: Sequence[str], hour: int, first: int) -> None:
+def _note(parts: Parts, found: list[Day], campaigns: Sequence[str], hour: int, first: int) -> None:
     """Write down what was spent by the end of an hour, counted from the first day."""
     day = (hour - 1) // 24
-    store = app.state.storage.store  # type: ignore[attr-defined]
-    spent = dict(store.read("SELECT campaign_id, spent_micros FROM spend WHERE day = ?", (first + day,)))
+    spent = dict(parts.storage.store.read("SELECT campaign_id, spent_micros FROM spend WHERE day = ?", (first + day,)))
     found[day].spent[:, hour - 24 * day] = [spent.get(name, 0) for name in campaigns]
 
 
-async def _ready(client: httpx.AsyncClient, champions: object) -> ModelSet:
-    while (ready := await client.get("/readyz")).status_code != 200:
+def _ready(client: TestClient, parts: Parts) -> Parts:
+    while (ready := client.get("/readyz")).status_code != 200:
         problem = ready.json()["problem"]
         if "being loaded" not in problem:
             raise RuntimeError(f"the service does not serve: {problem}")
-        await asyncio.sleep(0.1)
-    found = champions.current  # type: ignore[attr-defined]
-    assert isinstance(found, ModelSet)
-    return found
+        time.sleep(0.1)
+    return parts
 
 
-async def _ask(client: httpx.AsyncClient, asking: Asking, row: int) -> dict:  # type: ignore[type-arg]
-    body = {"user_id": str(asking.user[row]), "scene": str(asking.scene[row]), "channel": str(asking.channel[row]), "k": K}
-    answer = await client.post("/v1/ads", json=body)
-    answer.raise_for_status()
-    return dict(json.loads(answer.content))
+def _asked(ads: Ads, asking: Asking, rows: Codes, rng: np.random.Generator) -> tuple[Codes, list[tuple[str, Ad]]]:
+    """What a group of requests is shown: the row of each place, and its request and ad."""
+    bodies = [AdsRequest(user_id=str(asking.user[row]), scene=asking.scene[row], channel=asking.channel[row], k=K) for row in rows.tolist()]
+    answers = ads.answer_all([Asked(body, uuid.UUID(bytes=rng.bytes(16), version=4).hex) for body in bodies])
+    of, shown = [], []
+    for row, one in zip(rows.tolist(), answers, strict=True):
+        if isinstance(one, Exception):
+            raise one
+        shown += [(one.answer.request_id, ad) for ad in one.answer.slate]
+        of += [row] * len(one.answer.slate)
+    return np.array(of, dtype=np.int64), shown
 
 
-async def _clicked(client: httpx.AsyncClient, coming: list[tuple[int, str, int]], now: int) -> None:
-    """Send the clicks whose moment has come."""
+def _clicked(behaviour: Behaviour, coming: list[tuple[int, str, int]], now: int) -> None:
+    """Tell of the clicks whose moment has come."""
     due = []
     while coming and coming[0][0] <= now:
         _, request, at = heapq.heappop(coming)
-        due.append({"type": "click", "event_id": f"{request}-{at}", "request_id": request, "position": at})
+        due.append(ClickEvent(type="click", event_id=f"{request}-{at}", request_id=request, position=at))
     if due:
-        (await client.post("/v1/events", json={"events": due})).raise_for_status()
+        behaviour.accept(due)
 
 
-def _true(place: Market, asking: Asking, row: int, slate: Sequence[dict], now: int) -> Floats:  # type: ignore[type-arg]
-    size = len(slate)
-    if not size:
+def _true(place: Market, asking: Asking, of: Codes, ads: Sequence[Ad], now: int) -> Floats:
+    """``(n,)`` true p_click of ads, each shown to the request in row ``of``."""
+    if not ads:
         return np.zeros(0)
-    of = np.full(size, row)
-    items, texts = [ad["item_id"] for ad in slate], [ad["text"] for ad in slate]
-    moments = np.full(size, now, dtype=np.int64)
-    return place.truth.p_click(asking.user[of], items, texts, asking.scene[of], asking.channel[of], np.arange(size), moments)
+    items, texts, moments = [ad.item_id for ad in ads], [ad.text for ad in ads], np.full(len(ads), now, dtype=np.int64)
+    at = np.array([ad.position for ad in ads], dtype=np.int64)
+    return place.truth.p_click(asking.user[of], items, texts, asking.scene[of], asking.channel[of], at, moments)
 
 
 def budgets_of(spent: Floats, bids: Floats, seed: int) -> Floats:
@@ -295,15 +301,16 @@ def run(root: Path, folder: Path, *, days: int, requests: int, seed: int) -> tup
     asking = asked(place, calendar, days=days, a_day=requests, seed=seed)
     table = read_table(place.folder / "project" / "data" / "clean" / "campaigns.parquet")
     names, bids = table[C.CAMPAIGN].astype(str).tolist(), table[C.BID].to_numpy(dtype=np.float64)
-    one = replace(asking, **{name: held[asking.day == 0] for name, held in vars(asking).items()})
+    first = np.flatnonzero(asking.day == 0)[::PART]
+    one = replace(asking, **{name: held[first] for name, held in vars(asking).items()})
     with tempfile.TemporaryDirectory() as free:
-        unlimited = asyncio.run(serve(place_of(place, Path(free), None), one, "none", names, days=1, seed=seed))
-    budget = budgets_of(unlimited.days[0].spent[:, 24], bids, seed)
+        unlimited = serve(place_of(place, Path(free), None), one, "none", names, days=1, seed=seed)
+    budget = budgets_of(PART * unlimited.days[0].spent[:, 24], bids, seed)
     kept = np.flatnonzero(budget)
     if not len(kept):
         raise RuntimeError(f"no campaign has a budget of {LEAST_CLICKS:g} clicks at {requests} requests a day; take more --market-requests")
     held = {names[code]: int(budget[code]) for code in kept}
-    print(f"HTTP application in process; {len(asking.time)} requests on {days} days ({calendar.zone}), {K} positions; bids and budgets:")
+    print(f"the decision path in process; {len(asking.time)} requests on {days} days ({calendar.zone}), {K} positions; bids/budgets:")
     print(", ".join(f"{name} {bids[names.index(name)] / 1e6:g}/{micros / 1e6:.0f}" for name, micros in held.items()))
     print(
         f"{'policy':<7} {'error: mean':>11} {'worst':>7} {'spent: worst':>12} {'from traffic':>12} {'own plan':>9} {'given':>7} {'CTR':>7}"
@@ -312,7 +319,7 @@ def run(root: Path, folder: Path, *, days: int, requests: int, seed: int) -> tup
     for policy in POLICIES:
         with tempfile.TemporaryDirectory() as own:
             there = place_of(place, Path(own), held)
-            played = asyncio.run(serve(there, asking, policy, list(held), days=days, seed=seed))
+            played = serve(there, asking, policy, list(held), days=days, seed=seed)
         answer[policy] = told = _measured(played, budget[kept], bids[kept])
         line = f"{policy:<7} {told['error_mean']:>11.2%} {told['error_worst']:>7.2%} {told['spent_worst']:>12.2%} "
         print(line + f"{told['from_traffic']:>12.2%} {told['from_plan']:>9.2%} {told['given']:>7.2%} {told['ctr']:>7.3%}")

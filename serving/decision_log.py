@@ -197,8 +197,16 @@ class DecisionLog:
         Args:
             now: microseconds since 1970 UTC; the shop's day of it counts.
         """
-        rows = self._database.read("SELECT campaign_id, spent_micros FROM spend WHERE day = ?", (self.calendar.day(now),))
-        return {str(campaign): int(spent) for campaign, spent in rows}
+        return {campaign: spent for campaign, (spent, _) in self.paid_today(now).items()}
+
+    def paid_today(self, now: int) -> dict[str, tuple[int, int]]:
+        """What each campaign has paid for clicks today, and what further clicks were worth that it was given.
+
+        Args:
+            now: see `spent_today`.
+        """
+        rows = self._database.read("SELECT campaign_id, spent_micros, given_micros FROM spend WHERE day = ?", (self.calendar.day(now),))
+        return {str(campaign): (int(spent), int(given)) for campaign, spent, given in rows}
 
 
 def _rows(record: Record) -> list[tuple[object, ...]]:
