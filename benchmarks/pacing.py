@@ -106,6 +106,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--service", action="store_true", help="days of the market through the service's decision path instead")
     parser.add_argument("--days", type=int, default=2, help="of the market, with --service")
     parser.add_argument("--market-requests", type=int, default=20_000, help="a day of the market, with --service")
+    parser.add_argument("--policies", nargs="+", choices=POLICIES, default=["none", "even", "paced"], help="with --service")
     parser.add_argument("--seed", type=int, default=11, help="of the market's days, with --service")
     parser.add_argument("--folder", type=Path, default=Path(".run") / "market-days", help="where the market is kept, with --service")
     options = parser.parse_args(arguments)
@@ -114,7 +115,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.service:
         from benchmarks.pacing_service import run
 
-        told, holds = run(Path.cwd(), options.folder.resolve(), days=options.days, requests=options.market_requests, seed=options.seed)
+        told, holds = run(
+            Path.cwd(),
+            options.folder.resolve(),
+            days=options.days,
+            requests=options.market_requests,
+            seed=options.seed,
+            policies=options.policies,
+        )
         print(json.dumps({"service": told, "holds": holds}))
         return 0 if holds else 1
     start, held, answer = time.process_time(), True, {}

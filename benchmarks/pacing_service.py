@@ -281,7 +281,9 @@ def budgets_of(spent: Floats, bids: Floats, seed: int) -> Floats:
     return np.where(share * spent >= LEAST_CLICKS * bids, np.round(share * spent), 0.0)
 
 
-def run(root: Path, folder: Path, *, days: int, requests: int, seed: int) -> tuple[dict[str, object], bool]:
+def run(
+    root: Path, folder: Path, *, days: int, requests: int, seed: int, policies: Sequence[str] = POLICIES
+) -> tuple[dict[str, object], bool]:
     """Play the market's days under every policy, print a table.
 
     Args:
@@ -290,6 +292,7 @@ def run(root: Path, folder: Path, *, days: int, requests: int, seed: int) -> tup
         days: by the shop's clock.
         requests: a day.
         seed: of requests, luck and budgets.
+        policies: which are played; ours is among them.
 
     Returns:
         For the last line, and whether every check holds.
@@ -316,7 +319,7 @@ def run(root: Path, folder: Path, *, days: int, requests: int, seed: int) -> tup
         f"{'policy':<7} {'error: mean':>11} {'worst':>7} {'spent: worst':>12} {'from traffic':>12} {'own plan':>9} {'given':>7} {'CTR':>7}"
     )
     answer: dict[str, object] = {}
-    for policy in POLICIES:
+    for policy in policies:
         with tempfile.TemporaryDirectory() as own:
             there = place_of(place, Path(own), held)
             played = serve(there, asking, policy, list(held), days=days, seed=seed)

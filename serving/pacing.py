@@ -32,7 +32,7 @@ from serving.traffic import Traffic, prior_of
 _log = logging.getLogger(__name__)
 
 EVERY_SECONDS = 1.0
-WATCHED = 32
+WATCHED = 16
 """Requests between two ticks whose offers are looked at, at the most."""
 SAVE_SECONDS = 30.0
 KEY = "pacing"

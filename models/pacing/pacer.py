@@ -312,7 +312,7 @@ class Pacer:
         if self.bookings and now // HOUR != last // HOUR:
             weekday = (now // DAY + 3) % 7
             usual = np.mean([curve.shares[weekday] for curve in self.curves], axis=0)
-            self.shift = shift_of(usual, self._hours[: now % DAY // HOUR])
+            self.shift = shift_of(usual, self._hours[: now % DAY // HOUR], believed=self.shift)
         self._last, self._spent = now, spends
 
     def _traffic(self, code: int, start: int, end: int) -> float:
@@ -320,10 +320,10 @@ class Pacer:
         return self.curves[code].between(start - self.shift * HOUR, end - self.shift * HOUR)
 
     def _trust(self) -> Floats:
-        """κ, observed over expected spend, in [1/4, 4]."""
+        """κ, observed over expected spend, in [1/16, 16]: a ranker that was never trained may be that far off."""
         prior = self.settings.prior_clicks * self._bid
         due = np.maximum(self._shown - self._pending, 0.0)  # what should have been clicked by now
-        return np.asarray(np.clip((self._charged + prior) / (due + prior), 0.25, 4.0))
+        return np.asarray(np.clip((self._charged + prior) / (due + prior), 1 / 16, 16.0))
 
     def state(self) -> dict[str, np.ndarray]:
         """Everything that was learnt, one row a booking; see `models.pacing.saved`."""

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from core.vocabulary import MICROS
 from models.pacing import Standing, TrafficCurve
 from models.pacing.curve import DAY, HOUR
+from models.ranker import Prediction
 from serving.calendar import Calendar
 from serving.clock import moment
 from serving.database import Database
@@ -39,12 +40,23 @@ def ask(client, user="u1", scene="promotion", k=2):
 
 def click(client, *shown):
     events = [{"type": "click", "event_id": uuid.uuid4().hex, "request_id": request, "position": position} for request, position in shown]
-    answer = client.post("/v1/events", json={"events": events})
-    assert answer.status_code == 200, answer.text
+    answer = client.post("/v1/events", json={"events": events}) if events else None
+    assert answer is None or answer.status_code == 200, answer.text
 
 
 def pacing_of(client):
     return client.app.state.champions.current.pacing
+
+
+def tell_apart(client):
+    """A ranker that knows who clicks."""
+    ranker, rng = client.app.state.champions.current.decider.ranker, np.random.default_rng(4)
+
+    def predict(requests, candidates, recommended=None):
+        p_click = rng.uniform(0.2, 0.6, len(candidates))
+        return Prediction(p_click, p_click / 10)
+
+    ranker.predict = predict
 
 
 def at(wall, client, hours):
@@ -88,6 +100,7 @@ def test_a_budget_is_spent_along_the_day_and_not_in_its_first_hours(shop):
         config = type(config)(**{**vars(config), "database": shop / f"{paced}.sqlite"})
         with running(config, wall) as client:
             client.app.state.ticker.stop()
+            tell_apart(client)
             at(wall, client, 0)
             spends = []
             for day in range(2):
@@ -95,7 +108,11 @@ def test_a_budget_is_spent_along_the_day_and_not_in_its_first_hours(shop):
                     answer = ask(client, f"u{turn % 50}")
                     click(
                         client,
-                        *((answer["request_id"], n) for n, ad in enumerate(answer["slate"]) if ad["campaign"] and rng.random() < 0.4),
+                        *(
+                            (answer["request_id"], n)
+                            for n, ad in enumerate(answer["slate"])
+                            if ad["campaign"] and rng.random() < ad["p_click"]
+                        ),
                     )
                     wall.pass_by(timedelta(days=1) / 150)
                     if paced:
