@@ -92,8 +92,10 @@ def test_clicks_beyond_a_budget_are_given_and_counted_whoever_brings_them(shop):
     assert len(tiny.rows(config, "SELECT 1 FROM feedback")) == len(paid)
 
 
-def test_a_budget_is_spent_along_the_day_and_not_in_its_first_hours(shop):
+def test_a_budget_is_spent_along_the_day_and_not_in_its_first_hours(shop, backend):
     """150 requests a day, evenly; two places of five are clicked at once, which would buy the budget four times."""
+    if backend != "sqlite":
+        pytest.skip("it needs two logs, and paces alike with every backend")
     courses = {}
     for paced in (True, False):
         config, wall, rng = shop_with(shop, 30 * BID, pacing=paced, exploration=0.01), tiny.Wall(), np.random.default_rng(5)
