@@ -82,7 +82,7 @@ def unequal(monkeypatch, decider, seed):
     exclude=st.sets(st.sampled_from(ITEMS), max_size=6),
     blocked=st.frozensets(st.integers(0, 287), max_size=60),
     cap=st.integers(0, 2),
-    seen=st.lists(st.tuples(st.integers(0, 287), st.integers(-30, 0)), max_size=12),
+    seen=st.lists(st.tuples(st.integers(0, 287), st.integers(-30, 0)), max_size=12).map(lambda held: sorted(held, key=lambda one: one[1])),
 )
 def test_caps_budgets_exclusions_and_propensity_sums_hold_for_every_decision(  # noqa: PLR0917 - what a decision is asked under
     decider, held, standing, request, scene, channel, k, exploration, exclude, blocked, cap, seen
