@@ -325,7 +325,7 @@ def run(
             played = serve(there, asking, policy, list(held), days=days, seed=seed)
         answer[policy] = told = _measured(played, budget[kept], bids[kept])
         line = f"{policy:<7} {told['error_mean']:>11.2%} {told['error_worst']:>7.2%} {told['spent_worst']:>12.2%} "
-        print(line + f"{told['from_traffic']:>12.2%} {told['from_plan']:>9.2%} {told['given']:>7.2%} {told['ctr']:>7.3%}")
+        print(line + f"{told['from_traffic']:>12.2%} {_share(told['from_plan']):>9} {told['given']:>7.2%} {told['ctr']:>7.3%}")
     ours = answer.get("paced", {"error_worst": float("nan"), "over_bids_worst": float("nan")})
     assert isinstance(ours, dict)
     holds = ours["error_worst"] <= MOST_ERROR and ours["over_bids_worst"] <= 1
@@ -334,7 +334,11 @@ def run(
     return {**answer, "requests": len(asking.time), "campaigns": len(held)}, bool(holds)
 
 
-def _measured(played: Run, budget: Floats, bids: Floats) -> dict[str, float]:
+def _share(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2%}"
+
+
+def _measured(played: Run, budget: Floats, bids: Floats) -> dict[str, float | None]:
     """Pacing error: what a day's spend is away from its budget. Course: the mean distance from where spend should be at full hours."""
     spent = np.array([day.spent for day in played.days]) / budget[:, None]  # (days, c, 25)
     error = np.abs(spent[:, :, 24] - 1)
@@ -345,7 +349,7 @@ def _measured(played: Run, budget: Floats, bids: Floats) -> dict[str, float]:
         "spent_worst": round(float(spent[:, :, 24].min()), 5),
         "over_bids_worst": round(float(((spent[:, :, 24] - 1) * budget / bids).max()), 3),
         "from_traffic": round(float(np.abs(spent - played.requests[:, None]).mean()), 5),
-        "from_plan": round(float(np.abs(spent - planned).mean()), 5) if planned.any() else float("nan"),
+        "from_plan": round(float(np.abs(spent - planned).mean()), 5) if planned.any() else None,
         "given": round(float(np.sum([day.given for day in played.days]) / (budget.sum() * len(played.days))), 5),
         "ctr": round(sum(day.clicks for day in played.days) / sum(day.shown for day in played.days), 6),
     }
