@@ -3,17 +3,20 @@
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import pairwise
 from threading import Lock
 
 import numpy as np
 from numpy.typing import NDArray
 
+from core.columns import Columns
 from models.correction import Beliefs
-from models.features import Candidates, Recommended, Requests, Responses
+from models.features import Candidates, Places, Recommended, Requests, Responses
 from models.frequency import within_cap
 from models.history import History, micros
 from models.pacing import Offer
-from models.policies.slate import follow, slate
+from models.policies.slate import Slate, follow
+from models.policies.together import Draw, slates
 from models.pool import Campaign, Pool, default_bid
 from models.ranker import Prediction, RankerBundle
 from models.recommender import RecommenderBundle
@@ -173,6 +176,27 @@ class _Prepared:
     found: Found
 
 
+@dataclass(frozen=True)
+class _Valued:
+    """A request's candidates as the policy sees them.
+
+    Attributes:
+        predicted: by the ranker.
+        paying: the campaign of each, None outside campaigns.
+        bids: what a click on each costs.
+        worth: the bid, less what its campaign's money is worth elsewhere.
+        values: what showing each is worth.
+        votes: what the policy draws from.
+    """
+
+    predicted: Prediction
+    paying: Sequence[Campaign | None]
+    bids: NDArray[np.float64]
+    worth: NDArray[np.float64]
+    values: NDArray[np.float64]
+    votes: NDArray[np.float64]
+
+
 class Decider:
     """Chooses items and creatives; holds no state about shoppers. Several threads may ask: they wait for each other.
 
@@ -192,6 +216,12 @@ class Decider:
         self.retrieval = Retrieval(recommender, pool, ranker.recommender.catalogue.item_ids)
         self._creative_id: list[str] = [str(name) for name in pool.creative_id]
         self._text: list[str] = [str(text) for text in pool.text]
+        self._places: Places | None = None
+
+    def prepare(self) -> None:
+        """Let the ranker look at the pool's creatives now, so that no request has to."""
+        channels = [str(name) for name in self.pool.creatives[Columns.CHANNEL]]
+        self._places = self.ranker.look_up(self._text, self.pool.item_id.tolist(), channels)
 
     def decide(
         self,
@@ -258,9 +288,20 @@ class Decider:
             ended("candidates")
             predicted = self._predict(prepared, told, at, ended)
         bounds = np.cumsum([0, *[len(one.found) for one in prepared]]).tolist()
+        parts = [slice(*part) for part in pairwise(bounds)]
+        valued = [
+            self._valued(one, Prediction(predicted.p_click[part], predicted.p_convert[part]))
+            for one, part in zip(prepared, parts, strict=True)
+        ]
+        some = [place for place, one in enumerate(prepared) if len(one.found)]
+        asked = [(prepared[place].ask, prepared[place].found.codes, valued[place].votes) for place in some]
+        drawn = dict(zip(some, slates([Draw(votes, ask.k, ask.exploration, ask.rng, codes) for ask, codes, votes in asked]), strict=True))
+        chances = _shares(prepared)
         decisions = [
-            self._drawn(one, Prediction(predicted.p_click[start:stop], predicted.p_convert[start:stop]))
-            for one, start, stop in zip(prepared, bounds[:-1], bounds[1:], strict=True)
+            self._told(one, valued[place], drawn[place], chances[parts[place]])
+            if place in drawn
+            else Decision((), (), one.audience, RETRIEVAL_VERSION)
+            for place, one in enumerate(prepared)
         ]
         ended("policy: slate and propensities")
         return decisions
@@ -300,7 +341,9 @@ class Decider:
             at,
         )
         candidates = Candidates.many(
-            [[ids[code] for code in one.found.codes.tolist()] for one in prepared], [[self._text[row] for row in held] for held in rows]
+            [[ids[code] for code in one.found.codes.tolist()] for one in prepared],
+            [[self._text[row] for row in held] for held in rows],
+            None if self._places is None else self._places.take(np.concatenate([one.found.rows for one in prepared])),
         )
         asked = told if self._same else None
         if not self.ranker.trained:
@@ -311,53 +354,62 @@ class Decider:
         ended("ranker")
         return predicted
 
-    def _drawn(self, one: _Prepared, predicted: Prediction) -> Decision:
-        """The policy's turn."""
-        ask = one.ask
-        codes, rows = one.found.codes.tolist(), one.found.rows.tolist()
-        if not rows:
-            return Decision((), (), one.audience, RETRIEVAL_VERSION)
-        category, ids = self.retrieval.category, self.recommender.catalogue.item_ids
-        paying = [one.campaigns.get(category[code]) for code in codes]
+    def _valued(self, one: _Prepared, predicted: Prediction) -> _Valued:
+        """What each candidate is worth, and to whom."""
+        ask, category = one.ask, self.retrieval.category
+        paying = [one.campaigns.get(category[code]) for code in one.found.codes.tolist()]
         bids = np.array([campaign.bid_micros if campaign else self._bid for campaign in paying], dtype=np.float64)
         worth = _paced(bids, paying, ask.multipliers)
-        if ask.beliefs is None:
+        if ask.beliefs is None or not paying:
             values = votes = predicted.p_click * worth
         else:
             mean, draws = ask.beliefs.p_click(one.found.rows, predicted.p_click, ask.rng)
             values, votes = mean * worth, draws * worth
-        drawn = slate(votes, ask.k, ask.exploration, ask.rng, groups=one.found.codes)
-        explored = _explored(values, codes, drawn.indices.tolist())
-        chances = _shares(one.scores, codes)
+        return _Valued(predicted, paying, bids, worth, values, votes)
+
+    def _told(self, one: _Prepared, valued: _Valued, drawn: Slate, chances: NDArray[np.float64]) -> Decision:
+        """The slate that was drawn, with everything that its record needs."""
+        ask, predicted, paying, bids = one.ask, valued.predicted, valued.paying, valued.bids
+        codes, rows, ids = one.found.codes.tolist(), one.found.rows.tolist(), self.recommender.catalogue.item_ids
+        chosen = drawn.indices
+        explored = _explored(valued.values, codes, chosen.tolist())
+        numbers = np.stack(
+            [predicted.p_click[chosen], predicted.p_convert[chosen], bids[chosen], chances[chosen], drawn.propensity, drawn.marginal]
+        )
         choices = tuple(
             Choice(
                 row=rows[index],
                 creative_id=self._creative_id[rows[index]],
                 item_id=ids[codes[index]],
                 campaign=paying[index],
-                p_click=float(predicted.p_click[index]),
-                p_convert=float(predicted.p_convert[index]),
-                bid_micros=int(bids[index]),
-                ecpm_micros=round(1000 * float(predicted.p_click[index]) * float(bids[index])),
-                propensity=float(propensity),
-                marginal=float(marginal),
-                probability=chances[codes[index]],
+                p_click=p_click,
+                p_convert=p_convert,
+                bid_micros=int(bid),
+                ecpm_micros=round(1000 * p_click * bid),
+                propensity=propensity,
+                marginal=marginal,
+                probability=probability,
                 cause=self.retrieval.cause(one.history, codes[index], ask.scene),
                 explored=worse,
             )
-            for index, propensity, marginal, worse in zip(drawn.indices.tolist(), drawn.propensity, drawn.marginal, explored, strict=True)
+            for index, worse, (p_click, p_convert, bid, probability, propensity, marginal) in zip(
+                chosen.tolist(), explored, numbers.T.tolist(), strict=True
+            )
         )
         thoughts = (
             ()
             if ask.rival is None
-            else _thoughts(ask, ask.rival, found=one.found, p_click=predicted.p_click, bids=worth, votes=votes, shown=drawn.indices)
+            else _thoughts(
+                ask, ask.rival, found=one.found, p_click=predicted.p_click, bids=valued.worth, votes=valued.votes, shown=drawn.indices
+            )
         )
         offer = None
         if ask.watched:
             owners = tuple(campaign.campaign_id if campaign else None for campaign in paying)
-            kinds = tuple(category[code] for code in codes)
-            offer = Offer(predicted.p_click, values, one.found.codes, kinds, owners, one.audience, ask.k, ask.exploration)
-        return Decision(choices, tuple(self._creative_id[row] for row in rows), one.audience, RETRIEVAL_VERSION, thoughts, offer)
+            kinds = tuple(self.retrieval.category[code] for code in codes)
+            offer = Offer(predicted.p_click, valued.values, one.found.codes, kinds, owners, one.audience, ask.k, ask.exploration)
+        shown = tuple([self._creative_id[row] for row in rows])
+        return Decision(choices, shown, one.audience, RETRIEVAL_VERSION, thoughts, offer)
 
 
 def _paced(bids: NDArray[np.float64], paying: Sequence[Campaign | None], multipliers: Mapping[str, float]) -> NDArray[np.float64]:
@@ -392,20 +444,30 @@ def _thoughts(
 
 def _explored(values: NDArray[np.float64], codes: Sequence[int], chosen: Sequence[int]) -> list[bool]:
     """Whether a better candidate was left, position by position."""
-    left = list(zip(values.tolist(), codes, strict=True))
+    worth = values.tolist()
+    order, place, gone = np.argsort(-values, kind="stable").tolist(), 0, set[int]()
     found: list[bool] = []
     for index in chosen:
-        found.append(bool(values[index] < max(left)[0]))
-        left = [one for one in left if one[1] != codes[index]]
+        while codes[order[place]] in gone:
+            place += 1
+        found.append(worth[index] < worth[order[place]])
+        gone.add(codes[index])
     return found
 
 
-def _shares(scores: NDArray[np.float32], codes: Sequence[int]) -> dict[int, float]:
-    """P(item | shopper) over the candidates' items, as `RecommenderBundle.probability` gives it."""
-    distinct = list(dict.fromkeys(codes))
-    logits = scores[distinct].astype(np.float64)
-    shares = np.exp(logits - logits.max())
-    return dict(zip(distinct, (shares / shares.sum()).tolist(), strict=True))
+def _shares(prepared: Sequence[_Prepared]) -> NDArray[np.float64]:
+    """P(item | shopper) over the items of each request's candidates, as `RecommenderBundle.probability` gives it; of all candidates."""
+    logits = np.concatenate([one.scores[one.found.codes] for one in prepared]).astype(np.float64)
+    if not len(logits):
+        return logits
+    codes = np.concatenate([one.found.codes for one in prepared])
+    sizes = [len(one.found) for one in prepared if len(one.found)]
+    starts = np.cumsum([0, *sizes[:-1]])
+    shares = np.exp(logits - np.repeat(np.maximum.reduceat(logits, starts), sizes))
+    first = np.ones(len(codes))
+    first[1:] = codes[1:] != codes[:-1]  # an item's creatives stand together and have its share each, but it counts once
+    first[starts] = 1
+    return np.asarray(shares / np.repeat(np.add.reduceat(shares * first, starts), sizes))
 
 
 def probabilities_over(bundle: RecommenderBundle, history: History, item_ids: Sequence[str], now: datetime) -> NDArray[np.float64]:

@@ -31,6 +31,8 @@ def within_cap(found: Found, responses: Responses, *, moment: int, cap: int, ite
     if not cap or not len(responses):
         return found
     since = int(np.searchsorted(responses.timestamps, moment - WINDOW, side="right"))
+    if since == len(responses):
+        return found
     shown = Counter(zip(responses.item_ids[since:], responses.texts[since:], strict=True))
     full = {key for key, count in shown.items() if count >= cap}
     if not full:

@@ -92,7 +92,9 @@ class History:
         Args:
             moment: microseconds since 1970 UTC.
         """
-        end = int(np.searchsorted(self.timestamps, moment, side="left"))
+        end = int(self.timestamps.searchsorted(moment, side="left"))
+        if end == len(self):
+            return self
         return History(self.item_ids[:end], self.event_types[:end], self.queries[:end], self.timestamps[:end])
 
     def latest(self, n: int) -> "History":

@@ -84,10 +84,11 @@ class Retrieval:
         catalogue = recommender.catalogue
         known = set(rankable)
         self._servable = np.array([item in pool.item_row and item in known for item in catalogue.item_ids], dtype=bool)
+        self._servable &= ~catalogue.out_of_stock
         self.rules = recommender.scenes
         self.title = list(self.rules.titles)
         self.category = [self.rules.categories[code] for code in self.rules.category.tolist()]
-        self._kind = self.rules.kind
+        self._kind: list[int] = self.rules.kind.tolist()
         self._shelves: dict[tuple[str, str, str | None], NDArray[np.int64]] = {}
         self._reviewed: dict[tuple[str, str, str | None], tuple[frozenset[int], NDArray[np.int64]]] = {}
 
@@ -131,7 +132,8 @@ class Retrieval:
         shelf = self._shelf(scene, channel, audience)
         if blocked:
             shelf = self._without(shelf, scene, channel, audience, blocked)
-        allowed = self._recommender.allowed([history], moment)[0] & self._servable & (shelf[:, 0] >= 0)
+        allowed = self._servable & (shelf[:, 0] >= 0)
+        allowed[self._recommender.owned(history)] = False
         if exclude:
             barred = self._recommender.catalogue.codes(list(exclude))
             allowed[barred[barred >= 0]] = False
@@ -180,21 +182,25 @@ class Retrieval:
             code: of the item.
             scene: of the request.
         """
-        title, category, index = self.title[code], self.category[code], self._recommender.catalogue.index
+        title, category, column = self.title[code], self.category[code], self._recommender.catalogue.index.get
+        kind, kinds, categories = self._kind[code], self._kind, self.category
         for place in range(len(history) - 1, -1, -1):
-            event, deed, query = history.item_ids[place], history.event_types[place], history.queries[place]
-            time = int(history.timestamps[place])
-            if deed == EventType.SEARCH and query and (query in title or category in query):
-                return Cause("searched", deed, query=query, timestamp=time)
-            seen = index.get(event, -1) if event else -1
-            if seen == code:
-                return Cause("same_item", deed, title=title, category=category, timestamp=time)
-            if seen >= 0 and self._kind[seen] == self._kind[code]:
-                return Cause("same_kind", deed, title=self.title[seen], category=category, timestamp=time)
-            if seen >= 0 and self.category[seen] == category:
-                return Cause("same_category", deed, title=self.title[seen], category=category, timestamp=time)
-        kinds: dict[Scene, CauseKind] = {Scene.PROMOTION: "promotion", Scene.BRAND: "brand"}
-        return Cause(kinds.get(Scene(scene), "popular"))
+            query = history.queries[place]
+            if query and history.event_types[place] == EventType.SEARCH and (query in title or category in query):
+                return Cause("searched", history.event_types[place], query=query, timestamp=int(history.timestamps[place]))
+            event = history.item_ids[place]
+            seen = column(event, -1) if event else -1
+            if seen >= 0 and (kinds[seen] == kind or categories[seen] == category):
+                how: CauseKind = "same_item" if seen == code else "same_kind" if kinds[seen] == kind else "same_category"
+                return Cause(
+                    how,
+                    history.event_types[place],
+                    title=self.title[seen],
+                    category=category,
+                    timestamp=int(history.timestamps[place]),
+                )
+        plain: dict[Scene, CauseKind] = {Scene.PROMOTION: "promotion", Scene.BRAND: "brand"}
+        return Cause(plain.get(Scene(scene), "popular"))
 
 
 _DEEDS: dict[str, str] = {

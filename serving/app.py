@@ -37,6 +37,7 @@ from serving.middleware import Around
 from serving.model_set import ModelSet, load_models
 from serving.pacing import Ticker
 from serving.page import reference_page
+from serving.quick import QuickRoute
 from serving.service import Ads, Answered, Asked, Parts
 from serving.settings import BODY_LIMIT, GATHER_SECONDS, GROUP, Settings
 from serving.storage import Storage
@@ -98,6 +99,7 @@ def create_app(settings: Settings, *, wall: Callable[[], int] = wall_clock) -> F
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
+        telemetry={"tracing": False, "metrics": False, "logs": False},  # /metrics and the log say it, and nobody else is told
     )
     app.state.champions, app.state.storage, app.state.learner, app.state.ticker = champions, storage, learner, ticker
     app.add_middleware(Access, tokens=settings.tokens, rates=Rates(settings.params.requests_per_second))
@@ -113,13 +115,22 @@ def create_app(settings: Settings, *, wall: Callable[[], int] = wall_clock) -> F
 def _add_routes(app: FastAPI, parts: Parts, ads_door: Ads, turns: Turns[Asked, Answered], metrics: Metrics) -> None:
     behaviour, writing = Behaviour(parts), Writing(parts)
 
-    @app.post("/v1/ads", response_model=AdsAnswer, responses=ERRORS, summary="Choose ads for a shopper")
     async def ads(body: AdsRequest, request: Request) -> Response:
         """Draw a slate. Every position comes with its exact propensity, and its record is on disk before this answers."""
         ads_door.check(body)
         found = await turns.ask(Asked(body, request.state.request_id))
         metrics.count_decision(found.decision, body.scene, body.channel)
-        return Response(found.answer.model_dump_json(), media_type="application/json")
+        return Response(found.json, media_type="application/json")
+
+    app.router.add_api_route(
+        "/v1/ads",
+        ads,
+        methods=["POST"],
+        response_model=AdsAnswer,
+        responses=ERRORS,
+        summary="Choose ads for a shopper",
+        route_class_override=QuickRoute,
+    )
 
     @app.post("/v1/events", response_model=EventsAnswer, responses=ERRORS, summary="Tell what shoppers did")
     def events(body: EventsRequest) -> EventsAnswer:

@@ -202,9 +202,12 @@ class Database:
 
 
 class Checkpoints(Background):
-    """Moves what is in the write-ahead log into the file, from a thread and a connection of its own: no commit waits for that."""
+    """Moves what is in the write-ahead log into the file, from a thread and a connection of its own: no commit waits for that.
 
-    def __init__(self, path: Path, *, every_seconds: float = 1.0) -> None:
+    A little at a time: while a second's worth of pages is synced, the syncs of the commits stand behind it on the same disk.
+    """
+
+    def __init__(self, path: Path, *, every_seconds: float = 0.25) -> None:
         """Begin nothing yet; see `start`.
 
         Args:

@@ -38,6 +38,8 @@ def log_as_json(level: int = logging.INFO) -> None:
     Args:
         level: the lowest that is told.
     """
+    logging._srcfile = None  # lines say no place in the code: nobody need walk the stack for it
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines())
     root = logging.getLogger()

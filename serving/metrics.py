@@ -77,7 +77,25 @@ class Metrics:
         self.swaps = Counter("adloom_champion_swaps", "Sets of champions put into service", registry=self._registry)
         self.ready = Gauge("adloom_ready", "1 when champions serve", registry=self._registry)
         self.models = Info("adloom_models", "Bundles in service, by the start of their hash", registry=self._registry)
+        self._kinds: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
+        self._places: dict[tuple[str, str], Counter] = {}
         self._explored = self._filled = self._swaps = self._spilled = self._drained = 0
+
+    def count_request(self, route: str, method: str, status: int, seconds: float) -> None:
+        """Count an answer.
+
+        Args:
+            route: that answered.
+            method: of the request.
+            status: of the answer.
+            seconds: that it took.
+        """
+        kind = (route, method, status)
+        if kind not in self._kinds:
+            self._kinds[kind] = (self.requests.labels(route, method, str(status)), self.latency.labels(route))
+        answered, latency = self._kinds[kind]
+        answered.inc()
+        latency.observe(seconds)
 
     def count_decision(self, decision: Decision, scene: str, channel: str) -> None:
         """Count a slate.
@@ -90,10 +108,14 @@ class Metrics:
         if not decision.choices:
             self.empty.inc()
             return
-        self.decisions.labels(scene, channel).inc()
-        explored = sum(choice.explored for choice in decision.choices)
+        place = (scene, channel)
+        if place not in self._places:
+            self._places[place] = self.decisions.labels(scene, channel)
+        self._places[place].inc()
+        explored = sum([choice.explored for choice in decision.choices])
         self.positions.inc(len(decision.choices))
-        self.explored.inc(explored)
+        if explored:
+            self.explored.inc(explored)
         self._filled += len(decision.choices)
         self._explored += explored
         self.exploration_share.set(self._explored / self._filled)

@@ -73,8 +73,7 @@ class Around:
         finally:
             seconds = time.perf_counter() - started
             route = getattr(scope.get("route"), "path", UNKNOWN)
-            self._metrics.requests.labels(route, scope["method"] if route != UNKNOWN else UNKNOWN, str(status)).inc()
-            self._metrics.latency.labels(route).observe(seconds)
+            self._metrics.count_request(route, scope["method"] if route != UNKNOWN else UNKNOWN, status, seconds)
             _log.info("%s %s", scope["method"], route, extra={"status": status, "ms": round(1000 * seconds, 2), "request_id": made})
 
 

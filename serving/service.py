@@ -4,6 +4,7 @@ import uuid
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -13,8 +14,8 @@ from models.features import Responses
 from models.history import History
 from models.pacing import Standing
 from models.policies.served import ServedPolicy
-from serving.answers import answer_of
-from serving.api import AdsAnswer, AdsRequest, Fault
+from serving.answers import answer_json, answer_of
+from serving.api import AdsAnswer, AdsRequest, Fault, Part
 from serving.champions import Champions
 from serving.clock import moment
 from serving.decision_log import Beside, Context, Record
@@ -91,10 +92,29 @@ class Asked:
 
 @dataclass(frozen=True)
 class Answered:
-    """An answer, and the decision behind it."""
+    """A request that has its answer.
 
-    answer: AdsAnswer
+    Attributes:
+        asked: the request.
+        decision: what was drawn for it.
+        models: that decided, as the answer names them.
+        degraded: parts of the service that were away.
+    """
+
+    asked: Asked
     decision: Decision
+    models: ModelSet
+    degraded: tuple[Part, ...]
+
+    @cached_property
+    def answer(self) -> AdsAnswer:
+        """What the API answers."""
+        return answer_of(self.asked.body, self.asked.request_id, self.decision, self.models, self.degraded)
+
+    @cached_property
+    def json(self) -> bytes:
+        """The same, as it is sent."""
+        return answer_json(self.asked.body, self.asked.request_id, self.decision, self.models, self.degraded)
 
 
 class Ads:
@@ -236,13 +256,10 @@ class Ads:
             if pacing and watched > 0:
                 asked_for = ((one.offer, who.asked.body) for who, one in decided if one.offer is not None)
                 pacing.watch([Watched(offer, body.scene, body.channel, now) for offer, body in asked_for])
-        degraded = self._parts.storage.condition.degraded
+        degraded = tuple(self._parts.storage.condition.degraded)
         watch("store the decisions, synced")
         for who, decision in decided:
-            answers[who.place] = Answered(
-                answer_of(who.asked.body, who.asked.request_id, decision, under[drawing[who.place][0]], degraded), decision
-            )
-        watch("make the answer")
+            answers[who.place] = Answered(who.asked, decision, under[drawing[who.place][0]], degraded)
         return answers
 
     def _all_known(self, asked: Sequence[Asked], key: bytes, now: int) -> tuple[list["_Known"], list[Answered | Exception]]:

@@ -21,7 +21,7 @@ BODY_LIMIT = 256 * 1024
 GROUP = 16
 """Requests for ads that are decided and committed together at the most."""
 
-GATHER_SECONDS = 0.002
+GATHER_SECONDS = 0.004
 """How long a group waits at the most for requests that were in the air a group ago."""
 
 

@@ -20,8 +20,7 @@ SELECT item_id, event_type, query, timestamp, event_id FROM (
     WHERE user_id = :user AND timestamp < :now AND event_id NOT IN (SELECT event_id FROM past_events WHERE user_id = :user)
 ) AS done ORDER BY timestamp DESC, event_id DESC LIMIT :most
 """
-_RESPONSES = """
-SELECT item_id, text, channel, click, timestamp, request_id, position FROM (
+_SEEN = """
     SELECT item_id, creative_id, channel, click, timestamp, request_id, position FROM past_impressions
     WHERE user_id = :user AND timestamp < :now
     UNION ALL
@@ -33,8 +32,14 @@ SELECT item_id, text, channel, click, timestamp, request_id, position FROM (
         AND NOT EXISTS (
             SELECT 1 FROM past_impressions p WHERE p.user_id = :user AND p.request_id = d.request_id AND p.position = d.position
         )
-) AS seen JOIN texts USING (creative_id) ORDER BY timestamp DESC, request_id DESC, position DESC LIMIT :most
 """
+_LATEST = "ORDER BY timestamp DESC, request_id DESC, position DESC LIMIT :most"
+_ADS = f"{_SEEN} {_LATEST}"
+_RESPONSES = (
+    f"SELECT item_id, text, channel, click, timestamp, request_id, position FROM ({_SEEN}) AS seen JOIN texts USING (creative_id) {_LATEST}"
+)
+_MOST_TEXTS = 100_000
+"""Texts of creatives that are held in memory; beyond it the memory starts again from nothing."""
 
 
 @dataclass(frozen=True)
@@ -183,6 +188,7 @@ class OnlineState:
         self._max_events = max_events
         self._log = DecisionLog(database, calendar)
         self.calendar = self._log.calendar
+        self._texts: dict[str, str] = {}  # of creatives, which never change but with the clean tables: see `renew`
 
     def pasts(self, users: Sequence[str], now: int) -> list[Past]:
         """See `State.pasts`."""
@@ -210,7 +216,8 @@ class OnlineState:
         return
 
     def renew(self) -> None:
-        """Nothing is remembered."""
+        """Texts may have been read anew; nothing else is remembered."""
+        self._texts = {}
 
     def close(self) -> None:
         """The store is closed by whoever opened it."""
@@ -249,7 +256,29 @@ class OnlineState:
             user_id: a pseudonym.
             now: microseconds since 1970 UTC.
         """
-        return self._database.read(_RESPONSES, {"user": user_id, "now": now, "most": self._max_events})[::-1]
+        asked = {"user": user_id, "now": now, "most": self._max_events}
+        rows = self._database.read(_ADS, asked)
+        rows.reverse()
+        texts = self._texts_of({row[1] for row in rows})
+        if texts is None:
+            return self._database.read(_RESPONSES, asked)[::-1]  # ads of unknown text give way to earlier ones
+        return [
+            (item, texts[creative], channel, click, time, request, place) for item, creative, channel, click, time, request, place in rows
+        ]
+
+    def _texts_of(self, creatives: set[str]) -> dict[str, str] | None:
+        """Texts, those of these creatives among them; None when there is none of one."""
+        texts = self._texts
+        missing = [name for name in creatives if name not in texts]
+        if missing:
+            marks = ", ".join("?" * len(missing))
+            read = self._database.read(f"SELECT creative_id, text FROM texts WHERE creative_id IN ({marks})", tuple(sorted(missing)))
+            if len(read) < len(missing):
+                return None
+            if len(texts) > _MOST_TEXTS:
+                self._texts = {}
+            texts.update(read)
+        return texts
 
 
 def history_of(rows: Sequence[Sequence[Any]]) -> History:
@@ -258,8 +287,10 @@ def history_of(rows: Sequence[Sequence[Any]]) -> History:
     Args:
         rows: item, type, query and time of each event, oldest first.
     """
-    times = np.fromiter((row[3] for row in rows), np.int64, len(rows))
-    return History(tuple(row[0] or "" for row in rows), tuple(row[1] for row in rows), tuple(row[2] or "" for row in rows), times)
+    if not rows:
+        return History.empty()
+    items, kinds, queries, times, *_ = zip(*rows, strict=True)
+    return History(tuple([item or "" for item in items]), kinds, tuple([query or "" for query in queries]), np.array(times, dtype=np.int64))
 
 
 def responses_of(rows: Sequence[Sequence[Any]]) -> Responses:
@@ -270,7 +301,7 @@ def responses_of(rows: Sequence[Sequence[Any]]) -> Responses:
     """
     if not rows:
         return Responses.empty()
-    items, texts, channels, clicks, times = zip(*(row[:5] for row in rows), strict=True)
+    items, texts, channels, clicks, times, *_ = zip(*rows, strict=True)
     return Responses(items, texts, channels, np.array(clicks, dtype=np.float32), np.array(times, dtype=np.int64))
 
 

@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import threading
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
@@ -11,8 +10,6 @@ from typing import Generic, TypeVar
 
 _log = logging.getLogger(__name__)
 
-_NAP = 0.0002
-"""Seconds between two looks at the queue: long enough for the event loop to take several requests in."""
 Asked = TypeVar("Asked")
 Answered = TypeVar("Answered")
 
@@ -53,6 +50,8 @@ class Turns(Generic[Asked, Answered]):
         self._most = most
         self._name = name
         self._queue: SimpleQueue[_Waiting[Asked, Answered] | None] = SimpleQueue()
+        self._wanted = 0  # requests in the queue that a group waits for; 0 when none does
+        self._enough = threading.Event()
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
@@ -78,6 +77,8 @@ class Turns(Generic[Asked, Answered]):
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Answered] = loop.create_future()
         self._queue.put(_Waiting(asked, future, loop))
+        if 0 < self._wanted <= self._queue.qsize():
+            self._enough.set()
         return await future
 
     def _work(self) -> None:
@@ -100,9 +101,13 @@ class Turns(Generic[Asked, Answered]):
 
     def _gather(self, wanted: int) -> None:
         """Wait until so many requests are in the queue, for as long as a group may wait."""
-        deadline = time.perf_counter() + self._gather_seconds
-        while self._queue.qsize() < wanted and time.perf_counter() < deadline:
-            time.sleep(_NAP)
+        if self._queue.qsize() >= wanted:
+            return
+        self._enough.clear()
+        self._wanted = wanted
+        if self._queue.qsize() < wanted:  # nobody came between the two
+            self._enough.wait(self._gather_seconds)
+        self._wanted = 0
 
     def _answer(self, group: list[_Waiting[Asked, Answered]]) -> int:
         """Answer all of them; returns how many others wait before anybody is told: who is told may ask again at once."""

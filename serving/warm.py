@@ -16,6 +16,11 @@ _log = logging.getLogger(__name__)
 
 _VERSION = "data_version"
 _BATCH = 10_000
+_QUERIES = """
+SELECT query, COUNT(*) AS times FROM (
+    SELECT query FROM past_events WHERE query IS NOT NULL UNION ALL SELECT query FROM events WHERE query IS NOT NULL
+) AS searched WHERE query <> '' GROUP BY query ORDER BY times DESC, query LIMIT ?
+"""
 _WHOLE = {C.TIMESTAMP, C.CLICK}
 """Columns that are whole numbers here."""
 _TEXTS = "INSERT INTO texts VALUES (?, ?) ON CONFLICT (creative_id) DO UPDATE SET text = excluded.text"
@@ -41,6 +46,18 @@ def warm_start(database: Store, data: CleanData, data_version: str) -> bool:
     """
     with database.alone():  # of several workers one reads, and the others find it done
         return meta(database, _VERSION) != data_version and _read(database, data, data_version)
+
+
+def frequent_queries(database: Store, most: int) -> list[str]:
+    """What shoppers search for, the most frequent first.
+
+    Args:
+        database: the service's.
+        most: how many at the most.
+    """
+    with database.aside() as connection:  # reads all events: nobody else shall wait for the connection meanwhile
+        rows = connection.execute(_QUERIES, (most,)).fetchall()
+    return [str(query) for query, _ in rows]
 
 
 def _read(database: Store, data: CleanData, data_version: str) -> bool:

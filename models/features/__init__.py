@@ -2,6 +2,7 @@
 
 from models.features.batch import (
     Candidates,
+    Places,
     Recommended,
     Requests,
     Responses,
@@ -17,6 +18,7 @@ __all__ = [
     "Candidates",
     "FeatureSpace",
     "Fitted",
+    "Places",
     "Recommendations",
     "Recommended",
     "Requests",

@@ -56,7 +56,7 @@ class Responses:
         Args:
             moment: µs UTC.
         """
-        return self.first(int(np.searchsorted(self.timestamps, moment - RESPONSE_LAG_MICROS, side="left")))
+        return self.first(int(self.timestamps.searchsorted(moment - RESPONSE_LAG_MICROS, side="left")))
 
     def first(self, size: int) -> "Responses":
         """The oldest ``size`` of them.
@@ -64,6 +64,8 @@ class Responses:
         Args:
             size: at least 0.
         """
+        if size >= len(self):
+            return self
         return Responses(self.item_ids[:size], self.texts[:size], self.channels[:size], self.clicks[:size], self.timestamps[:size])
 
 
@@ -152,6 +154,29 @@ class Recommended:
 
 
 @dataclass(frozen=True)
+class Places:
+    """Where a feature space remembers creatives, for those who ask about the same ones again and again.
+
+    Attributes:
+        item: ``(n,)`` item row of each, −1 when the item is unknown.
+        creative: ``(n,)`` row of each, −1 when the item is unknown.
+        memory: what the rows are rows of; they are looked up anew where another memory has taken its place.
+    """
+
+    item: NDArray[np.int64]
+    creative: NDArray[np.int64]
+    memory: object
+
+    def take(self, rows: NDArray[np.int64]) -> "Places":
+        """Some of them.
+
+        Args:
+            rows: which.
+        """
+        return Places(self.item[rows], self.creative[rows], self.memory)
+
+
+@dataclass(frozen=True)
 class Candidates:
     """What could be shown: rows of (request, item, copy, position).
 
@@ -160,12 +185,14 @@ class Candidates:
         item_ids: ``(n,)`` strings.
         texts: ``(n,)`` strings.
         positions: ``(n,)`` 0-based; 0 wherever a ranker chooses.
+        places: where a feature space remembers them, when it was asked before; each in the channel of its request.
     """
 
     request: NDArray[np.int64]
     item_ids: NDArray[np.object_]
     texts: NDArray[np.object_]
     positions: NDArray[np.int64]
+    places: Places | None = None
 
     def __post_init__(self) -> None:
         """Check the lengths.
@@ -200,17 +227,18 @@ class Candidates:
         return replace(self, positions=np.full(len(self), position, np.int64))
 
     @classmethod
-    def many(cls, item_ids: Sequence[Sequence[str]], texts: Sequence[Sequence[str]]) -> "Candidates":
+    def many(cls, item_ids: Sequence[Sequence[str]], texts: Sequence[Sequence[str]], places: Places | None = None) -> "Candidates":
         """All candidates of several requests, at position 0.
 
         Args:
             item_ids: of each candidate, by request.
             texts: of each candidate, by request.
+            places: of all of them, where they were looked up before.
         """
         request = np.repeat(np.arange(len(item_ids)), [len(held) for held in item_ids])
         items = np.array([item for held in item_ids for item in held], dtype=object)
         shown = np.array([text for held in texts for text in held], dtype=object)
-        return cls(request, items, shown, np.zeros(len(request), np.int64))
+        return cls(request, items, shown, np.zeros(len(request), np.int64), places)
 
     def take(self, rows: NDArray[np.int64], *, first_request: int = 0) -> "Candidates":
         """Some rows, with requests counted from ``first_request``.
@@ -219,7 +247,8 @@ class Candidates:
             rows: places.
             first_request: becomes request 0.
         """
-        return Candidates(self.request[rows] - first_request, self.item_ids[rows], self.texts[rows], self.positions[rows])
+        places = None if self.places is None else self.places.take(rows)
+        return Candidates(self.request[rows] - first_request, self.item_ids[rows], self.texts[rows], self.positions[rows], places)
 
 
 def requests_of(

@@ -2,10 +2,8 @@
 
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
 
 import numpy as np
-import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from core.vocabulary import CHANNELS, SCENES
@@ -13,8 +11,25 @@ from models.cues import CUES
 from models.features.batch import Candidates, Requests
 from models.features.catalogue import GROUPS, Catalogue
 from models.features.fitted import Fitted
+from models.features.likeness import WAYS
 from models.features.memory import Creatives, TextVectors
-from models.features.profiles import EVER, QUERY_HALF_LIVES, Events, agreements, latest_queries, lookup, named_sum, price_level
+from models.features.profiles import (
+    EVER,
+    LIFTED,
+    PRIOR_EVENTS,
+    QUERY_HALF_LIVES,
+    WEIGHTINGS,
+    Events,
+    Met,
+    Profiles,
+    entries,
+    latest_queries,
+    lifts,
+    meet,
+    price_level,
+    profiles,
+)
+from models.features.runs import Runs
 from models.features.trends import DAY_MICROS, TABLES
 
 Column = NDArray[np.float32]
@@ -63,35 +78,84 @@ class Joined:
         return self.candidates.request
 
     @cached_property
-    def bounds(self) -> list[int]:
-        """Where the candidates of each request begin, and where the last ones end: they stand in the order of their requests."""
-        found: list[int] = np.searchsorted(self.request, np.arange(len(self.requests) + 1)).tolist()
-        return found
+    def runs(self) -> Runs:
+        """The candidates by request: they stand in the order of their requests."""
+        return Runs(self.request, len(self.requests))
 
     @cached_property
-    def item_vectors(self) -> NDArray[np.float32]:
-        """``(n, p)`` vector of each candidate's item."""
-        return self.catalogue.vectors[self.item]
+    def who(self) -> NDArray[np.int64]:
+        """``(m,)`` request of each earlier ad."""
+        return np.repeat(np.arange(len(self.requests)), [len(held) for held in self.requests.responses])
 
     @cached_property
-    def copy_vectors(self) -> NDArray[np.float32]:
-        """``(n, p)`` vector of each candidate's copy."""
-        return self.creatives.vectors[self.creative]
+    def surprise(self) -> NDArray[np.float32]:
+        """``(m,)`` click − rate of each earlier ad."""
+        clicks = np.concatenate([np.zeros(0, np.float32), *[held.clicks for held in self.requests.responses]])
+        return (clicks - np.float32(self.fitted.base_rate)).astype(np.float32)
 
-    def to_item(self, profiles: NDArray[np.floating]) -> Column:
-        """Dot products of profiles ``(k, r, p)``, or one ``(r, p)``, with each candidate's item: ``(k, n)``, or ``(n,)``."""
-        return self._to(profiles, self.item_vectors)
+    @cached_property
+    def met(self) -> Met:
+        """What shoppers met beside the candidates' items."""
+        known = np.flatnonzero(self.answered_item >= 0)
+        answers = (self.who[known], self.answered_item[known], self.surprise[known])
+        return meet(self.events, answers, (self.request, self.item), self.catalogue)
 
-    def to_copy(self, profiles: NDArray[np.floating]) -> Column:
-        """Dot products of profiles ``(k, r, p)``, or one ``(r, p)``, with each candidate's copy: ``(k, n)``, or ``(n,)``."""
-        return self._to(profiles, self.copy_vectors)
+    @cached_property
+    def _named(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
+        return entries(self.creatives.named, self.creative)
 
-    def _to(self, profiles: NDArray[np.floating], vectors: NDArray[np.float32]) -> Column:
-        held = np.asarray(profiles, dtype=np.float32).reshape(-1, *profiles.shape[-2:])  # (k, r, p)
-        found = np.empty((len(held), len(vectors)), np.float32)
-        for row, (start, stop) in enumerate(pairwise(self.bounds)):  # a request's candidates share its profiles
-            found[:, start:stop] = held[:, row] @ vectors[start:stop].T
-        return found if profiles.ndim == 3 else found[0]
+    def named_sums(self, held: Profiles) -> NDArray[np.float32]:
+        """Σ over what each candidate's copy names of a profile ``(r, values)`` or ``(r, values + keys)``: ``(2, n)``, values and keys."""
+        place, label, weight = self._named
+        values = self.catalogue.keys.shape[0]
+        of_key = label >= values
+        if held.shape[1] == values:
+            place, label, weight, of_key = (part[~of_key] for part in (place, label, weight, of_key))
+        summed = held.ravel()[self.request[place] * held.shape[1] + label] * weight
+        n = len(self.request)
+        return np.bincount(place + n * of_key, weights=summed, minlength=2 * n).reshape(2, n).astype(np.float32)
+
+    @cached_property
+    def _item_vectors(self) -> NDArray[np.float32]:
+        return self.runs.spread(self.catalogue.vectors[self.item]).swapaxes(1, 2)  # (r, p, c)
+
+    @cached_property
+    def _copy_vectors(self) -> NDArray[np.float32]:
+        return self.runs.spread(self.creatives.vectors[self.creative]).swapaxes(1, 2)  # (r, p, c)
+
+    def to_item(self, held: NDArray[np.floating]) -> Column:
+        """Dot products of profiles ``(r, k, p)`` with each candidate's item: ``(k, n)``."""
+        return self._to(held, self._item_vectors)
+
+    def to_copy(self, held: NDArray[np.floating]) -> Column:
+        """Dot products of profiles ``(r, k, p)`` with each candidate's copy: ``(k, n)``."""
+        return self._to(held, self._copy_vectors)
+
+    def _to(self, held: NDArray[np.floating], vectors: NDArray[np.float32]) -> Column:
+        found = held.astype(np.float32, copy=False) @ vectors  # (r, k, c)
+        return self.runs.gathered(found.swapaxes(1, 2)).T
+
+
+def _summed(request: NDArray[np.int64], weights: NDArray[np.float32], rows: NDArray[np.float32], r: int) -> NDArray[np.float32]:
+    """Weighted sums of rows by request: weights ``(m, k)`` and rows ``(m, p)`` → ``(r, k, p)``."""
+    runs = Runs(request, r)
+    return np.asarray(runs.spread(weights).swapaxes(1, 2) @ runs.spread(rows))
+
+
+def affine(batch: Joined) -> dict[str, Column]:
+    """Lifts and closeness: what the past says about the item, by kind of likeness and by way to add a history up.
+
+    Args:
+        batch: the batch.
+    """
+    met, totals = batch.met, batch.events.totals
+    held = lifts(met, totals, batch.catalogue)[:, :, met.pair]  # (kinds, weightings, n)
+    found = {f"{name}: {way[0]}": held[kind, row] for kind, name in enumerate(LIFTED) for row, way in enumerate(WEIGHTINGS)}
+    near = (met.events[_VECTOR] / (totals[:, met.request] + np.float32(PRIOR_EVENTS)))[:, met.pair]
+    return found | {f"closeness: {way[0]}": row for way, row in zip(WEIGHTINGS, near, strict=True)}
+
+
+_VECTOR = WAYS.index("vector")
 
 
 def recommended(batch: Joined) -> dict[str, Column]:
@@ -102,10 +166,10 @@ def recommended(batch: Joined) -> dict[str, Column]:
     """
     shifted = batch.scores - batch.scores.max(axis=1, keepdims=True)
     logs = shifted - np.log(np.exp(shifted).mean(axis=1, keepdims=True))
-    in_space = batch.shopper @ batch.fitted.basis  # (r, p)
-    axes = batch.shopper @ batch.fitted.shopper_axes
-    found = {"recommender": logs[batch.request, batch.item], "F · item": batch.to_item(in_space), "F · copy": batch.to_copy(in_space)}
-    return found | {f"shopper {axis}": axes[batch.request, axis] for axis in range(axes.shape[1])}
+    in_space = (batch.shopper @ batch.fitted.basis)[:, None]  # (r, 1, p)
+    axes = (batch.shopper @ batch.fitted.shopper_axes).T[:, batch.request]  # (axes, n)
+    found = {"recommender": logs[batch.request, batch.item], "F · item": batch.to_item(in_space)[0], "F · copy": batch.to_copy(in_space)[0]}
+    return found | {f"shopper {axis}": row for axis, row in enumerate(axes)}
 
 
 def searched(batch: Joined) -> dict[str, Column]:
@@ -116,15 +180,10 @@ def searched(batch: Joined) -> dict[str, Column]:
     """
     asker, texts, ages = latest_queries(batch.requests)
     r = len(batch.requests)
-    vectors = batch.text_vectors(texts)
-    profiles = []
-    for _, half_life in QUERY_HALF_LIVES:
-        weights = np.exp2(-ages / half_life).astype(np.float32)
-        total = np.bincount(asker, weights=weights, minlength=r).astype(np.float32)
-        summed = sp.csr_matrix((weights, (asker, np.arange(len(texts)))), shape=(r, len(texts))) @ vectors
-        profile = (summed / (total + 0.5)[:, None]).astype(np.float32)
-        profiles.append(profile)
-    to_item, to_copy = batch.to_item(np.stack(profiles)), batch.to_copy(np.stack(profiles))
+    weights = np.stack([np.exp2(-ages / np.float32(half_life)) for _, half_life in QUERY_HALF_LIVES], axis=1)  # (q, half-lives)
+    totals = np.stack([np.bincount(asker, weights=column, minlength=r) for column in weights.T], axis=1).astype(np.float32)
+    held = _summed(asker, weights, batch.text_vectors(texts), r) / (totals + np.float32(0.5))[:, :, None]  # (r, half-lives, p)
+    to_item, to_copy = batch.to_item(held), batch.to_copy(held)
     found = {}
     for row, (name, _) in enumerate(QUERY_HALF_LIVES):
         found[f"query · item: {name}"], found[f"query · copy: {name}"] = to_item[row], to_copy[row]
@@ -137,18 +196,16 @@ def written(batch: Joined) -> dict[str, Column]:
     Args:
         batch: the batch.
     """
-    fitted, made, catalogue = batch.fitted, batch.creatives, batch.catalogue
-    seen = (made.cues[batch.creative] - fitted.cue_mean) / fitted.cue_scale
-    found = {f"copy: {name}": seen[:, column] for column, name in enumerate(CUES)}
-    axes = batch.copy_vectors @ fitted.copy_axes
-    found.update({f"copy {axis}": axes[:, axis] for axis in range(axes.shape[1])})
-    r = len(batch.requests)
-    total = batch.events.totals[EVER] + 1
-    ever = sp.csr_matrix(batch.events.matrix[EVER * r : (EVER + 1) * r])
-    tastes = sp.csr_matrix(ever @ catalogue.labels[:, catalogue.bounds[-2] :])
-    found["named attributes liked"] = named_sum(tastes, batch.request, made.named, batch.creative) / total[batch.request]
-    found["closeness of copy"] = batch.to_copy((ever @ catalogue.vectors) / total[:, None])
-    found["copy · item"] = np.einsum("np,np->n", batch.copy_vectors, batch.item_vectors)
+    made, catalogue, events, r = batch.creatives, batch.catalogue, batch.events, len(batch.requests)
+    faces = made.faces[batch.creative].T  # (faces, n)
+    found = {f"copy: {name}": row for name, row in zip(CUES, faces, strict=False)}
+    found.update({f"copy {axis}": row for axis, row in enumerate(faces[len(CUES) : -1])})
+    total, ever = events.totals[EVER] + 1, events.weights[EVER]
+    tastes = profiles(events.request, events.item, ever, catalogue.of_group[GROUPS[-1]], r)
+    found["named attributes liked"] = batch.named_sums(tastes)[0] / total[batch.request]
+    liked = _summed(events.request, ever[:, None], catalogue.vectors[events.item], r) / total[:, None, None]
+    found["closeness of copy"] = batch.to_copy(liked)[0]
+    found["copy · item"] = faces[-1]
     return found
 
 
@@ -161,46 +218,29 @@ def answered(batch: Joined) -> dict[str, Column]:
     Args:
         batch: the batch.
     """
-    fitted, made, catalogue, request = batch.fitted, batch.creatives, batch.catalogue, batch.request
-    r = len(batch.requests)
-    who = np.repeat(np.arange(r), [len(held) for held in batch.requests.responses])
-    clicks = np.concatenate([np.zeros(0, np.float32), *[held.clicks for held in batch.requests.responses]])
-    surprise = (clicks - fitted.base_rate).astype(np.float32)
+    made, request, who, surprise = batch.creatives, batch.request, batch.who, batch.surprise
+    r, cues = len(batch.requests), len(CUES)
     seen = np.bincount(who, minlength=r).astype(np.float32)
-    trust = 1 / (seen * np.float32(fitted.base_rate) + np.float32(_PRIOR_CLICKS))  # (r,)
-    by_ad = sp.csr_matrix((surprise, (who, np.arange(len(who)))), shape=(r, len(who)), dtype=np.float32)
-    shown, own = ((made.cues[rows] - fitted.cue_mean) / fitted.cue_scale for rows in (batch.answered, batch.creative))
-    products = ((by_ad @ shown) * trust[:, None])[request] * own  # (n, cues)
-    found = {f"answers to {name}": products[:, column] for column, name in enumerate(CUES)}
-    found["answers to cues"] = products.sum(axis=1)
-    found["answers to copy"] = batch.to_copy((by_ad @ made.vectors[batch.answered]) * trust[:, None])
+    trust = 1 / (seen * np.float32(batch.fitted.base_rate) + np.float32(_PRIOR_CLICKS))  # (r,)
+    shown = np.concatenate([made.faces[batch.answered, :cues], made.vectors[batch.answered]], axis=1)
+    leaning = _summed(who, surprise[:, None], shown, r)[:, 0] * trust[:, None]  # (r, cues + p)
+    products = (leaning[:, :cues][request] * made.faces[batch.creative, :cues]).T  # (cues, n)
+    found = {f"answers to {name}": row for name, row in zip(CUES, products, strict=True)}
+    found["answers to cues"] = products.sum(axis=0)
+    found["answers to copy"] = batch.to_copy(leaning[:, None, cues:])[0]
     found["answers in all"] = (np.bincount(who, weights=surprise, minlength=r).astype(np.float32) * trust)[request]
     found["answers counted"] = np.log1p(seen)[request]
-    by_creative = sp.csr_matrix((surprise, (who, batch.answered)), shape=(r, len(made.cues)), dtype=np.float32)
-    named = sp.csr_matrix(by_creative @ made.named)
-    found["answers to named attributes"] = named_sum(named, request, made.named, batch.creative) * trust[request]
-    found["answers to named keys"] = _named_keys(batch, who, surprise) * trust[request]
-    known = batch.answered_item >= 0
-    place = (who[known], batch.answered_item[known])
-    by_item = sp.csr_matrix((surprise[known], place), shape=(r, len(catalogue)), dtype=np.float32)
-    shared = agreements(sp.csr_matrix(by_item @ catalogue.labels), request[None, :], catalogue, batch.item)
-    found.update({f"answers to {name}": shared[row, 0] * trust[request] for row, name in enumerate(GROUPS)})
-    found["answers to item"] = lookup(by_item, request, batch.item) * trust[request]
-    found["answers near item"] = batch.to_item((by_item @ catalogue.vectors) * trust[:, None])
-    price = np.nan_to_num(catalogue.price)
-    found["answers to price"] = (np.asarray(by_item @ price) * trust)[request] * price[batch.item]
+    named = batch.named_sums(profiles(who, batch.answered, surprise, made.named, r)) * trust[request]
+    found["answers to named attributes"], found["answers to named keys"] = named
+    met = batch.met
+    shared = (met.answers * trust[met.request])[:, met.pair]  # (ways of likeness, n)
+    for name in (*GROUPS, "item"):
+        found[f"answers to {name}"] = shared[WAYS.index(name)]
+    found["answers near item"] = shared[_VECTOR]
+    price, known = np.nan_to_num(batch.catalogue.price), np.flatnonzero(batch.answered_item >= 0)
+    paid = np.bincount(who[known], weights=surprise[known] * price[batch.answered_item[known]], minlength=r)
+    found["answers to price"] = (paid.astype(np.float32) * trust)[request] * price[batch.item]
     return found
-
-
-def _named_keys(batch: Joined, who: NDArray[np.int64], surprise: NDArray[np.float32]) -> Column:
-    """Leaning towards what a copy talks about, such as colour or material, whatever the value: (n,)."""
-    rows, place = np.unique(np.concatenate([batch.answered, batch.creative]), return_inverse=True)
-    named = sp.csr_matrix(batch.creatives.named[rows] @ batch.catalogue.keys)  # (rows, keys)
-    told = np.asarray(named.sum(axis=1)).ravel()
-    shares = sp.csr_matrix(sp.diags_array(1 / np.maximum(told, 1)) @ named, dtype=np.float32)
-    ads = place[: len(batch.answered)]
-    leaning = sp.csr_matrix((surprise, (who, ads)), shape=(len(batch.requests), len(rows)), dtype=np.float32) @ shares
-    return named_sum(sp.csr_matrix(leaning), batch.request, shares, place[len(batch.answered) :])
 
 
 def priced(batch: Joined) -> dict[str, Column]:
@@ -210,15 +250,14 @@ def priced(batch: Joined) -> dict[str, Column]:
         batch: the batch.
     """
     level = price_level(batch.events, batch.catalogue, len(batch.requests))[batch.request]
-    price = batch.catalogue.price[batch.item]
-    known = ~np.isnan(price)
-    gap = np.where(known, np.nan_to_num(price) - level, 0).astype(np.float32)
+    price, known, squared = np.take(batch.catalogue.priced, batch.item, axis=1)
+    gap = (price - level) * known
     return {
-        "price": np.nan_to_num(price),
-        "price known": known.astype(np.float32),
+        "price": price,
+        "price known": known,
         "price level of shopper": level,
-        "price squared": np.minimum(np.nan_to_num(price) ** 2, 9),
-        "price · level": np.where(known, np.nan_to_num(price) * level, 0).astype(np.float32),
+        "price squared": squared,
+        "price · level": price * level,
         "price gap": gap,
         "price distance": np.abs(gap),
         "price distance squared": np.minimum(gap**2, 9),
@@ -231,23 +270,35 @@ def current(batch: Joined) -> dict[str, Column]:
     Args:
         batch: the batch.
     """
-    request, moments = batch.request, batch.requests.timestamps
-    category = batch.catalogue.category[batch.item]
-    columns = {name: batch.item if name.startswith("item") else category for name in TABLES}
-    found = {name: batch.fitted.trends.at(name, moments[request], column) for name, column in columns.items()}
-    last = np.array([history.timestamps[-1] if len(history) else 0 for history in batch.requests.histories], dtype=np.int64)
-    size = np.array([len(history) for history in batch.requests.histories], dtype=np.float32)
-    found["events"] = np.log1p(size)[request]
-    found["days since last event"] = np.log1p(np.where(last > 0, (moments - last) / DAY_MICROS, 60.0)).astype(np.float32)[request]
+    request, catalogue, requests, met = batch.request, batch.catalogue, batch.requests, batch.met
+    trends, moments = batch.fitted.trends, requests.timestamps
+    columns = {True: met.item, False: catalogue.category[met.item]}
+    days = trends.rows(moments)[met.request]
+    of_day = np.stack([trends.tables[name][days, columns[name.startswith("item")]] for name in TABLES])  # (tables, pairs)
+    found = dict(zip(TABLES, np.take(of_day, met.pair, axis=1), strict=True))
+    last = np.array([history.timestamps[-1] if len(history) else 0 for history in requests.histories], dtype=np.int64)
     hour = (moments % DAY_MICROS) / DAY_MICROS * 2 * np.pi
     weekday = (moments // DAY_MICROS + 3) % 7  # 1970-01-01 was a Thursday
-    found |= {"hour sine": np.sin(hour).astype(np.float32)[request], "hour cosine": np.cos(hour).astype(np.float32)[request]}
-    found |= {f"weekday {day}": (weekday == day).astype(np.float32)[request] for day in range(7)}
-    for word, words, values in (("scene", SCENES, batch.requests.scenes), ("channel", CHANNELS, batch.requests.channels)):
-        given = np.array(values, dtype=object)
-        found |= {f"{word} {name}": (given == name).astype(np.float32)[request] for name in words}
-    names = batch.catalogue.category_names[:MAX_CATEGORIES]
-    of_category = (category == np.arange(len(names))[:, None]).astype(np.float32)  # (names, n)
-    found |= {f"category {name}": row for name, row in zip(names, of_category, strict=True)}
+    held = np.zeros((len(_OF_REQUEST), len(requests)), np.float32)
+    held[0] = np.log1p([len(history) for history in requests.histories])
+    held[1] = np.log1p(np.where(last > 0, (moments - last) / DAY_MICROS, 60.0))
+    held[2], held[3] = np.sin(hour), np.cos(hour)
+    told = zip(weekday.tolist(), requests.scenes, requests.channels, strict=True)
+    for row, (day, scene, channel) in enumerate(told):
+        for name in (f"weekday {day}", f"scene {scene}", f"channel {channel}"):
+            if name in _PLACE:
+                held[_PLACE[name], row] = 1
+    found |= zip(_OF_REQUEST, np.take(held, request, axis=1), strict=True)
+    names = catalogue.category_names[:MAX_CATEGORIES]
+    found |= zip((f"category {name}" for name in names), np.take(catalogue.of_category[: len(names)], batch.item, axis=1), strict=True)
     found["position"] = batch.candidates.positions.astype(np.float32)
     return found
+
+
+_OF_REQUEST = (
+    *("events", "days since last event", "hour sine", "hour cosine"),
+    *(f"weekday {day}" for day in range(7)),
+    *(f"scene {name}" for name in SCENES),
+    *(f"channel {name}" for name in CHANNELS),
+)
+_PLACE = {name: place for place, name in enumerate(_OF_REQUEST)}

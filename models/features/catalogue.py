@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -9,6 +10,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from core.columns import Columns
+from models.features.likeness import Likeness
 from models.text import attributes_of
 
 Vectorise = Callable[[Sequence[str]], NDArray[np.float32]]
@@ -116,7 +118,30 @@ class Catalogue:
         Returns:
             ``(n,)`` rows; −1 for an id that is not in the catalogue.
         """
-        return np.fromiter((self._rows.get(item, -1) for item in item_ids), np.int64, len(item_ids))
+        row = self._rows.get
+        return np.array([row(item, -1) for item in item_ids], dtype=np.int64)
+
+    @cached_property
+    def of_group(self) -> dict[str, sp.csr_matrix]:
+        """The labels of each of `GROUPS`, ``(items, labels of the group)``."""
+        parts = zip(GROUPS, self.bounds[:-1].tolist(), self.bounds[1:].tolist(), strict=True)
+        return {name: sp.csr_matrix(self.labels[:, start:stop]) for name, start, stop in parts}
+
+    @cached_property
+    def priced(self) -> NDArray[np.float32]:
+        """``(3, items)`` price, 0 where it is unknown; 1 where it is known; the square, at most 9."""
+        price = np.nan_to_num(self.price)
+        return np.stack([price, ~np.isnan(self.price), np.minimum(price**2, 9)]).astype(np.float32)
+
+    @cached_property
+    def of_category(self) -> NDArray[np.float32]:
+        """``(categories, items)`` 1 where an item is of the category."""
+        return np.asarray(self.category == np.arange(len(self.category_names))[:, None], dtype=np.float32)
+
+    @cached_property
+    def likeness(self) -> Likeness:
+        """How alike two items are."""
+        return Likeness(self)
 
 
 def projection(vectors: NDArray[np.float32], size: int) -> NDArray[np.float32]:

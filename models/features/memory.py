@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from models.cues import CUES, cues, named_attributes
 from models.features.catalogue import Catalogue, Vectorise, unit
+from models.features.fitted import Fitted
 
 MAX_REMEMBERED = 200_000
 """Texts or creatives held in memory; beyond it the memory starts again from nothing."""
@@ -62,8 +63,11 @@ class TextVectors:
         if len(self._rows) + len(texts) > MAX_REMEMBERED:
             self._rows, self._table = {}, self._table[:0]
         new = [place for place, text in enumerate(texts) if text and text not in self._rows]
-        start = len(self._table)
-        self._table = np.concatenate([self._table, vectors[new]])
+        start = len(self._rows)
+        if start + len(new) > len(self._table):  # grows by half: a text that comes alone must not move all others
+            room = np.zeros((start // 2 + len(new), self._table.shape[1]), np.float32)
+            self._table = np.concatenate([self._table[:start], room])
+        self._table[start : start + len(new)] = vectors[new]
         self._rows.update({texts[place]: start + row for row, place in enumerate(new)})
 
     def held(self) -> tuple[list[str], NDArray[np.float32]]:
@@ -78,22 +82,28 @@ class Creatives:
     Args:
         catalogue: the items.
         vectors: of texts.
+        fitted: what was learned from the past; None while it is being learned, then there are no `faces`.
     """
 
-    def __init__(self, catalogue: Catalogue, vectors: TextVectors) -> None:
+    def __init__(self, catalogue: Catalogue, vectors: TextVectors, fitted: Fitted | None = None) -> None:
         self._catalogue = catalogue
         self._vectors = vectors
+        self._fitted = fitted
         self._value_codes = {name: code for code, name in enumerate(catalogue.value_names)}
         self._forget()
 
     def _forget(self) -> None:
         self._rows: dict[tuple[str, int, str], int] = {}
+        self.memory = object()
+        """Another one after everything was forgotten."""
         self.cues: NDArray[np.float32] = np.zeros((0, len(CUES)), np.float32)
         """``(creatives, len(CUES))``."""
         self.vectors: NDArray[np.float32] = np.zeros((0, self._catalogue.vectors.shape[1]), np.float32)
         """``(creatives, p)``."""
-        self.named: sp.csr_matrix = sp.csr_matrix(np.zeros((0, len(self._value_codes)), np.float32))
-        """Sparse ``(creatives, attribute values)``: 1 where the text names the value."""
+        self.named: sp.csr_matrix = sp.csr_matrix((0, sum(self._catalogue.keys.shape)), dtype=np.float32)
+        """Sparse ``(creatives, attribute values + attribute keys)``: 1 where the text names the value; what share of them is of the key."""
+        self.faces: NDArray[np.float32] = np.zeros((0, 0), np.float32)
+        """``(creatives, faces)``: cues in standard deviations, `Fitted.copy_axes`, and the cosine with the creative's own item."""
 
     def prepare(self, keys: Sequence[tuple[str, int, str]]) -> None:
         """Compute what is not known yet, so that `rows` does not have to.
@@ -123,10 +133,25 @@ class Creatives:
         named.data[:] = 1.0  # an attribute listed twice is named once
         vectors = self._vectors([text for text, _, _ in missing])  # may fail: until it is here nothing is changed
         start = len(self.cues)
-        self.cues = np.concatenate([self.cues, np.stack(found)])
+        counted = np.stack(found)
+        if self._fitted is not None:
+            made = self._faces(counted, vectors, np.array([item for _, item, _ in missing]), self._fitted)
+            self.faces = np.concatenate([self.faces.reshape(start, made.shape[1]), made])
+        self.cues = np.concatenate([self.cues, counted])
         self.vectors = np.concatenate([self.vectors, vectors])
-        self.named = sp.csr_matrix(sp.vstack([self.named, named]))
+        told = sp.csr_matrix(named @ held.keys)
+        shares = sp.diags_array(1 / np.maximum(np.asarray(told.sum(axis=1)).ravel(), 1)) @ told
+        self.named = sp.csr_matrix(sp.vstack([self.named, sp.hstack([named, shares])]), dtype=np.float32)
         self._rows.update({key: start + place for place, key in enumerate(missing)})
+
+    def _faces(
+        self, counted: NDArray[np.float32], vectors: NDArray[np.float32], item: NDArray[np.int64], fitted: Fitted
+    ) -> NDArray[np.float32]:
+        own = np.where(
+            item[:, None] >= 0, self._catalogue.vectors[item], np.float32(0)
+        )  # unknown items have −1, another's row for a moment
+        parts = ((counted - fitted.cue_mean) / fitted.cue_scale, vectors @ fitted.copy_axes, np.einsum("np,np->n", vectors, own)[:, None])
+        return np.concatenate(parts, axis=1, dtype=np.float32)
 
     def rows(self, keys: Sequence[tuple[str, int, str]]) -> NDArray[np.int64]:
         """Rows in `cues`, `vectors` and `named`; what is not known yet is computed. They hold until the next call.

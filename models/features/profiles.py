@@ -18,7 +18,11 @@ from numpy.typing import NDArray
 from core.vocabulary import EventType
 from models.features.batch import Requests
 from models.features.catalogue import GROUPS, LOOKALIKES, Catalogue
+from models.features.likeness import SAME, WAYS
+from models.features.runs import Runs
 
+Profiles = NDArray[np.float64]
+"""``(requests, labels)`` sums."""
 PRIOR_EVENTS = 1.0
 DAY = 86_400_000_000.0
 _ALL: dict[str, float] = {EventType.VIEW: 1.0, EventType.CART: 2.0, EventType.FAVOURITE: 2.0, EventType.PURCHASE: 2.0}
@@ -44,7 +48,7 @@ QUERY_HALF_LIVES = (("1 day", 1.0), ("8 days", 8.0))
 
 @dataclass(frozen=True)
 class Events:
-    """The item events of many requests in one line.
+    """The item events of many requests in one line, request by request.
 
     Attributes:
         request: ``(e,)`` request of each.
@@ -52,7 +56,6 @@ class Events:
         days: ``(e,)`` age of each.
         weights: ``(weightings, e)``.
         totals: ``(weightings, requests)`` sums of the weights.
-        matrix: sparse ``(weightings · requests, items)``; row k · requests + r.
     """
 
     request: NDArray[np.int64]
@@ -60,7 +63,6 @@ class Events:
     days: NDArray[np.float32]
     weights: NDArray[np.float32]
     totals: NDArray[np.float32]
-    matrix: sp.csr_matrix
 
 
 def events_of(requests: Requests, catalogue: Catalogue) -> Events:
@@ -70,102 +72,127 @@ def events_of(requests: Requests, catalogue: Catalogue) -> Events:
         requests: ``r`` of them.
         catalogue: items; events of other items are left out.
     """
-    sizes = np.array([len(history) for history in requests.histories], dtype=np.int64)
-    request = np.repeat(np.arange(len(requests)), sizes)
-    item = catalogue.rows_of([item for history in requests.histories for item in history.item_ids])
-    kinds = [kind for history in requests.histories for kind in history.event_types]
-    times = np.concatenate([np.zeros(0, np.int64), *[history.timestamps for history in requests.histories]])
-    kept = item >= 0
-    request, item, times = request[kept], item[kept], times[kept]
-    days = ((requests.timestamps[request] - times) / DAY).astype(np.float32)
-    code = np.fromiter((_SOURCE.get(kind, len(_ALL)) for kind in kinds), np.int64, len(kinds))[kept]
-    weights = _BY_SOURCE[:, code] * np.exp2(-days / _HALF_LIVES[:, None])  # (weightings, e)
     r = len(requests)
-    totals = np.stack([np.bincount(request, weights=row, minlength=r) for row in weights]).astype(np.float32)
-    rows = (np.arange(len(WEIGHTINGS))[:, None] * r + request).ravel()
-    shape = (len(WEIGHTINGS) * r, len(catalogue))
-    matrix = sp.csr_matrix((weights.ravel(), (rows, np.tile(item, len(WEIGHTINGS)))), shape=shape, dtype=np.float32)
-    return Events(request, item, days, weights, totals, matrix)
+    request = np.repeat(np.arange(r), [len(history) for history in requests.histories])
+    item = catalogue.rows_of([item for history in requests.histories for item in history.item_ids])
+    source = _SOURCE.get
+    code = np.array([source(kind, len(_ALL)) for history in requests.histories for kind in history.event_types], dtype=np.int64)
+    times = np.concatenate([np.zeros(0, np.int64), *[history.timestamps for history in requests.histories]])
+    kept = np.flatnonzero(item >= 0)
+    if len(kept) < len(item):
+        request, item, times, code = request[kept], item[kept], times[kept], code[kept]
+    days = ((requests.timestamps[request] - times) / DAY).astype(np.float32)
+    weights = _BY_SOURCE[:, code] * np.exp2(-days / _HALF_LIVES[:, None])  # (weightings, e)
+    ways = len(WEIGHTINGS)
+    cells = (np.arange(ways)[:, None] * r + request).ravel()
+    totals = np.bincount(cells, weights=weights.ravel(), minlength=ways * r).reshape(ways, r).astype(np.float32)
+    return Events(request, item, days, weights, totals)
 
 
-def affinities(events: Events, catalogue: Catalogue, request: NDArray[np.int64], item: NDArray[np.int64]) -> dict[str, NDArray[np.float32]]:
-    """Lifts of each candidate by group and weighting.
+@dataclass(frozen=True)
+class Met:
+    """What shoppers met, beside the candidates' items: sums over events, and over answers to ads, of how alike the two items are.
+
+    Attributes:
+        request: ``(p,)`` request of each pair of request and item.
+        item: ``(p,)`` item row of each.
+        pair: ``(n,)`` pair of each candidate.
+        events: ``(ways of likeness, weightings, p)`` Σ weight · likeness over the request's events.
+        answers: ``(ways of likeness, p)`` Σ surprise · likeness over the request's earlier ads.
+        newest: ``(SAME, p)`` the largest 0.5^(age / `FRESH` days) of an event that shares the category, brand, kind, item; 0 without one.
+    """
+
+    request: NDArray[np.int64]
+    item: NDArray[np.int64]
+    pair: NDArray[np.int64]
+    events: NDArray[np.float32]
+    answers: NDArray[np.float32]
+    newest: NDArray[np.float32]
+
+
+FRESH = 2.0
+"""Days."""
+_CELLS = 1 << 18
+"""Pairs of a met item and a candidate's that are looked up at a time."""
+
+
+def meet(
+    events: Events,
+    answers: tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]],
+    candidates: tuple[NDArray[np.int64], NDArray[np.int64]],
+    catalogue: Catalogue,
+) -> Met:
+    """Hold what shoppers met against the candidates.
 
     Args:
         events: of ``r`` requests.
+        answers: request, item row and surprise of each earlier ad whose item is known, request by request.
+        candidates: request and item row of each candidate, request by request; those of one item best stand together.
         catalogue: the items.
-        request: ``(n,)`` request of each candidate.
-        item: ``(n,)`` item row of each candidate, at least 0.
-
-    Returns:
-        Feature name → ``(n,)``.
     """
     ways, r = events.totals.shape
-    rows = np.arange(ways)[:, None] * r + request  # (ways, n)
-    totals = events.totals[:, request]
-    shared = agreements(sp.csr_matrix(events.matrix @ catalogue.labels), rows, catalogue, item)  # (groups, ways, n)
-    columns = np.broadcast_to(item, rows.shape)
-    kin = sp.csr_matrix(events.matrix @ catalogue.lookalikes)
+    request, item = candidates
+    new = np.ones(len(item), dtype=bool)
+    new[1:] = (request[1:] != request[:-1]) | (item[1:] != item[:-1])
+    pair, (asked, wanted) = np.cumsum(new) - 1, (request[new], item[new])
+    done, seen, theirs = Runs(events.request, r), Runs(answers[0], r), Runs(asked, r)
+    met = np.concatenate([done.spread(events.item), seen.spread(answers[1])], axis=1)  # (r, e)
+    weights = np.zeros((r, met.shape[1], ways + 1), np.float32)
+    weights[:, : done.width, :ways] = done.spread(np.ascontiguousarray(events.weights.T))
+    weights[:, done.width :, ways] = seen.spread(answers[2])
+    fresh = done.spread(np.exp2(events.days * np.float32(-1 / FRESH)))[:, :, None]  # (r, e of events, 1)
+    wished = theirs.spread(wanted)  # (r, c)
+    sums = np.empty((r, ways + 1, theirs.width, len(WAYS)), np.float32)
+    newest = np.empty((r, theirs.width, len(WAYS)), np.float32)
+    step = max(1, _CELLS // (met.shape[1] * theirs.width))
+    for start in range(0, r, step):
+        part = slice(start, start + step)
+        alike = catalogue.likeness.between(met[part], wished[part])  # (part, e, c · ways of likeness)
+        sums[part] = (weights[part].swapaxes(1, 2) @ alike).reshape(len(alike), ways + 1, theirs.width, -1)
+        newest[part] = (alike[:, : done.width] * fresh[part]).max(axis=1).reshape(len(alike), theirs.width, -1)
+    found = theirs.gathered(sums.swapaxes(1, 2)).transpose(2, 1, 0)  # (ways of likeness, weightings + 1, p)
+    return Met(asked, wanted, pair, found[:, :ways], found[:, ways], theirs.gathered(newest)[:, :SAME].T)
+
+
+def lifts(met: Met, totals: NDArray[np.float32], catalogue: Catalogue) -> NDArray[np.float32]:
+    """Lifts of each pair by kind of likeness (`LIFTED`) and weighting.
+
+    Args:
+        met: of ``r`` requests.
+        totals: ``(weightings, r)``.
+        catalogue: the items.
+
+    Returns:
+        ``(len(LIFTED), weightings, p)``.
+    """
     alone = 1 / max(len(catalogue), 1)
-    kinds = [(name, shared[row], float(catalogue.agreement[row])) for row, name in enumerate(GROUPS)]
-    kinds += [("lookalike", lookup(kin, rows, columns), LOOKALIKES * alone), ("item", lookup(events.matrix, rows, columns), alone)]
-    found: dict[str, NDArray[np.float32]] = {}
-    for name, affinity, base in kinds:
-        lift = np.log((affinity + PRIOR_EVENTS * base) / ((totals + PRIOR_EVENTS) * base))
-        found.update({f"{name}: {way[0]}": lift[row] for row, way in enumerate(WEIGHTINGS)})
-    return found
+    bases = np.array([*catalogue.agreement.tolist(), LOOKALIKES * alone, alone], dtype=np.float32)[:, None, None]
+    prior = np.float32(PRIOR_EVENTS)
+    return np.asarray(np.log((met.events[_LIFTED] + prior * bases) / ((totals[:, met.request] + prior) * bases)), dtype=np.float32)
 
 
-def closeness_profiles(events: Events, catalogue: Catalogue) -> NDArray[np.float32]:
-    """Where in the projected text space the events of each request lie.
-
-    Args:
-        events: of ``r`` requests.
-        catalogue: the items.
-
-    Returns:
-        ``(weightings, r, p)``: weighted means, shrunk towards 0.
-    """
-    ways, r = events.totals.shape
-    summed = (events.matrix @ catalogue.vectors).reshape(ways, r, -1)
-    return np.asarray(summed / (events.totals + PRIOR_EVENTS)[:, :, None], dtype=np.float32)
+LIFTED: tuple[str, ...] = (*GROUPS, "lookalike", "item")
+"""Kinds of likeness that are compared with what an item of no special interest would get."""
+_LIFTED = np.array([WAYS.index(name) for name in LIFTED])
 
 
-def agreements(profile: sp.csr_matrix, rows: NDArray[np.int64], catalogue: Catalogue, item: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Σ over an item's labels of profile[row, label] · labels[item, label], apart for each of `GROUPS`.
+def profiles(request: NDArray[np.int64], rows: NDArray[np.int64], weights: NDArray[np.float32], of: sp.csr_matrix, r: int) -> Profiles:
+    """Weighted sums of rows of a sparse matrix, request by request.
 
     Args:
-        profile: sparse ``(m, labels)``.
-        rows: ``(ways, n)`` rows of it.
-        catalogue: the items.
-        item: ``(n,)``.
+        request: ``(m,)``.
+        rows: ``(m,)`` rows of ``of``.
+        weights: ``(m,)``.
+        of: sparse ``(rows, labels)``.
+        r: how many requests.
 
     Returns:
-        ``(groups, ways, n)``.
+        ``(r, labels)``.
     """
-    place, label, weight = entries(catalogue.labels, item)
-    ways, n = rows.shape
-    values = lookup(profile, rows[:, place], np.broadcast_to(label, (ways, len(label)))) * weight
-    group = np.searchsorted(catalogue.bounds, label, side="right") - 1
-    summed = [np.bincount(group * n + place, weights=row, minlength=len(GROUPS) * n) for row in values]
-    return np.stack(summed).reshape(ways, len(GROUPS), n).transpose(1, 0, 2).astype(np.float32)
-
-
-def named_sum(profile: sp.csr_matrix, request: NDArray[np.int64], named: sp.csr_matrix, creative: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Σ over the attribute values that a copy names of profile[request, value].
-
-    Args:
-        profile: sparse ``(requests, values)``.
-        request: ``(n,)``.
-        named: sparse ``(creatives, values)``.
-        creative: ``(n,)``.
-
-    Returns:
-        ``(n,)``.
-    """
-    place, value, weight = entries(named, creative)
-    held = lookup(profile, request[place], value) * weight
-    return np.bincount(place, weights=held, minlength=len(request)).astype(np.float32)
+    place, label, value = entries(of, rows)
+    width = of.shape[1]
+    summed = np.bincount(request[place] * width + label, weights=weights[place] * value, minlength=r * width)
+    return summed.astype(np.float64, copy=False).reshape(r, width)
 
 
 def entries(matrix: sp.csr_matrix, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
@@ -178,34 +205,11 @@ def entries(matrix: sp.csr_matrix, rows: NDArray[np.int64]) -> tuple[NDArray[np.
     Returns:
         Place in ``rows``, column and value of each entry, ``(entries,)``.
     """
-    sizes = np.diff(matrix.indptr)[rows]
+    starts = matrix.indptr[rows]
+    sizes = matrix.indptr[rows + 1] - starts
     place = np.repeat(np.arange(len(rows)), sizes)
-    offset = np.arange(len(place)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-    at = matrix.indptr[rows][place] + offset
+    at = np.arange(len(place)) + np.repeat(starts - np.cumsum(sizes) + sizes, sizes)
     return place, matrix.indices[at].astype(np.int64), matrix.data[at]
-
-
-_DENSE = 100_000
-"""Matrices of so many cells are looked up as plain arrays: a single request is then several times faster."""
-
-
-def lookup(matrix: sp.csr_matrix, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Entries of a sparse matrix.
-
-    Args:
-        matrix: sparse.
-        rows: any shape.
-        columns: the same shape.
-
-    Returns:
-        The entries, in that shape.
-    """
-    if not rows.size or not matrix.nnz:
-        return np.zeros(rows.shape, np.float32)
-    if matrix.shape[0] * matrix.shape[1] <= _DENSE:
-        return np.asarray(matrix.toarray()[rows, columns], dtype=np.float32)
-    matrix.sum_duplicates()
-    return np.asarray(matrix[rows.ravel(), columns.ravel()], dtype=np.float32).reshape(rows.shape)
 
 
 def price_level(events: Events, catalogue: Catalogue, requests: int) -> NDArray[np.float32]:
@@ -219,9 +223,9 @@ def price_level(events: Events, catalogue: Catalogue, requests: int) -> NDArray[
     Returns:
         ``(requests,)`` in standard deviations of the log price within a category.
     """
-    price = catalogue.price[events.item]
-    weight = np.where(np.isnan(price), 0, events.weights[EVER])
-    above = np.bincount(events.request, weights=weight * np.nan_to_num(price), minlength=requests)
+    price, known, _ = np.take(catalogue.priced, events.item, axis=1)
+    weight = known * events.weights[EVER]
+    above = np.bincount(events.request, weights=weight * price, minlength=requests)
     return np.asarray(above / (np.bincount(events.request, weights=weight, minlength=requests) + 2), dtype=np.float32)
 
 

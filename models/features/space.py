@@ -14,11 +14,11 @@ from core.columns import Columns
 from core.files import write_table
 from models.bundle import load_arrays, load_table, save_arrays
 from models.features import blocks
-from models.features.batch import Candidates, Recommended, Requests
+from models.features.batch import Candidates, Places, Recommended, Requests
 from models.features.catalogue import Catalogue, Vectorise, projection, unit
 from models.features.fitted import Fitted
 from models.features.memory import Creatives, TextVectors
-from models.features.profiles import WEIGHTINGS, affinities, closeness_profiles, events_of
+from models.features.profiles import events_of
 from models.features.recency import latest
 from models.features.trends import Trends
 from models.history import History
@@ -26,7 +26,7 @@ from models.history import History
 PROJECTED = 64
 SHOPPER_AXES = 12
 COPY_AXES = 12
-_REQUESTS_AT_ONCE = 2048
+_REQUESTS_AT_ONCE = 512
 
 
 class Scorer(Protocol):
@@ -83,7 +83,7 @@ class FeatureSpace:
         self._recommender = recommender
         self.catalogue = _catalogue(recommender, fitted.basis)
         self.text_vectors = TextVectors(vectorise, fitted.basis)
-        self._creatives = Creatives(self.catalogue, self.text_vectors)
+        self._creatives = Creatives(self.catalogue, self.text_vectors, fitted)
 
     @classmethod
     def fit(
@@ -142,16 +142,23 @@ class FeatureSpace:
         other._recommender = recommender
         return other
 
-    def prepare(self, texts: Sequence[str], item_ids: Sequence[str], channels: Sequence[str]) -> None:
+    def look_up(self, texts: Sequence[str], item_ids: Sequence[str], channels: Sequence[str]) -> Places:
         """Look at creatives now, so that no request has to; creatives of unknown items are left out.
 
         Args:
             texts: copies.
             item_ids: the item of each.
             channels: the channel of each.
+
+        Returns:
+            Where they are remembered, for `Candidates.places`.
         """
-        rows = self.catalogue.rows_of(list(item_ids)).tolist()
-        self._creatives.prepare([key for key in zip(texts, rows, channels, strict=True) if key[1] >= 0])
+        item = self.catalogue.rows_of(list(item_ids))
+        known = np.flatnonzero(item >= 0)
+        keys = list(zip(texts, item.tolist(), channels, strict=True))
+        creative = np.full(len(item), -1, np.int64)
+        creative[known] = self._creatives.rows([keys[row] for row in known.tolist()])
+        return Places(item, creative, self._creatives.memory)
 
     def compute(
         self, requests: Requests, candidates: Candidates, *, recommended: Recommended | None = None
@@ -171,6 +178,10 @@ class FeatureSpace:
         """
         if not len(requests):
             raise ValueError("no requests; features need at least one")
+        straight = bool((candidates.request[1:] >= candidates.request[:-1]).all())
+        if straight and len(requests) <= _REQUESTS_AT_ONCE:
+            columns = self._columns(requests, candidates, recommended)
+            return np.ascontiguousarray(np.array(list(columns.values()), dtype=np.float32).T), tuple(columns)
         order = np.argsort(candidates.request, kind="stable")
         starts = np.arange(0, len(requests) + _REQUESTS_AT_ONCE, _REQUESTS_AT_ONCE)
         bounds = np.searchsorted(candidates.request[order], starts).tolist()
@@ -182,37 +193,36 @@ class FeatureSpace:
             rows, first = order[start:stop], part * _REQUESTS_AT_ONCE
             told = None if recommended is None else recommended.rows(first, first + _REQUESTS_AT_ONCE)
             columns = self._columns(requests.rows(first, first + _REQUESTS_AT_ONCE), candidates.take(rows, first_request=first), told)
-            found = np.array(list(columns.values()), dtype=np.float32).T
-            if len(rows) == len(candidates) and not part:
-                straight = bool((np.diff(candidates.request) >= 0).all())
-                return np.ascontiguousarray(found if straight else found[np.argsort(order)]), tuple(columns)
             if filled is None:
                 names = tuple(columns)
                 filled = np.zeros((len(candidates), len(names)), np.float32)
-            filled[rows] = found
+            filled[rows] = np.array(list(columns.values()), dtype=np.float32).T
         assert filled is not None  # there is at least one part
         return filled, names
 
     def _columns(self, requests: Requests, candidates: Candidates, told: Recommended | None) -> dict[str, NDArray[np.float32]]:
-        item = self.catalogue.rows_of(candidates.item_ids)
-        if (item < 0).any():
-            unknown = candidates.item_ids[item < 0][0]
-            raise ValueError(f"{int((item < 0).sum())} candidates are not in the recommender's items, first: {unknown!r}; leave them out")
-        channels = [requests.channels[row] for row in candidates.request.tolist()]
-        keys = list(zip(candidates.texts.tolist(), item.tolist(), channels, strict=True))
         held = requests.responses
         answered_item = self.catalogue.rows_of([name for one in held for name in one.item_ids])
-        texts, places = [text for one in held for text in one.texts], [name for one in held for name in one.channels]
-        answered = list(zip(texts, answered_item.tolist(), places, strict=True))
-        rows = self._creatives.rows([*keys, *answered])
+        texts, shown_in = [text for one in held for text in one.texts], [name for one in held for name in one.channels]
+        seen = list(zip(texts, answered_item.tolist(), shown_in, strict=True))
+        answered, places = self._creatives.rows(seen), candidates.places
+        if places is None or places.memory is not self._creatives.memory:
+            channels = [requests.channels[row] for row in candidates.request.tolist()]
+            keys = list(zip(candidates.texts.tolist(), self.catalogue.rows_of(candidates.item_ids).tolist(), channels, strict=True))
+            rows = self._creatives.rows([*keys, *seen])  # together: what one computation needs must not be forgotten for its own sake
+            answered = rows[len(keys) :]
+            places = Places(np.array([row for _, row, _ in keys], dtype=np.int64), rows[: len(keys)], self._creatives.memory)
+        unknown = candidates.item_ids[places.item < 0]
+        if len(unknown):
+            raise ValueError(f"{len(unknown)} candidates are not in the recommender's items, first: {unknown[0]!r}; leave them out")
         if told is None:
             told = Recommended(by_length(self._recommender.champion.score, requests), by_length(self._recommender.user_feature, requests))
         batch = blocks.Joined(
             requests=requests,
             candidates=candidates,
-            item=item,
-            creative=rows[: len(keys)],
-            answered=rows[len(keys) :],
+            item=places.item,
+            creative=places.creative,
+            answered=answered,
             answered_item=answered_item,
             events=events_of(requests, self.catalogue),
             scores=told.scores,
@@ -222,10 +232,17 @@ class FeatureSpace:
             text_vectors=self.text_vectors,
             fitted=self.fitted,
         )
-        found = affinities(batch.events, self.catalogue, candidates.request, item)
-        near = batch.to_item(closeness_profiles(batch.events, self.catalogue))  # (weightings, n)
-        found |= {f"closeness: {way[0]}": row for way, row in zip(WEIGHTINGS, near, strict=True)}
-        for block in (blocks.recommended, blocks.searched, blocks.written, blocks.answered, blocks.priced, blocks.current, latest):
+        found: dict[str, NDArray[np.float32]] = {}
+        for block in (
+            blocks.affine,
+            blocks.recommended,
+            blocks.searched,
+            blocks.written,
+            blocks.answered,
+            blocks.priced,
+            blocks.current,
+            latest,
+        ):
             found |= block(batch)
         return found
 

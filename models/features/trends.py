@@ -74,20 +74,16 @@ class Trends:
         }
         return cls(first, {name: table.astype(np.float32) for name, table in tables.items()})
 
-    def at(self, name: str, timestamps: NDArray[np.int64], columns: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Values as known at the start of a day; after the last day that was counted, all of them.
+    def rows(self, timestamps: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Rows of the tables that know what was known at the start of a day; after the last day that was counted, all of it.
 
         Args:
-            name: of `TABLES`.
             timestamps: ``(n,)`` µs UTC.
-            columns: ``(n,)`` item rows or category codes.
 
         Returns:
             ``(n,)``.
         """
-        table = self.tables[name]
-        rows = np.clip(timestamps // DAY_MICROS - self.first_day, 0, len(table) - 1)
-        return np.asarray(table[rows, columns])
+        return np.clip(timestamps // DAY_MICROS - self.first_day, 0, len(self.tables[TABLES[0]]) - 1)
 
 
 def _decayed(counts: NDArray[np.float64], half_life: float) -> NDArray[np.float64]:

@@ -9,8 +9,8 @@ from models.generator.bundle import GeneratorBundle
 from models.generator.quality import Review
 from models.generator.request import CopyRequest
 
-SPARE = 3
-"""Candidates written for each text that is wanted: some will be refused."""
+SPARE, FEWEST = 3, 8
+"""Candidates written for each text that is wanted, and in all at the least: some will be refused, and the others speak for each other."""
 
 
 @dataclass(frozen=True)
@@ -21,13 +21,13 @@ class Passed:
         text: the copy.
         origin: who wrote it.
         quality: of the review, in [0, 1].
-        worth: what the order goes by (`GeneratorBundle.worth`).
+        weight: what the order goes by (`GeneratorBundle.weights`).
     """
 
     text: str
     origin: str
     quality: float
-    worth: float
+    weight: float
 
 
 def write_reviewed(
@@ -55,13 +55,12 @@ def write_reviewed(
     passed: list[Passed] = []
     refused: list[Review] = []
     for name in dict.fromkeys((kind or bundle.chosen, str(Origin.TEMPLATE))):
-        for text in dict.fromkeys(bundle.write([order], n * SPARE, rng, name)[0]):
-            review = bundle.review(order, text)
-            if review.accepted:
-                passed.append(Passed(text, name, review.quality, bundle.worth(order, text, review.quality)))
-            else:
-                refused.append(review)
+        texts = bundle.write([order], max(n * SPARE, FEWEST), rng, name)[0]
+        reviews = {text: bundle.review(order, text) for text in dict.fromkeys(texts)}
+        refused += [review for review in reviews.values() if not review.accepted]
+        weights = bundle.weights(order, texts, reviews)
+        passed = [Passed(text, name, reviews[text].quality, weight) for text, weight in weights.items()]
         if passed:
             break
-    passed.sort(key=lambda copy: -copy.worth)
+    passed.sort(key=lambda copy: (-copy.weight, copy.text))
     return passed[:n], refused

@@ -21,6 +21,7 @@ Source: Sutton and Barto (2018), Reinforcement Learning, section 2.2 (ε-greedy)
 Thompson (1933), On the likelihood that one unknown probability exceeds another, for draws as votes.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -140,11 +141,24 @@ def _single(values: NDArray[np.float64], k: int, exploration: float, rng: np.ran
     if not indices:
         raise ValueError("no candidates; answer such a request with an empty slate before asking the policy")
     depth = min(len(indices), EXACT_POSITIONS)
-    marginal = marginals_of(values[0], codes, indices[:depth], exploration)
-    if marginal is None:
-        rows = _marginals(values, codes, depth, exploration)
-        marginal = [float(row[choice]) for row, choice in zip(rows, indices, strict=False)]
+    marginal = single_marginals(values[0], codes, indices[:depth], exploration)
     return Slate(np.array(indices, dtype=np.int64), np.array(propensity), np.array(marginal + [np.nan] * (len(indices) - depth)))
+
+
+def single_marginals(scores: NDArray[np.float64], codes: NDArray[np.integer], chosen: Sequence[int], exploration: float) -> list[float]:
+    """P(this candidate at this position) for the first candidates of a slate that one set of scores drew.
+
+    Args:
+        scores: ``(n,)`` checked; ``-inf`` outside the set.
+        codes: ``(n,)`` groups.
+        chosen: topmost first, at least one, at most `EXACT_POSITIONS`.
+        exploration: ε in [0, 1].
+    """
+    found = marginals_of(scores, codes, chosen, exploration)
+    if found is not None:
+        return found
+    rows = _marginals(scores[None], codes, len(chosen), exploration)
+    return [float(row[choice]) for row, choice in zip(rows, chosen, strict=True)]
 
 
 def follow(

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.bundle import copy_bundle, read_config, writing_bundle
-from models.features import Candidates, FeatureSpace, Recommended, Requests, Responses
+from models.features import Candidates, FeatureSpace, Places, Recommended, Requests, Responses
 from models.features.catalogue import Vectorise
 from models.history import History
 from models.ranker.scorers import Prediction, TrainedScorers
@@ -183,16 +183,18 @@ class RankerBundle:
         space = None if self._space is None else self._space.reading(recommender)
         return RankerBundle(recommender, scorers=self._scorers, space=space, reason=self.reason)
 
-    def prepare(self, texts: Sequence[str], item_ids: Sequence[str], channels: Sequence[str]) -> None:
+    def look_up(self, texts: Sequence[str], item_ids: Sequence[str], channels: Sequence[str]) -> Places | None:
         """Look at creatives now, such as a pool's, so that no request has to; creatives of unknown items are left out.
 
         Args:
             texts: copies.
             item_ids: the item of each.
             channels: the channel of each.
+
+        Returns:
+            Where they are remembered, for `Candidates.places`; None when not trained.
         """
-        if self._space is not None:
-            self._space.prepare(texts, item_ids, channels)
+        return None if self._space is None else self._space.look_up(texts, item_ids, channels)
 
     def remember(self, texts: Sequence[str], vectors: NDArray[np.float32]) -> None:
         """Take over the vectors of texts that were encoded elsewhere, such as the pool's.

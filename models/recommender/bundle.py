@@ -25,6 +25,7 @@ from models.recommender.covisits import ItemKnn, Markov
 from models.recommender.events import event_batch, moments_of
 from models.recommender.factorisation import Als
 from models.recommender.popularity import Popularity
+from models.recommender.reader import FusionReader
 from models.recommender.scenes import SceneRules, varied
 from models.recommender.sequence import SequenceRecommender
 from models.recommender.weights import load_state, state_of
@@ -77,6 +78,7 @@ class RecommenderBundle:
         self.catalogue = catalogue
         self.encoder = encoder
         self.fusion = fusion.eval()
+        self._fused = FusionReader(fusion)
         self.audiences = audiences
         self.models = dict(models)
         self.champion = self.models[champion]
@@ -128,8 +130,7 @@ class RecommenderBundle:
             for start in range(0, len(histories), _ROWS):
                 rows = slice(start, start + _ROWS)
                 batch = event_batch(histories[rows], moments[rows], self.catalogue, self.max_events)
-                at = torch.from_numpy(moments[rows].copy())[:, None]
-                features[rows] = self.fusion(batch.vectors, batch.kind, batch.time, at)[:, 0].numpy()
+                features[rows] = self._fused(batch, moments[rows])
         return features
 
     def scores_and_features(self, histories: Sequence[History], now: int | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -149,8 +150,8 @@ class RecommenderBundle:
         with torch.inference_mode():
             batch = event_batch(histories, moments, self.catalogue, self.max_events)
             at = torch.from_numpy(moments.copy())
-            features = self.fusion(batch.vectors, batch.kind, batch.time, at[:, None])[:, 0]
-            return champion.logits(batch, at, features if self._one_fusion else None).numpy(), features.numpy()
+            features = self._fused(batch, moments)
+            return champion.logits(batch, at, torch.from_numpy(features) if self._one_fusion else None).numpy(), features
 
     def audience_of(self, features: np.ndarray) -> list[str]:
         """The audience of each user feature; the largest for a zero feature.
@@ -173,14 +174,18 @@ class RecommenderBundle:
         moments = moments_of(histories, now)
         allowed = np.repeat(~self.catalogue.out_of_stock[None, :], len(histories), axis=0)
         for row, (history, moment) in enumerate(zip(histories, moments.tolist(), strict=True)):
-            end = int(np.searchsorted(history.timestamps, moment, side="left"))
-            bought = [
-                item for item, kind in zip(history.item_ids[:end], history.event_types[:end], strict=True) if kind == EventType.PURCHASE
-            ]
-            codes = self.catalogue.codes(bought)
-            codes = codes[codes >= 0]
-            allowed[row, codes[~self.catalogue.consumable[codes]]] = False
+            allowed[row, self.owned(history.before(moment))] = False
         return allowed
+
+    def owned(self, history: History) -> list[int]:
+        """Columns of the durables that a shopper has bought.
+
+        Args:
+            history: what the shopper did.
+        """
+        column, consumable = self.catalogue.index.get, self.catalogue.consumable
+        bought = [item for item, kind in zip(history.item_ids, history.event_types, strict=True) if kind == EventType.PURCHASE]
+        return [code for item in bought if (code := column(item, -1)) >= 0 and not consumable[code]]
 
     def probability(self, history: History, item_ids: Sequence[str] | None = None, now: int | None = None) -> np.ndarray:
         """P(item | history) by the champion: softmax over the asked items.

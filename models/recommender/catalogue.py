@@ -115,7 +115,8 @@ class Catalogue:
         Returns:
             (n,) int64, -1 for an item that is not here.
         """
-        return np.fromiter((self.index.get(item, -1) for item in item_ids), np.int64, len(item_ids))
+        column = self.index.get
+        return np.array([column(item, -1) for item in item_ids], dtype=np.int64)
 
     def features(self, codes: np.ndarray) -> np.ndarray:
         """Features of items.

@@ -80,36 +80,43 @@ def event_batch(histories: Sequence[History], moments: np.ndarray, catalogue: Ca
         A batch whose width is the longest kept history, at least 1.
     """
     rows = [_latest(history, moment, catalogue, max_events) for history, moment in zip(histories, moments.tolist(), strict=True)]
-    width = max([1, *(len(row[0]) for row in rows)])
+    width = max([1, *[len(row[0]) for row in rows]])
     item = np.full((len(rows), width), -1, np.int64)
     kind = np.full((len(rows), width), -1, np.int64)
     time = np.zeros((len(rows), width), np.int64)
     vectors = np.zeros((len(rows), width, catalogue.dim), np.float32)
-    asked = sorted({query for row in rows for query in row[3] if query})
-    found = dict(zip(asked, catalogue.featurise(asked), strict=True)) if asked else {}
+    searched: list[tuple[int, int, str]] = []
     for row, (items, kinds, times, queries) in enumerate(rows):
         size = len(items)
         item[row, :size], kind[row, :size], time[row, :size] = items, kinds, times
-        vectors[row, :size] = catalogue.features(items)  # a search has −1, some other item's vector, for one moment
-        for place, query in enumerate(queries):
-            if query:
-                vectors[row, place] = found[query]
+        # a search has −1, some other item's vector, for one moment
+        np.take(catalogue.vectors, catalogue.text_of[items], axis=0, out=vectors[row, :size], mode="clip")
+        searched += [(row, place, query) for place, query in queries]
+    if searched:
+        told, places, texts = zip(*searched, strict=True)
+        asked = sorted(set(texts))
+        found = dict(zip(asked, catalogue.featurise(asked), strict=True))
+        vectors[told, places] = [found[text] for text in texts]
     return EventBatch(torch.from_numpy(item), torch.from_numpy(kind), torch.from_numpy(time), torch.from_numpy(vectors))
 
 
-def _latest(history: History, moment: int, catalogue: Catalogue, max_events: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[str]]:
-    """Codes, kinds, times and queries of the last events before a moment whose item is known or that are searches."""
-    end = int(np.searchsorted(history.timestamps, moment, side="left"))
-    start = max(0, end - 2 * max_events)
+def _latest(
+    history: History, moment: int, catalogue: Catalogue, max_events: int
+) -> tuple[list[int], list[int], np.ndarray, list[tuple[int, str]]]:
+    """Columns, kinds and times of the last events before a moment whose item is known or that are searches; place and query of these."""
+    end = int(history.timestamps.searchsorted(moment, side="left"))
+    start = max(0, end - max_events)
+    column = catalogue.index.get
     while True:
-        codes = catalogue.codes(history.item_ids[start:end])
+        items = [column(name, -1) for name in history.item_ids[start:end]]
         queries = history.queries[start:end]
-        kept = np.flatnonzero((codes >= 0) | np.array([bool(query) for query in queries], dtype=bool))
+        kept = [place for place, code in enumerate(items) if code >= 0 or queries[place]]
         if len(kept) >= max_events or not start:
             break
         start = 0
-    kept = kept[-max_events:]
-    kinds = np.fromiter((KIND_CODES[kind] for kind in history.event_types[start:end]), np.int64, end - start)
-    items = codes[kept]
-    asked = [queries[place] if code < 0 else "" for place, code in zip(kept.tolist(), items.tolist(), strict=True)]
-    return items, kinds[kept], history.timestamps[start:end][kept], asked
+    kinds, times = [KIND_CODES[kind] for kind in history.event_types[start:end]], history.timestamps[start:end]
+    if len(kept) > max_events or len(kept) < len(items):
+        kept = kept[-max_events:]
+        items, kinds, times = [items[place] for place in kept], [kinds[place] for place in kept], times[kept]
+        queries = tuple([queries[place] for place in kept])
+    return items, kinds, times, [(place, queries[place]) for place, code in enumerate(items) if code < 0]

@@ -35,31 +35,6 @@ class Dropout(nn.Module):
         return values * kept.to(values.dtype).mul_(self.scale)
 
 
-class Spread:
-    """Where tokens that are kept row after row, without padding, stand in a padded batch.
-
-    Attributes:
-        there: (batch, length) True where there is a token.
-        last: (batch,) place of each row's last token among the tokens.
-    """
-
-    def __init__(self, sizes: Tensor) -> None:
-        """Args: (batch,) tokens of each row, at least 1."""
-        length = int(sizes.max())
-        self.there = torch.arange(length) < sizes[:, None]
-        self.last = sizes.cumsum(0) - 1
-        self._places = self.there.flatten().nonzero()[:, 0]  # (tokens,)
-
-    def padded(self, tokens: Tensor) -> Tensor:
-        """(tokens, d) → (batch, length, d), 0 where there is none."""
-        found = tokens.new_zeros(self.there.numel(), tokens.shape[1])
-        return found.index_copy_(0, self._places, tokens).view(*self.there.shape, -1)
-
-    def packed(self, padded: Tensor) -> Tensor:
-        """(batch, length, d) → (tokens, d)."""
-        return padded.flatten(0, 1).index_select(0, self._places)
-
-
 class GatedLayer(nn.Module):
     """One LiGR layer: x + sigmoid(norm(x) W_g) ⊙ f(norm(x)) for f = causal self-attention, then for f = SwiGLU.
 
@@ -106,41 +81,6 @@ class GatedLayer(nn.Module):
         query, key, value = self._heads(self.mixed(normed), 3)
         seen = self._attend(query, key, value, self._bias(length)).transpose(1, 2).reshape(batch, length, dim)
         return self._passed(states, normed, seen)
-
-    def packed(self, tokens: Tensor, spread: Spread) -> Tensor:
-        """What `forward` gives, for rows of different lengths without their padding.
-
-        Args:
-            tokens: (tokens, dim), row after row.
-            spread: where they stand.
-
-        Returns:
-            (tokens, dim).
-        """
-        normed = self.attention_norm(tokens)
-        query, key, value = self._heads(spread.padded(self.mixed(normed)), 3)
-        seen = self._attend(query, key, value, self._bias(query.shape[2]))
-        return self._passed(tokens, normed, spread.packed(seen.transpose(1, 2).flatten(2)))
-
-    def last(self, tokens: Tensor, spread: Spread) -> Tensor:
-        """What `packed` gives at the last token of each row, without the others.
-
-        Args:
-            tokens: (tokens, dim), row after row.
-            spread: where they stand.
-
-        Returns:
-            (batch, dim).
-        """
-        dim, weight, bias = tokens.shape[1], self.mixed.weight, self.mixed.bias
-        normed = self.attention_norm(tokens)
-        ends = normed[spread.last]
-        query = nn.functional.linear(ends, weight[:dim], bias[:dim]).view(-1, self.heads, 1, dim // self.heads)
-        key, value = self._heads(spread.padded(nn.functional.linear(normed, weight[dim:], bias[dim:])), 2)
-        distance = (spread.there.sum(dim=1, keepdim=True) - 1 - torch.arange(spread.there.shape[1])).clamp(min=0)  # (batch, length)
-        fading = -self.slope.exp()[:, None] * torch.log1p(distance.float())[:, None, :]  # (batch, heads, length)
-        fading = fading.masked_fill(~spread.there[:, None, :], -torch.inf)[:, :, None, :]
-        return self._passed(tokens[spread.last], ends, self._attend(query, key, value, fading).flatten(1))
 
     def _heads(self, mixed: Tensor, parts: int) -> Tensor:
         """(batch, length, parts · dim) → (parts, batch, heads, length, dim / heads)."""

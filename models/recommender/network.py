@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from core.vocabulary import EVENT_TYPES
 from models.fusion import HOUR
 from models.recommender.events import EventBatch
-from models.recommender.layers import Dropout, GatedLayer, Spread
+from models.recommender.layers import Dropout, GatedLayer
 
 GAPS = 32
 """Buckets of a time gap: 0 for none, else 1 + log2 of seconds, at the most 31."""
@@ -148,23 +148,6 @@ class SequenceNetwork(nn.Module):
         for layer in self.layers:
             states = layer(states)
         found: Tensor = self.norm(states)
-        return found
-
-    def last_state(self, batch: EventBatch, items: Tensor) -> Tensor:
-        """The state after all events of each row: what `states` gives there, without the others.
-
-        Args:
-            batch: (n, events) of them.
-            items: see `states`.
-
-        Returns:
-            (n, dim).
-        """
-        spread, layers = Spread(batch.sizes + 1), [layer for layer in self.layers if isinstance(layer, GatedLayer)]
-        tokens = spread.packed(self._entered(batch, items))
-        for layer in layers[:-1]:
-            tokens = layer.packed(tokens, spread)
-        found: Tensor = self.norm(layers[-1].last(tokens, spread))
         return found
 
     def _entered(self, batch: EventBatch, items: Tensor) -> Tensor:

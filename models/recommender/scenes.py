@@ -95,7 +95,9 @@ class SceneRules:
             return self._of_brands(before, brand)
         if scene == Scene.CROSS_SELL:
             cart = self.cart(before, moment)
-            stand_in = np.isin(self.kind, self.kind[cart])
+            kinds = np.zeros(int(self.kind.max(initial=-1)) + 1, dtype=bool)
+            kinds[self.kind[cart]] = True
+            stand_in = kinds[self.kind]
             if self.complements is not None:
                 stand_in &= ~self.catalogue.consumable  # of what is used up one buys several kinds of the same
             stand_in[cart] = True
@@ -133,21 +135,20 @@ class SceneRules:
         Returns:
             Columns of items, none for an empty history.
         """
-        codes = self.catalogue.codes(history.item_ids)
+        column = self.catalogue.index.get
         cart: dict[int, None] = {}
-        for code, kind, time in zip(codes.tolist(), history.event_types, history.timestamps.tolist(), strict=True):
-            if code < 0:
-                continue
-            if kind == EventType.PURCHASE:
-                cart.pop(code, None)
-            elif kind == EventType.CART and moment - time <= CART_DAYS * DAY:
-                cart[code] = None
+        taken: list[int] = []
+        for place, kind in enumerate(history.event_types):
+            if kind in _TAKEN and (code := column(history.item_ids[place], -1)) >= 0:
+                taken.append(code)
+                if kind == EventType.PURCHASE:
+                    cart.pop(code, None)
+                elif moment - history.timestamps[place] <= CART_DAYS * DAY:
+                    cart[code] = None
         if cart:
             return np.array(list(cart), dtype=np.int64)
-        met = codes >= 0
-        taken = met & np.array([kind in _TAKEN for kind in history.event_types], dtype=bool)
-        last = codes[taken] if taken.any() else codes[met]
-        return np.unique(last[-LATEST:])
+        last = taken or [code for item in history.item_ids if (code := column(item, -1)) >= 0]
+        return np.array(sorted(set(last[-LATEST:])), dtype=np.int64)
 
     @cached_property
     def brands(self) -> tuple[str, ...]:

@@ -16,8 +16,9 @@ from models.recommender.catalogue import Catalogue
 from models.recommender.content import ContentLinear
 from models.recommender.covisits import Markov
 from models.recommender.events import EventBatch
-from models.recommender.network import SequenceNetwork, SequenceSizes, last_gap
+from models.recommender.network import SequenceNetwork, SequenceSizes
 from models.recommender.newcomers import placed, text_scores
+from models.recommender.reader import FusionReader, SequenceReader
 from models.recommender.weights import load_state, state_of
 
 
@@ -78,7 +79,9 @@ class SequenceRecommender(EventRecommender):
             nothing = torch.zeros(len(catalogue), network.sizes.text_dim)
             made = network.item_vectors(torch.arange(len(catalogue)), nothing, torch.from_numpy(catalogue.tags))
             made += network.item_text(torch.from_numpy(catalogue.vectors))[torch.from_numpy(catalogue.text_of)]  # each text once
-            self._items = made.T.contiguous()  # (dim, n_items)
+        self._items = made.T.contiguous()  # (dim, n_items)
+        self._reader = SequenceReader(network, made.numpy())
+        self._fused = FusionReader(self.content.fusion)
 
     @property
     def reads(self) -> Fusion:
@@ -143,8 +146,7 @@ class SequenceRecommender(EventRecommender):
         Returns:
             (batch, text_dim).
         """
-        found: Tensor = self.content.fusion(batch.vectors, batch.kind, batch.time, at[:, None])[:, 0]
-        return found
+        return torch.from_numpy(self._fused(batch, at.numpy()))
 
     def network_logits(self, batch: EventBatch, at: Tensor, feature: Tensor | None = None) -> Tensor:
         """What the network says without the links.
@@ -174,19 +176,21 @@ class SequenceRecommender(EventRecommender):
 
     def _terms(self, batch: EventBatch, at: Tensor, feature: Tensor | None) -> Iterator[tuple[str, Tensor]]:
         """The terms that are dense over items, each made when it is asked for."""
-        network, seen = self.network, batch.sizes[:, None]
-        held = torch.nn.functional.embedding(batch.item.clamp(min=0), self._items.T) * (batch.item >= 0).unsqueeze(-1)
-        state = network.last_state(batch, held)  # (n, dim)
+        state, bucket = self._state(batch, at)
         if feature is None:
             feature = self.feature(batch, at)
-        bucket = last_gap(batch, at[:, None], seen)[:, 0]
-        yield "network", (network.state_scale(bucket) * state) @ self._items
-        yield "content", self.content.personal(network.fused_scale(bucket) * feature)
-        yield "popularity", network.score_scale(bucket) * self._scores
+        of_state, of_feature, of_score = torch.from_numpy(self._reader.scales[:, bucket.numpy(), None])  # (n, 1) each
+        yield "network", (of_state * state) @ self._items
+        yield "content", self.content.personal(of_feature * feature)
+        yield "popularity", of_score * self._scores
+
+    def _state(self, batch: EventBatch, at: Tensor) -> tuple[Tensor, Tensor]:
+        """(n, dim) state after all events, and (n,) bucket of the time since the last one."""
+        return torch.from_numpy(self._reader.state(batch)), torch.from_numpy(self._reader.last_gap(batch, at.numpy()))
 
     def _repeats(self, batch: EventBatch, at: Tensor) -> Tensor:
         """What each event adds to its own item, (n, events)."""
-        return self.network.repeats(batch, at[:, None], batch.sizes[:, None])[:, 0]
+        return torch.from_numpy(self._reader.repeats(batch, at.numpy()))
 
     def _linked(self, batch: EventBatch) -> Tensor:
         """What the links add, (n, n_items)."""

@@ -15,8 +15,9 @@ from models.generator.bundle import GeneratorBundle
 from models.generator.request import CopyRequest
 from tasks.sources.market.truth import Truth
 
-PRODUCTS, CANDIDATES, SHOPPERS = 100, 4, 40
-"""Held-out products at the most, candidates for each order, and shoppers of an audience whose true click probability is asked for."""
+PRODUCTS, CANDIDATES, SHOPPERS = 24, 4, 40
+"""Held-out products at the most (`benchmarks.personalisation` asks for more), candidates
+for each order, and shoppers of an audience whose true click probability is asked for."""
 _FOLDS = 4
 _FEWEST = 2 * _FOLDS
 
@@ -95,8 +96,8 @@ def write_for_audiences(
     for row, (order, texts) in enumerate(zip(orders, bundle.write(orders, n, rng, kind), strict=True)):
         reviews = {text: bundle.review(order, text) for text in dict.fromkeys(texts)}
         accepted[row] = np.mean([reviews[text].accepted for text in texts]) if texts else 0.0
-        good = [text for text, review in reviews.items() if review.accepted]
-        good.sort(key=lambda text: (-bundle.worth(order, text, reviews[text].quality), text))
+        weights = bundle.weights(order, texts, reviews)
+        good = sorted(weights, key=lambda text: (-weights[text], text))
         if good:
             quality[row] = reviews[good[0]].quality
         passed.append(tuple(good))

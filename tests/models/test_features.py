@@ -1,12 +1,25 @@
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 from ad_log import CATEGORIES, DAY, START, TasteRecommender, make_ad_log, vectors_of
 
 from models.cues import CUES, cues, text_cues
-from models.features import Candidates, FeatureSpace, Requests, Responses, considered_candidates, logged_candidates, requests_of
+from models.features import (
+    Candidates,
+    FeatureSpace,
+    Requests,
+    Responses,
+    considered_candidates,
+    likeness,
+    logged_candidates,
+    profiles,
+    requests_of,
+)
 from models.features.batch import RESPONSE_LAG_MICROS
 from models.features.catalogue import Catalogue, lookalikes, price_levels, projection
+from models.features.memory import TextVectors
 from models.features.profiles import PRIOR_EVENTS
 from models.features.trends import Trends
 from models.history import History
@@ -219,7 +232,8 @@ def test_trends_know_of_earlier_days_only(log):
         np.testing.assert_allclose(table[:days], whole.tables[name][:days], rtol=1e-5, atol=1e-6)
         assert not np.allclose(table[days - 1], whole.tables[name][-1])
     after = np.array([START + 900 * DAY], dtype=np.int64)
-    assert whole.at("item share", after, np.array([0]))[0] == whole.tables["item share"][-1, 0]
+    assert whole.rows(after).tolist() == [len(whole.tables["item share"]) - 1]
+    assert whole.rows(np.zeros(1, np.int64)).tolist() == [0]
 
 
 def test_cues_count_what_is_on_the_face_of_a_copy():
@@ -254,3 +268,62 @@ def test_a_projection_has_orthonormal_columns_and_does_not_depend_on_the_sign_of
     basis = projection(vectors, 3)
     np.testing.assert_allclose(basis.T @ basis, np.eye(3), atol=1e-5)
     np.testing.assert_allclose(basis, projection(-vectors, 3), atol=1e-5)
+
+
+@pytest.mark.parametrize("most", [0, 10_000])
+def test_what_is_looked_up_in_a_table_is_what_is_worked_out(space, log, monkeypatch, most):
+    some = log.impressions.iloc[-80:]
+    straight, names = computed(space, log, some)
+    monkeypatch.setattr(likeness, "MOST_IN_TABLE", most)
+    monkeypatch.setattr(profiles, "_CELLS", 60)  # a few requests at a time
+    other, same_names = computed(space, log, some)
+    assert names == same_names
+    np.testing.assert_allclose(other, straight, rtol=1e-5, atol=1e-6)
+
+
+def test_likeness_by_hand(space, log):
+    held, size = space.catalogue, len(space.catalogue)
+    table = held.likeness.between(np.arange(size)[None], np.arange(size)[None]).reshape(size, size, -1)
+    same = dict(zip(likeness.WAYS, np.moveaxis(table, 2, 0), strict=True))
+    categories, brands = np.array(held.categories), np.array(held.brands)
+    np.testing.assert_array_equal(same["item"], np.eye(size))
+    np.testing.assert_array_equal(same["category"], categories[:, None] == categories)
+    np.testing.assert_array_equal(same["brand"], (brands[:, None] == brands) & (brands != ""))
+    np.testing.assert_allclose(same["vector"], held.vectors @ held.vectors.T, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(same["lookalike"], held.lookalikes.toarray(), rtol=1e-6)
+
+
+def test_creatives_that_were_looked_up_before_have_the_same_features(space, log):
+    some = log.impressions.iloc[-40:]
+    requests, place = requests_of(some, log.events, log.texts, earlier=log.impressions)
+    plain = logged_candidates(some, place, log.texts)
+    channels = [requests.channels[row] for row in place]
+    looked = replace(plain, places=space.look_up(plain.texts.tolist(), plain.item_ids.tolist(), channels))
+    straight, _ = space.compute(requests, plain)
+    np.testing.assert_array_equal(space.compute(requests, looked)[0], straight)
+    order = np.random.default_rng(1).permutation(len(some))
+    np.testing.assert_allclose(space.compute(requests, looked.take(order))[0], straight[order], rtol=1e-5, atol=1e-6)
+    space._creatives._forget()  # these are rows of a memory that is gone: another one stands in the first place now
+    last = max(zip(plain.texts, plain.item_ids, channels, strict=True))
+    space.look_up(*([part] for part in last))
+    np.testing.assert_array_equal(space.compute(requests, looked)[0], straight)
+
+
+def test_places_name_an_item_that_the_recommender_does_not_know(space):
+    found = space.look_up(["好物", "好物"], ["i00", "nowhere"], ["onsite", "onsite"])
+    assert found.item.tolist()[1] == found.creative.tolist()[1] == -1
+    requests, candidates = _single(History.empty(), ("i00", "nowhere"), ("好物", "好物"))
+    with pytest.raises(ValueError, match="1 candidates are not in the recommender's items, first: 'nowhere'"):
+        space.compute(requests, replace(candidates, places=found))
+
+
+def test_texts_that_come_one_by_one_are_remembered_as_if_together():
+    texts = [f"词{number}" for number in range(300)]
+    basis = projection(vectors_of(texts), 8)
+    together, apart = TextVectors(vectors_of, basis), TextVectors(vectors_of, basis)
+    expected = together(texts)
+    for text in texts:
+        apart([text])
+    np.testing.assert_array_equal(apart(texts), expected)
+    names, held = apart.held()
+    np.testing.assert_array_equal(held, together([*names]))

@@ -1,29 +1,56 @@
 import numpy as np
 import pytest
+from ad_log import make_ad_log, vectors_of
 
-from models.features.catalogue import kinds_of, price_levels
-from models.features.recency import youngest
-
-
-def test_the_age_is_that_of_the_latest_event_of_the_code_in_the_same_request():
-    request, code = np.array([0, 0, 0, 1, 1]), np.array([2, 2, 0, 2, -1])
-    days = np.array([3.0, 0.5, 1.0, 7.0, 0.1], np.float32)
-    asked, wanted = np.array([0, 0, 0, 1, 1, 2, 1]), np.array([2, 0, 1, 2, 0, 2, -1])
-    assert youngest(request, code, days, asked, wanted) == pytest.approx([0.5, 1.0, np.inf, 7.0, np.inf, np.inf, np.inf])
+from models.features.catalogue import Catalogue, kinds_of, price_levels
+from models.features.likeness import SAME, WAYS
+from models.features.profiles import FRESH, Events, meet
 
 
-def test_without_events_every_age_is_infinite():
-    none = np.zeros(0, np.int64)
-    assert np.isinf(youngest(none, none, np.zeros(0, np.float32), np.array([0, 1]), np.array([3, -1]))).all()
+@pytest.fixture(scope="module")
+def catalogue():
+    items = make_ad_log().items
+    return Catalogue.of(items, vectors_of(list(items["title"])))
 
 
-def test_it_agrees_with_a_search_through_all_events():
+def newest(catalogue, events, asked):
+    """0.5^(age / FRESH) of the latest event that shares it, (SAME, n); events are (request, item, days), asked are (request, item)."""
+    request, item, days = (np.array(column) for column in zip(*events, strict=True)) if events else (np.zeros(0, np.int64),) * 3
+    requests = 1 + max(row for row, *_ in [*events, *asked])
+    held = Events(request, item, days.astype(np.float32), np.ones((2, len(request)), np.float32), np.ones((2, requests), np.float32))
+    none = (np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.float32))
+    found = meet(held, none, tuple(np.array(column) for column in zip(*asked, strict=True)), catalogue)
+    return found.newest[:, found.pair]
+
+
+def shared(catalogue, one, other):
+    """Which of category, brand, kind and item two items share."""
+    kinds = kinds_of(catalogue.categories, catalogue.attributes)
+    brand = catalogue.brands[one] == catalogue.brands[other] != ""
+    return [catalogue.categories[one] == catalogue.categories[other], brand, kinds[one] == kinds[other], one == other]
+
+
+def test_the_age_is_that_of_the_latest_event_of_the_item_in_the_same_request(catalogue):
+    events = [(0, 2, 3.0), (0, 2, 0.5), (0, 0, 1.0), (1, 2, 7.0), (1, 1, 0.1)]
+    found = newest(catalogue, events, [(0, 2), (0, 0), (0, 1), (1, 2), (1, 0), (2, 2)])[WAYS.index("item")]
+    assert found == pytest.approx([2 ** (-0.5 / FRESH), 2 ** (-1 / FRESH), 0, 2 ** (-7 / FRESH), 0, 0])
+
+
+def test_without_events_nothing_is_fresh(catalogue):
+    assert (newest(catalogue, [], [(0, 3), (1, 1)]) == 0).all()
+
+
+def test_it_agrees_with_a_search_through_all_events(catalogue):
     rng = np.random.default_rng(0)
-    request, code, days = rng.integers(0, 6, 80), rng.integers(-1, 5, 80), rng.random(80).astype(np.float32)
-    asked, wanted = rng.integers(0, 7, 50), rng.integers(-1, 6, 50)
-    slow = [min([d for r, c, d in zip(request, code, days, strict=True) if (r, c) == (a, w) and w >= 0], default=np.inf)
-            for a, w in zip(asked, wanted, strict=True)]  # fmt: skip
-    assert youngest(request, code, days, asked, wanted) == pytest.approx(slow)
+    events = sorted(
+        (int(r), int(i), float(d)) for r, i, d in zip(rng.integers(0, 6, 80), rng.integers(0, 18, 80), rng.random(80), strict=True)
+    )
+    asked = sorted((int(r), int(i)) for r, i in zip(rng.integers(0, 7, 50), rng.integers(0, 18, 50), strict=True))
+    slow = [
+        [max([2 ** (-d / FRESH) for r, i, d in events if r == a and shared(catalogue, i, w)[way]], default=0) for a, w in asked]
+        for way in range(SAME)
+    ]
+    assert newest(catalogue, events, asked) == pytest.approx(np.array(slow))
 
 
 def test_items_of_a_kind_share_category_and_attribute_keys_whatever_the_order():

@@ -21,8 +21,9 @@ from models.recommender.content import ContentCosine, ContentLinear, CosineNetwo
 from models.recommender.covisits import ItemKnn, LinkShape, Markov, Reading
 from models.recommender.events import event_batch
 from models.recommender.factorisation import Als, confidence
-from models.recommender.network import GAPS, SequenceNetwork, SequenceSizes, gap_bucket
+from models.recommender.network import GAPS, SequenceNetwork, SequenceSizes, gap_bucket, last_gap
 from models.recommender.popularity import Popularity
+from models.recommender.reader import FusionReader, SequenceReader
 from models.recommender.sequence import SequenceRecommender
 
 NOW = int(micros(TRAIN_END)[0])
@@ -138,20 +139,30 @@ def of_lengths(*lengths: int) -> list[History]:
     return [History.of(events, end=NOW - 1) for events in told]
 
 
-def test_the_state_at_the_last_event_without_padding_is_that_of_the_whole_sequence() -> None:
+def test_plain_arrays_say_what_the_networks_say() -> None:
     recommender = untrained("sequence")
     assert isinstance(recommender, SequenceRecommender)
-    network = recommender.network.eval()
-    for table in network.parameters():
+    network, fusion = recommender.network.eval(), recommender.content.fusion
+    for table in (*network.parameters(), *fusion.parameters()):
         torch.nn.init.normal_(table, std=0.3)
     histories = of_lengths(0, 1, 6, 3, 40, 2)
-    batch = event_batch(histories, np.full(len(histories), NOW), CATALOGUE, 6)
+    moments = NOW + np.array([0, 1, 10**7, 10**10, 10**12, 5])
+    batch, at = event_batch(histories, moments, CATALOGUE, 6), torch.from_numpy(moments)
+    items = np.random.default_rng(2).normal(size=(N, 8)).astype(np.float32)
+    reader, reads = SequenceReader(network, items), FusionReader(fusion)
     with torch.inference_mode():
-        held = torch.randn(*batch.item.shape, 8) * (batch.item >= 0).unsqueeze(-1)
-        whole = network.states(batch, held)[torch.arange(len(histories)), batch.sizes]
-        last = network.last_state(batch, held)
-    torch.testing.assert_close(last, whole, rtol=1e-5, atol=1e-6)
-    assert len(torch.unique(whole.round(decimals=3), dim=0)) == len(histories)
+        held = torch.from_numpy(items)[batch.item.clamp(min=0)] * (batch.item >= 0).unsqueeze(-1)
+        states = network.states(batch, held)[torch.arange(len(histories)), batch.sizes]
+        seen = batch.sizes[:, None]
+        repeats = network.repeats(batch, at[:, None], seen)[:, 0]
+        gaps = last_gap(batch, at[:, None], seen)[:, 0]
+        feature = fusion(batch.vectors, batch.kind, batch.time, at[:, None])[:, 0]
+    np.testing.assert_allclose(reader.state(batch), states, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(reader.repeats(batch, moments), repeats, rtol=1e-5, atol=1e-7)
+    np.testing.assert_array_equal(reader.last_gap(batch, moments), gaps)
+    np.testing.assert_allclose(reads(batch, moments), feature, rtol=1e-5, atol=1e-6)
+    assert len(torch.unique(states.round(decimals=3), dim=0)) == len(histories)
+    assert len(set(gaps.tolist())) > 3
 
 
 @pytest.mark.parametrize("champion", NAMES)

@@ -82,11 +82,11 @@ class Writer:
     def review(self, request: CopyRequest, text: str) -> SimpleNamespace:
         return SimpleNamespace(accepted="坏" not in text, quality=0.5)
 
-    def worth(self, request: CopyRequest, text: str, quality: float) -> float:
-        return float(text[-1])
+    def weights(self, request: CopyRequest, texts: list[str], reviews: dict[str, SimpleNamespace]) -> dict[str, float]:
+        return {text: float(text[-1]) for text, review in reviews.items() if review.accepted}
 
 
-def test_accepted_candidates_are_kept_in_the_order_of_their_worth() -> None:
+def test_accepted_candidates_are_kept_in_the_order_in_which_the_pool_would() -> None:
     copy = write_for_audiences(Writer(), orders(2), FEATURES, n=4, rng=rng())  # type: ignore[arg-type]
     assert [text[-1] for text in copy.passed[0][0]] == ["2", "0"]
     assert copy.accepted.tolist() == [[0.5] * 4] * 2

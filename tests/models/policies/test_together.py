@@ -1,0 +1,68 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from models.policies.slate import slate
+from models.policies.together import Draw, slates
+
+SIZES = st.lists(st.integers(1, 14), min_size=2, max_size=6)
+
+
+def asked(sizes, seed, *, ties=False, most=5, votes=False):
+    """Requests of different sizes, floors, numbers of positions and groups."""
+    rng = np.random.default_rng(seed)
+    found = []
+    for place, size in enumerate(sizes):
+        scores = rng.integers(0, 3, size).astype(float) if ties else rng.random(size)
+        if votes and place % 2:
+            scores = rng.random((7, size))
+        groups = rng.integers(0, max(1, size // 2) + 1, size)
+        exploration = float(rng.choice([0.0, 0.1, 1.0]))
+        found.append(Draw(scores, int(rng.integers(1, most)), exploration, np.random.default_rng(seed + place), groups))
+    return found
+
+
+def alone(one, seed):
+    return slate(one.scores, one.k, one.exploration, np.random.default_rng(seed), groups=one.groups)
+
+
+@settings(max_examples=150, deadline=None)
+@given(SIZES, st.integers(0, 10_000), st.booleans(), st.booleans())
+def test_each_slate_is_the_one_that_its_request_would_have_alone(sizes, seed, ties, votes):
+    requests = asked(sizes, seed, ties=ties, votes=votes)
+    for place, (one, found) in enumerate(zip(requests, slates(requests), strict=True)):
+        expected = alone(one, seed + place)
+        np.testing.assert_array_equal(found.indices, expected.indices)
+        np.testing.assert_array_equal(found.propensity, expected.propensity)  # what was drawn from, to the last digit
+        np.testing.assert_allclose(found.marginal, expected.marginal, rtol=1e-12, atol=1e-15)
+
+
+def test_a_stream_is_left_where_the_slate_alone_would_leave_it():
+    requests = asked([12, 3, 1], 5, most=5)
+    slates(requests)
+    for place, one in enumerate(requests):
+        rng = np.random.default_rng(5 + place)
+        slate(one.scores, one.k, one.exploration, rng, groups=one.groups)
+        assert one.rng.random() == rng.random()
+
+
+def test_what_a_slate_alone_refuses_is_refused_among_others():
+    good = Draw(np.array([0.1, 0.2]), 1, 0.1, np.random.default_rng(0), np.array([0, 1]))
+    for scores, k, exploration in ((np.array([np.nan, 1.0]), 1, 0.1), (np.array([0.1, 0.2]), 0, 0.1), (np.array([0.1, 0.2]), 1, 1.5)):
+        with pytest.raises(ValueError, match=r"NaN|k is 0|exploration is 1\.5"):
+            slates([good, good, Draw(scores, k, exploration, np.random.default_rng(0), np.array([0, 1]))])
+
+
+def test_the_marginals_of_all_candidates_of_a_position_sum_to_one():
+    scores, groups = np.random.default_rng(3).random(9), np.array([0, 0, 1, 2, 2, 2, 3, 4, 4])
+    sums, seen = np.zeros(3), [set(), set(), set()]
+    for seed in range(600):
+        one = Draw(scores, 3, 0.6, np.random.default_rng(seed), groups)
+        found = slates([one, Draw(scores[::-1].copy(), 3, 0.6, np.random.default_rng(seed), groups)])[0]
+        for position, (index, marginal) in enumerate(zip(found.indices.tolist(), found.marginal.tolist(), strict=True)):
+            if index not in seen[position]:
+                seen[position].add(index)
+                sums[position] += marginal
+    assert [len(held) for held in seen] == [9, 9, 9]
+    np.testing.assert_allclose(sums, 1, rtol=1e-12)
