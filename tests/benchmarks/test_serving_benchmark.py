@@ -46,7 +46,7 @@ def test_a_tiny_run_counts_every_answer_and_finds_each_in_the_log(shop, result):
     assert result.load["p50_ms"] <= result.load["p90_ms"] <= result.load["p99_ms"] <= result.load["max_ms"]
     assert result.peak_mb > 50
     assert [stage for stage, _, _ in result.stages][-1] == HTTP
-    assert len(result.stages) == 9
+    assert len(result.stages) == 8
     assert not measure._holds(result, None) or result.load["rps"] >= measure.MIN_RPS
 
 
