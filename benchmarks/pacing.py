@@ -1,6 +1,7 @@
 """Pacing beside even split and no pacing, on simulated days whose truth is known.
 
     python -m benchmarks.pacing                        20 seeds, 50,000 requests a normal day, 8 campaigns, under all kinds of traffic
+    python -m benchmarks.pacing --service              days of the market through the service itself (benchmarks/pacing_service.py)
     python -m benchmarks.pacing --plot spend.png       also draw spend against plan over the first seed's days
 
 Every request has two places; campaigns with overlapping targets compete for them and pay their bid a click, some minutes after the showing.
@@ -102,9 +103,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--requests", type=int, default=50_000, help="of a normal day")
     parser.add_argument("--traffic", nargs="+", choices=KINDS, default=list(KINDS))
     parser.add_argument("--plot", type=Path, help="PNG of spend against plan")
+    parser.add_argument("--service", action="store_true", help="days of the market through the service's decision path instead")
+    parser.add_argument("--days", type=int, default=2, help="of the market, with --service")
+    parser.add_argument("--market-requests", type=int, default=20_000, help="a day of the market, with --service")
+    parser.add_argument("--policies", nargs="+", choices=POLICIES, default=["none", "even", "paced"], help="with --service")
+    parser.add_argument("--seed", type=int, default=11, help="of the market's days, with --service")
+    parser.add_argument("--folder", type=Path, default=Path(".run") / "market-days", help="where the market is kept, with --service")
     options = parser.parse_args(arguments)
     if min(options.seeds, options.requests) < 1:
         parser.error("--seeds and --requests must be at least 1")
+    if options.service:
+        from benchmarks.pacing_service import run
+
+        told, holds = run(
+            Path.cwd(),
+            options.folder.resolve(),
+            days=options.days,
+            requests=options.market_requests,
+            seed=options.seed,
+            policies=options.policies,
+        )
+        print(json.dumps({"service": told, "holds": holds}))
+        return 0 if holds else 1
     start, held, answer = time.process_time(), True, {}
     drawn: dict[str, tuple[Day, dict[str, Played]]] = {}
     with tqdm(total=len(options.traffic) * options.seeds, desc="days", file=sys.stderr) as bar:

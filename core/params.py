@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
@@ -230,6 +231,8 @@ class ServingParams(Section):
     candidates: int = Field(ge=1, description="creatives that are scored for one request")
     max_slate: int = Field(ge=1, le=10)
     exploration: float = Field(gt=0, lt=1, description="floor of the policy: every candidate keeps this much over the candidates' number")
+    pacing: bool = Field(description="budgets are spent along the day's traffic; false: as fast as possible, until they are spent")
+    time_zone: str = Field(description="IANA name, such as Asia/Shanghai; the shop's days, which daily budgets are for")
     frequency_cap: int = Field(ge=0, le=50, description="times within 24 hours that one shopper is shown one creative; 0: no limit")
     policy: Literal["epsilon_greedy", "linear_thompson"] = Field(
         description="by default: the ranker alone, or with what clicks have taught since"
@@ -239,6 +242,15 @@ class ServingParams(Section):
     late_event_days: float = Field(gt=0, description="behaviour older than this is refused; clicks and conversions have their own window")
     poll_seconds: float = Field(gt=0, description="how often the registry is asked for another champion")
     requests_per_second: float = Field(ge=0, description="of one token, or of one address where there are no tokens; 0: no limit")
+
+    @field_validator("time_zone")
+    @classmethod
+    def _known_zone(cls, name: str) -> str:
+        try:
+            ZoneInfo(name)
+        except (ZoneInfoNotFoundError, ValueError, OSError):
+            raise ValueError(f"no time zone {name!r}; give an IANA name such as UTC or Asia/Shanghai") from None
+        return name
 
 
 class Params(Section):

@@ -1,7 +1,7 @@
 """From a shopper and a slot to a slate: candidates, scores, constraints, policy. The one path of serving and report alike."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import pairwise
 from threading import Lock
@@ -14,6 +14,7 @@ from models.correction import Beliefs
 from models.features import Candidates, Places, Recommended, Requests, Responses
 from models.frequency import within_cap
 from models.history import History, micros
+from models.pacing import Offer
 from models.policies.slate import Slate, follow
 from models.policies.together import Draw, slates
 from models.pool import Campaign, Pool, default_bid
@@ -102,6 +103,7 @@ class Decision:
         audience: the shopper's audience.
         retrieval_version: how the candidates were found.
         thoughts: of the rival, one a position; empty without a rival.
+        offer: what the request had to sell, for pacing to learn from; None where nobody asked.
     """
 
     choices: tuple[Choice, ...]
@@ -109,6 +111,7 @@ class Decision:
     audience: str | None
     retrieval_version: str
     thoughts: tuple[Thought, ...] = ()
+    offer: Offer | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
@@ -127,6 +130,9 @@ class Ask:
         exclude: items that must not be shown.
         responses: the shopper's answers to earlier ads, when known.
         closed_campaigns: ids of campaigns that pay no more today.
+        multipliers: campaign_id → by what its bid is multiplied before the policy's distribution is formed, where that is not 1; at 0 the
+            campaign takes no part. What a click costs stays the bid.
+        watched: whether the decision shall say what the request had to sell.
         blocked: rows of the pool that a person has blocked.
         frequency_cap: how often one shopper may be shown one creative within 24 hours; 0: as often as the policy likes.
         beliefs: what was learnt of the creatives since the ranker was trained, whose draws vote; None: the ranker alone decides.
@@ -148,6 +154,8 @@ class Ask:
     frequency_cap: int = 0
     beliefs: Beliefs | None = None
     rival: Rival | None = None
+    multipliers: Mapping[str, float] = field(default_factory=dict)
+    watched: bool = False
 
     @property
     def moment(self) -> int:
@@ -175,7 +183,8 @@ class _Valued:
     Attributes:
         predicted: by the ranker.
         paying: the campaign of each, None outside campaigns.
-        bids: worth of a click on each.
+        bids: what a click on each costs.
+        worth: the bid, less what its campaign's money is worth elsewhere.
         values: what showing each is worth.
         votes: what the policy draws from.
     """
@@ -183,6 +192,7 @@ class _Valued:
     predicted: Prediction
     paying: Sequence[Campaign | None]
     bids: NDArray[np.float64]
+    worth: NDArray[np.float64]
     values: NDArray[np.float64]
     votes: NDArray[np.float64]
 
@@ -298,7 +308,7 @@ class Decider:
 
     def _prepare(self, ask: Ask, history: History, moment: int, scores: NDArray[np.float32], audience: str) -> _Prepared:
         campaigns = self.pool.campaigns_by_category(
-            scene=ask.scene, channel=ask.channel, audience=audience, now=ask.now, closed=ask.closed_campaigns
+            scene=ask.scene, channel=ask.channel, audience=audience, now=ask.now, closed=ask.closed_campaigns, worth=ask.multipliers
         )
         found = self.retrieval.find(
             history,
@@ -349,12 +359,13 @@ class Decider:
         ask, category = one.ask, self.retrieval.category
         paying = [one.campaigns.get(category[code]) for code in one.found.codes.tolist()]
         bids = np.array([campaign.bid_micros if campaign else self._bid for campaign in paying], dtype=np.float64)
+        worth = _paced(bids, paying, ask.multipliers)
         if ask.beliefs is None or not paying:
-            values = votes = predicted.p_click * bids
+            values = votes = predicted.p_click * worth
         else:
             mean, draws = ask.beliefs.p_click(one.found.rows, predicted.p_click, ask.rng)
-            values, votes = mean * bids, draws * bids
-        return _Valued(predicted, paying, bids, values, votes)
+            values, votes = mean * worth, draws * worth
+        return _Valued(predicted, paying, bids, worth, values, votes)
 
     def _told(self, one: _Prepared, valued: _Valued, drawn: Slate, chances: NDArray[np.float64]) -> Decision:
         """The slate that was drawn, with everything that its record needs."""
@@ -388,9 +399,25 @@ class Decider:
         thoughts = (
             ()
             if ask.rival is None
-            else _thoughts(ask, ask.rival, found=one.found, p_click=predicted.p_click, bids=bids, votes=valued.votes, shown=drawn.indices)
+            else _thoughts(
+                ask, ask.rival, found=one.found, p_click=predicted.p_click, bids=valued.worth, votes=valued.votes, shown=drawn.indices
+            )
         )
-        return Decision(choices, tuple([self._creative_id[row] for row in rows]), one.audience, RETRIEVAL_VERSION, thoughts)
+        offer = None
+        if ask.watched:
+            owners = tuple(campaign.campaign_id if campaign else None for campaign in paying)
+            kinds = tuple(self.retrieval.category[code] for code in codes)
+            offer = Offer(predicted.p_click, valued.values, one.found.codes, kinds, owners, one.audience, ask.k, ask.exploration)
+        shown = tuple([self._creative_id[row] for row in rows])
+        return Decision(choices, shown, one.audience, RETRIEVAL_VERSION, thoughts, offer)
+
+
+def _paced(bids: NDArray[np.float64], paying: Sequence[Campaign | None], multipliers: Mapping[str, float]) -> NDArray[np.float64]:
+    """What a click is worth to whoever orders the candidates: the bid, less what its campaign's money is worth elsewhere."""
+    if not multipliers:
+        return bids
+    shares = [1.0 if campaign is None else multipliers.get(campaign.campaign_id, 1.0) for campaign in paying]
+    return bids * np.array(shares, dtype=np.float64)
 
 
 def _thoughts(

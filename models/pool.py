@@ -1,9 +1,10 @@
 """The creative pool: what may be shown, by item, scene, channel and audience, and the campaigns it is shown in."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from models.bundle import load_table, read_config
 
 UPCOMING = timedelta(days=14)
 """A promotion is advertised from this long before it starts."""
+NONE: Mapping[str, float] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -104,6 +106,7 @@ class Pool:
         self._records: list[dict[str, Any]] = [{str(name): value for name, value in row.items()} for row in self.items.to_dict("records")]
         self.title: list[str] = self.items[Columns.TITLE].astype(str).tolist()
         self.category: list[str] = self.items[Columns.CATEGORY].astype(str).tolist()
+        self._categories = frozenset(self.category)
 
     @classmethod
     def load(cls, path: Path) -> "Pool":
@@ -162,9 +165,16 @@ class Pool:
         return rows or self.creatives_of(item_id, scene=Scene.PRODUCT, channel=channel, audience=audience, blocked=blocked)
 
     def campaigns_by_category(
-        self, *, scene: str, channel: str, audience: str | None, now: datetime, closed: Collection[str] = ()
+        self,
+        *,
+        scene: str,
+        channel: str,
+        audience: str | None,
+        now: datetime,
+        closed: Collection[str] = (),
+        worth: Mapping[str, float] = NONE,
     ) -> dict[str, Campaign]:
-        """The campaign that pays most for an ad of each category now; categories without one are absent.
+        """The campaign whose bid is worth most for an ad of each category now; categories without one are absent.
 
         Args:
             scene: of the request.
@@ -172,14 +182,19 @@ class Pool:
             audience: of the shopper, None when unknown.
             now: the moment of the decision, UTC.
             closed: ids of campaigns that pay no more today.
+            worth: campaign_id → by what its bid is multiplied, where that is not 1; at 0 it takes no part.
         """
         running = [
-            c for c in self.campaigns if c.runs(scene=scene, channel=channel, audience=audience, now=now) and c.campaign_id not in closed
+            (c.bid_micros * worth.get(c.campaign_id, 1.0), c.campaign_id, c)
+            for c in self.campaigns
+            if c.campaign_id not in closed
+            and worth.get(c.campaign_id, 1.0) > 0
+            and c.runs(scene=scene, channel=channel, audience=audience, now=now)
         ]
-        running.sort(key=lambda c: (c.bid_micros, c.campaign_id))
+        running.sort(key=lambda one: one[:2])
         found: dict[str, Campaign] = {}
-        for campaign in running:  # the later one pays more
-            found.update(dict.fromkeys(campaign.categories or set(self.category), campaign))
+        for _, _, campaign in running:  # the later one is worth more
+            found.update(dict.fromkeys(campaign.categories or self._categories, campaign))
         return found
 
     def campaign_of(self, item_id: str, *, scene: str, channel: str, audience: str | None, now: datetime) -> Campaign | None:

@@ -35,6 +35,7 @@ from serving.learning import Learner
 from serving.metrics import Metrics, Stopwatch
 from serving.middleware import Around
 from serving.model_set import ModelSet, load_models
+from serving.pacing import Ticker
 from serving.page import reference_page
 from serving.quick import QuickRoute
 from serving.service import Ads, Answered, Asked, Parts
@@ -71,6 +72,7 @@ def create_app(settings: Settings, *, wall: Callable[[], int] = wall_clock) -> F
 
     champions: Champions[ModelSet] = Champions(source, load, poll_seconds=settings.params.poll_seconds)
     learner = Learner(lambda: champions.current.learning if champions.current else None)
+    ticker = Ticker(lambda: champions.current.pacing if champions.current else None)
     metrics = Metrics()
     parts = Parts(settings, storage, champions)
     ads_door = Ads(parts, Stopwatch(metrics.stages, metrics.stages_cpu, metrics.groups))
@@ -82,9 +84,11 @@ def create_app(settings: Settings, *, wall: Callable[[], int] = wall_clock) -> F
         champions.start()
         turns.start()
         learner.start()
+        ticker.start()
         yield
         learner.stop()
         turns.stop()
+        ticker.stop()
         champions.stop()
         storage.close()
 
@@ -97,7 +101,7 @@ def create_app(settings: Settings, *, wall: Callable[[], int] = wall_clock) -> F
         redoc_url=None,
         telemetry={"tracing": False, "metrics": False, "logs": False},  # /metrics and the log say it, and nobody else is told
     )
-    app.state.champions, app.state.storage, app.state.learner = champions, storage, learner
+    app.state.champions, app.state.storage, app.state.learner, app.state.ticker = champions, storage, learner, ticker
     app.add_middleware(Access, tokens=settings.tokens, rates=Rates(settings.params.requests_per_second))
     app.add_middleware(Around, metrics=metrics, body_limit=BODY_LIMIT)
     _add_error_handlers(app, metrics)

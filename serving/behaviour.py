@@ -67,7 +67,7 @@ class Behaviour:
             behaviour = [stored for stored in fresh.values() if isinstance(stored, Event)]
             feedback = [stored for stored in fresh.values() if isinstance(stored, Answer)]
             insert_events(connection, behaviour)
-            insert_feedback(connection, feedback)
+            insert_feedback(connection, feedback, self._log.calendar)
         self._parts.storage.state.happened(behaviour, feedback)
         queries = sorted({event.query for event in behaviour if event.query})
         if queries:

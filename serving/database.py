@@ -31,6 +31,13 @@ PAST = {
         PRIMARY KEY (user_id, timestamp, request_id, position)""",
 }
 """What is taken over from the clean tables: columns by table. A shopper's rows lie together, in the order of time."""
+ADDED = (
+    ("decisions", "beside", "TEXT"),
+    ("decisions", "budget_micros", "INTEGER"),
+    ("decisions", "pace", "TEXT"),
+    ("spend", "given_micros", "INTEGER NOT NULL DEFAULT 0"),
+)
+"""Columns that tables of an earlier service lack: table, name, kind; the youngest last."""
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS texts (creative_id TEXT PRIMARY KEY, text TEXT NOT NULL) WITHOUT ROWID;
@@ -45,7 +52,7 @@ CREATE TABLE IF NOT EXISTS decisions (
     item_id TEXT NOT NULL, propensity REAL NOT NULL, propensity_marginal REAL, policy_version TEXT NOT NULL, model_version TEXT NOT NULL,
     retrieval_version TEXT NOT NULL, p_click REAL NOT NULL, p_convert REAL NOT NULL, bid_micros INTEGER NOT NULL,
     ecpm_micros INTEGER NOT NULL, campaign_id TEXT, budget_left_micros INTEGER, consent INTEGER NOT NULL,
-    replayable INTEGER NOT NULL, key_fingerprint TEXT NOT NULL, beside TEXT, UNIQUE (request_id, position)
+    replayable INTEGER NOT NULL, key_fingerprint TEXT NOT NULL, beside TEXT, budget_micros INTEGER, pace TEXT, UNIQUE (request_id, position)
 );
 CREATE INDEX IF NOT EXISTS decisions_by_user ON decisions (user_id, timestamp);
 CREATE TABLE IF NOT EXISTS feedback (
@@ -54,7 +61,8 @@ CREATE TABLE IF NOT EXISTS feedback (
 );
 CREATE INDEX IF NOT EXISTS feedback_by_request ON feedback (request_id, position);
 CREATE TABLE IF NOT EXISTS spend (
-    campaign_id TEXT NOT NULL, day INTEGER NOT NULL, spent_micros INTEGER NOT NULL, PRIMARY KEY (campaign_id, day)
+    campaign_id TEXT NOT NULL, day INTEGER NOT NULL, spent_micros INTEGER NOT NULL, given_micros INTEGER NOT NULL DEFAULT 0,
+    PRIMARY KEY (campaign_id, day)
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS reviews (
     seq INTEGER PRIMARY KEY AUTOINCREMENT, creative_id TEXT NOT NULL, verdict TEXT NOT NULL, note TEXT NOT NULL, timestamp INTEGER NOT NULL,
@@ -97,8 +105,9 @@ class Database:
                     f"{path}: written by version {found} of the service, this one reads {VERSION}. Move it aside, or update Adloom."
                 )
             self._connection.executescript(SCHEMA)
-            if not any(row[1] == "beside" for row in self._connection.execute("PRAGMA table_info(decisions)")):
-                self._connection.execute("ALTER TABLE decisions ADD COLUMN beside TEXT")  # the youngest column
+            for table, column, kind in ADDED:
+                if not any(row[1] == column for row in self._connection.execute(f"PRAGMA table_info({table})")):
+                    self._connection.execute(f"ALTER TABLE {table} ADD COLUMN {column} {kind}")
             for table, columns in PAST.items():
                 self._connection.execute(f"CREATE TABLE IF NOT EXISTS {table} ({columns}) WITHOUT ROWID")
             self._connection.execute(f"PRAGMA user_version={VERSION}")

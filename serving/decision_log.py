@@ -7,11 +7,12 @@ from dataclasses import dataclass
 import orjson
 
 from models.decision import Decision
+from serving.calendar import Calendar
 from serving.reviews import StaleReviewsError, last_review
 from serving.store import Store, Writer
 
 DAY = 86_400_000_000
-"""Microseconds in a day; budgets are counted by UTC day."""
+"""Microseconds in a day."""
 
 
 @dataclass(frozen=True)
@@ -54,12 +55,14 @@ class Shown:
         bid_micros: worth of a click.
         campaign_id: None outside campaigns.
         user_id: who saw it, a pseudonym.
+        budget_micros: the campaign's daily budget when it was shown, None without one.
     """
 
     timestamp: int
     bid_micros: int
     campaign_id: str | None
     user_id: str = ""
+    budget_micros: int | None = None
 
 
 @dataclass(frozen=True)
@@ -109,6 +112,7 @@ class Record:
         decision: at least one position.
         texts: creative_id → text of what is shown.
         budget_left: campaign_id → what is left of today's budget; campaigns without a budget are absent.
+        pace: what the campaigns' money cost when it was decided, see `models.pacing.Standing.text`.
         beside: who thought the decision's `thoughts`; None where nobody was asked.
     """
 
@@ -117,13 +121,14 @@ class Record:
     texts: Mapping[str, str]
     budget_left: Mapping[str, int]
     beside: Beside | None = None
+    pace: str | None = None
 
 
 DECISION_COLUMNS = (
     "request_id", "position", "timestamp", "user_id", "scene", "channel", "candidates", "creative_id", "item_id", "propensity",
     "propensity_marginal", "policy_version", "model_version", "retrieval_version", "p_click", "p_convert", "bid_micros", "ecpm_micros",
     "campaign_id", "budget_left_micros", "consent", "replayable", "key_fingerprint",
-    "beside",
+    "beside", "budget_micros", "pace",
 )  # fmt: skip
 TEXT_INSERT = "INSERT INTO texts VALUES (?, ?) ON CONFLICT (creative_id) DO NOTHING"
 _INSERT = f"INSERT INTO decisions ({', '.join(DECISION_COLUMNS)}) VALUES ({', '.join('?' * len(DECISION_COLUMNS))})"
@@ -132,13 +137,14 @@ _INSERT = f"INSERT INTO decisions ({', '.join(DECISION_COLUMNS)}) VALUES ({', '.
 class DecisionLog:
     """Writes decisions and feedback, and counts what campaigns have spent today."""
 
-    def __init__(self, database: Store) -> None:
+    def __init__(self, database: Store, calendar: Calendar | None = None) -> None:
         """Write to a store.
 
         Args:
             database: the service's.
+            calendar: whose days budgets are for; UTC's when None.
         """
-        self._database = database
+        self._database, self.calendar = database, calendar or Calendar()
 
     def write(self, records: Sequence[Record], *, reviewed: int = 0) -> None:
         """Store the slates of requests that are answered together, all or none; when this returns they are on disk: one commit.
@@ -164,7 +170,7 @@ class DecisionLog:
             position: 0-based.
         """
         rows = self._database.read(
-            "SELECT timestamp, bid_micros, campaign_id, user_id FROM decisions WHERE request_id = ? AND position = ?",
+            "SELECT timestamp, bid_micros, campaign_id, user_id, budget_micros FROM decisions WHERE request_id = ? AND position = ?",
             (request_id, position),
         )
         return Shown(*rows[0]) if rows else None
@@ -189,10 +195,18 @@ class DecisionLog:
         """What each campaign has paid for clicks today.
 
         Args:
-            now: microseconds since 1970 UTC; the UTC day of it counts.
+            now: microseconds since 1970 UTC; the shop's day of it counts.
         """
-        rows = self._database.read("SELECT campaign_id, spent_micros FROM spend WHERE day = ?", (now // DAY,))
-        return {str(campaign): int(spent) for campaign, spent in rows}
+        return {campaign: spent for campaign, (spent, _) in self.paid_today(now).items()}
+
+    def paid_today(self, now: int) -> dict[str, tuple[int, int]]:
+        """What each campaign has paid for clicks today, and what further clicks were worth that it was given.
+
+        Args:
+            now: see `spent_today`.
+        """
+        rows = self._database.read("SELECT campaign_id, spent_micros, given_micros FROM spend WHERE day = ?", (self.calendar.day(now),))
+        return {str(campaign): (int(spent), int(given)) for campaign, spent, given in rows}
 
 
 def _rows(record: Record) -> list[tuple[object, ...]]:
@@ -206,6 +220,7 @@ def _rows(record: Record) -> list[tuple[object, ...]]:
             choice.bid_micros, choice.ecpm_micros, choice.campaign.campaign_id if choice.campaign else None,
             budget_left.get(choice.campaign.campaign_id) if choice.campaign else None, int(context.consent), int(context.replayable),
             context.key_fingerprint, _beside(record, position),
+            choice.campaign.daily_budget_micros if choice.campaign else None, None if position else record.pace,
         )
         for position, choice in enumerate(record.decision.choices)
     ]  # fmt: skip
@@ -231,12 +246,16 @@ def insert_decisions(connection: Writer, records: Sequence[Record]) -> None:
     connection.executemany(TEXT_INSERT, sorted(texts.items()))
 
 
-def insert_feedback(connection: Writer, answers: Sequence[Answer]) -> None:
-    """Write clicks and conversions inside a transaction; the first click on a position is paid for.
+def insert_feedback(connection: Writer, answers: Sequence[Answer], calendar: Calendar) -> None:
+    """Write clicks and conversions inside a transaction; the first click on a position is paid for, out of the budget of its day.
+
+    Where that budget is spent, the click is given to the campaign: it counts, and costs nothing. Transactions of all workers take turns, so
+    a campaign never pays more than its budget and what the last click went beyond it.
 
     Args:
         connection: see `Store.transaction`.
         answers: none of them stored yet.
+        calendar: whose days budgets are for.
     """
     for answer in answers:
         paid = connection.execute(
@@ -247,8 +266,14 @@ def insert_feedback(connection: Writer, answers: Sequence[Answer]) -> None:
             (answer.event_id, answer.request_id, answer.position, answer.kind, answer.value_micros, answer.timestamp, answer.digest),
         )
         if not paid and answer.shown.campaign_id is not None:
-            connection.execute(
-                "INSERT INTO spend VALUES (?, ?, ?) "
-                "ON CONFLICT (campaign_id, day) DO UPDATE SET spent_micros = spend.spent_micros + excluded.spent_micros",
-                (answer.shown.campaign_id, answer.timestamp // DAY, answer.shown.bid_micros),
-            )
+            _charge(connection, answer.shown.campaign_id, calendar.day(answer.timestamp), answer.shown)
+
+
+def _charge(connection: Writer, campaign_id: str, day: int, shown: Shown) -> None:
+    held = connection.execute("SELECT spent_micros FROM spend WHERE campaign_id = ? AND day = ?", (campaign_id, day)).fetchone()
+    given = shown.budget_micros is not None and (held[0] if held else 0) >= shown.budget_micros
+    connection.execute(
+        "INSERT INTO spend (campaign_id, day, spent_micros, given_micros) VALUES (?, ?, ?, ?) ON CONFLICT (campaign_id, day) DO UPDATE SET "
+        "spent_micros = spend.spent_micros + excluded.spent_micros, given_micros = spend.given_micros + excluded.given_micros",
+        (campaign_id, day, 0 if given else shown.bid_micros, shown.bid_micros if given else 0),
+    )

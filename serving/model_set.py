@@ -26,6 +26,7 @@ from registry.models import KINDS
 from serving.api import Versions
 from serving.champions import Found
 from serving.learning import Learning
+from serving.pacing import Pacing
 from serving.policies import Policies, load_policies
 from serving.storage import Storage
 from serving.warm import frequent_queries
@@ -53,6 +54,7 @@ class ModelSet:
         world: whose shoppers they are, and what time it is for them.
         policies: who draws whose slate.
         learning: what clicks have taught since the ranker was trained; None when no policy asks for it.
+        pacing: what the campaigns' money costs now; None when budgets are not paced.
     """
 
     recommender: RecommenderBundle
@@ -65,6 +67,7 @@ class ModelSet:
     world: World
     policies: Policies
     learning: Learning | None = None
+    pacing: Pacing | None = None
     writing: threading.Lock = field(default_factory=threading.Lock)
     """Generators and the encoder's network are used by one thread at a time."""
 
@@ -159,7 +162,17 @@ def load_models(
         world=world,
         policies=policies,
         learning=_learning(pool, versions.model, storage, params, policies),
+        pacing=_pacing(pool, storage, params, world, before),
     )
+
+
+def _pacing(pool: Pool, storage: Storage, params: ServingParams, world: World, before: ModelSet | None) -> Pacing | None:
+    """Goes on from what is stored: what serves so far writes down what it knows."""
+    if not params.pacing:
+        return None
+    if before is not None and before.pacing is not None:
+        before.pacing.save()
+    return Pacing(pool, storage.store, storage.state, calendar=storage.log.calendar, now=world.now, slate=params.max_slate)
 
 
 def _encode_ahead(recommender: RecommenderBundle, ranker: RankerBundle, queries: Sequence[str]) -> None:

@@ -18,7 +18,7 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
 from core.errors import ServiceError
-from serving.database import PAST, SCHEMA
+from serving.database import ADDED, PAST, SCHEMA
 from serving.store import ID_KEY, VERSION, Rows, UnavailableError, Values
 
 _log = logging.getLogger(__name__)
@@ -32,8 +32,8 @@ _CONNECT_S = 2
 _OPENING = 0x41646C6F6F6D
 """The advisory lock of whoever makes the tables."""
 _VERSION_KEY = "version"
-_HAS_BESIDE = "SELECT 1 FROM pg_attribute WHERE attrelid = to_regclass('decisions') AND attname = 'beside'"
-"""Whether the table has its youngest column."""
+_HAS_YOUNGEST = f"SELECT 1 FROM pg_attribute WHERE attrelid = to_regclass('{ADDED[-1][0]}') AND attname = '{ADDED[-1][1]}'"
+"""Whether the tables have their youngest column."""
 _SETTINGS = (
     "SET synchronous_commit TO on; SET idle_in_transaction_session_timeout TO '10s'; SET client_min_messages TO warning; "
     "SET default_transaction_isolation TO 'read committed'"
@@ -186,8 +186,9 @@ class PostgresDatabase:
                         connection.execute(_columns(statement).encode())
                 added = "INSERT INTO meta VALUES (?, ?) ON CONFLICT (key) DO NOTHING"
                 writer.executemany(added, [(_VERSION_KEY, str(VERSION)), (ID_KEY, uuid.uuid4().hex)])
-            elif not connection.execute(_HAS_BESIDE).fetchone():
-                connection.execute("ALTER TABLE decisions ADD COLUMN beside TEXT")
+            elif not connection.execute(_HAS_YOUNGEST).fetchone():
+                for table, column, kind in ADDED:
+                    connection.execute(f"ALTER TABLE {table} ADD COLUMN IF NOT EXISTS {column} {_columns(kind)}".encode())
             held = dict(writer.execute("SELECT key, value FROM meta WHERE key IN (?, ?)", (_VERSION_KEY, ID_KEY)).fetchall())
         if held.get(_VERSION_KEY) != str(VERSION):
             raise ServiceError(

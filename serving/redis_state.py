@@ -19,7 +19,7 @@ from redis.client import Pipeline
 from redis.retry import Retry
 
 from core.errors import ServiceError
-from serving.decision_log import DAY, Answer, Record
+from serving.decision_log import Answer, Record
 from serving.state import Event, OnlineState, Past, Posterior, history_of, responses_of
 from serving.store import UnavailableError
 
@@ -117,7 +117,7 @@ class RedisState:
         """See `State.spent`."""
         if self.problem:
             return self._log.spent(now)
-        day = now // DAY
+        day = self._log.calendar.day(now)
         try:
             held = self._run(lambda pipe: pipe.hgetall(self._key("spend", str(day))))[0]
             if held:
@@ -145,7 +145,7 @@ class RedisState:
 
     def happened(self, events: Sequence[Event], answers: Sequence[Answer]) -> None:
         """See `State.happened`."""
-        days = {answer.timestamp // DAY: answer.timestamp for answer in answers if answer.shown.campaign_id is not None}
+        days = {self._log.calendar.day(answer.timestamp): answer.timestamp for answer in answers if answer.shown.campaign_id is not None}
 
         def tell(pipe: Pipeline) -> None:
             for event in events:

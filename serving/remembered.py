@@ -9,7 +9,8 @@ import numpy as np
 
 from models.features import Responses
 from models.history import History
-from serving.decision_log import DAY, Answer, Record
+from serving.calendar import Calendar
+from serving.decision_log import Answer, Record
 from serving.state import Event, Past, Posterior, State
 from serving.store import UnavailableError
 
@@ -21,9 +22,9 @@ _NOBODY = Past(History.empty(), Responses.empty(), whole=False)
 class Remembered:
     """Another state, and what it said last of each shopper and of today's spend; see `serving.state.State`."""
 
-    def __init__(self, state: State) -> None:
-        """Args: the state that is asked as long as it answers."""
-        self._state = state
+    def __init__(self, state: State, calendar: Calendar | None = None) -> None:
+        """Args: the state that is asked as long as it answers, and whose days budgets are for."""
+        self._state, self._calendar = state, calendar or Calendar()
         self._pasts: OrderedDict[str, Past] = OrderedDict()
         self._spent: tuple[int, dict[str, int]] = (0, {})
         self._lock = Lock()
@@ -46,7 +47,7 @@ class Remembered:
 
     def spent(self, now: int) -> dict[str, int]:
         """See `State.spent`; nothing is spent while the log is away, because no click is taken in."""
-        day = now // DAY
+        day = self._calendar.day(now)
         try:
             self._spent = (day, self._state.spent(now))
         except UnavailableError:

@@ -12,6 +12,7 @@ from core.identity import pseudonymise
 from models.decision import Ask, Decider, Decision, Rival
 from models.features import Responses
 from models.history import History
+from models.pacing import Standing
 from models.policies.served import ServedPolicy
 from serving.answers import answer_json, answer_of
 from serving.api import AdsAnswer, AdsRequest, Fault, Part
@@ -21,12 +22,14 @@ from serving.decision_log import Beside, Context, Record
 from serving.errors import RefusedError, invalid
 from serving.metrics import Stopwatch
 from serving.model_set import ModelSet
+from serving.pacing import Watched
 from serving.reading import plain, readable_history
 from serving.reviews import StaleReviewsError
 from serving.settings import Settings
 from serving.state import Past
 from serving.storage import Storage
 
+UNPACED = Standing()
 GAP = 60_000_000
 """Microseconds between events of an anonymous history that come without times."""
 
@@ -197,7 +200,9 @@ class Ads:
         beliefs = models.learning.current if models.learning else None
         blocked = self._reviews.blocked()
         blocked_rows = models.pool.rows_of(blocked.creative_ids)
-        closed = [campaign for campaign, left in budgets.items() if left <= 0]
+        pacing = models.pacing
+        standing = (pacing.standing if pacing else UNPACED).without([campaign for campaign, left in budgets.items() if left <= 0])
+        watched = pacing.wants() if pacing else 0
         known, answers = self._all_known(asked, models.world.key, now)
         watch("read what is known of the shopper")
         params = self._parts.settings.params
@@ -216,12 +221,13 @@ class Ads:
                 exclude=who.asked.body.exclude,
                 responses=who.responses,
                 frequency_cap=params.frequency_cap,
-                closed_campaigns=closed,
+                multipliers=standing.multipliers(who.asked.request_id),
+                watched=turn < watched and who.asked.recorded,
                 blocked=blocked_rows,
                 beliefs=beliefs if mine.learns else None,
                 rival=Rival(other.exploration, beliefs if other.learns else None) if other else None,
             )
-            for who in known
+            for turn, who in enumerate(known)
             for mine, other in [drawing[who.place]]
         ]
         decided: list[tuple[_Known, Decision]] = []
@@ -231,13 +237,25 @@ class Ads:
             else:
                 decided.append((who, decision))
         records = [
-            _record(who, decision, under[drawing[who.place][0]], now, budgets, reviewed=blocked.seq, rival=drawing[who.place][1])
+            _record(
+                who,
+                decision,
+                under[drawing[who.place][0]],
+                now,
+                budgets,
+                reviewed=blocked.seq,
+                rival=drawing[who.place][1],
+                pace=standing.text,
+            )
             for who, decision in decided
             if decision.choices and who.asked.recorded
         ]
         if records:
             self._log.write(records, reviewed=blocked.seq)
             self._state.decided(records)
+            if pacing and watched > 0:
+                asked_for = ((one.offer, who.asked.body) for who, one in decided if one.offer is not None)
+                pacing.watch([Watched(offer, body.scene, body.channel, now) for offer, body in asked_for])
         degraded = tuple(self._parts.storage.condition.degraded)
         watch("store the decisions, synced")
         for who, decision in decided:
@@ -331,6 +349,7 @@ def _record(
     *,
     reviewed: int,
     rival: ServedPolicy | None,
+    pace: str | None,
 ) -> Record:
     body = one.asked.body
     context = Context(
@@ -347,4 +366,4 @@ def _record(
         key_fingerprint=models.world.fingerprint,
     )
     texts = {choice.creative_id: str(models.pool.text[choice.row]) for choice in decision.choices}
-    return Record(context, decision, texts, budgets, Beside(rival.version, models.policies.share) if rival else None)
+    return Record(context, decision, texts, budgets, Beside(rival.version, models.policies.share) if rival else None, pace)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from serving.background import Background
+from serving.calendar import Calendar
 from serving.condition import Condition
 from serving.database import Database
 from serving.decision_log import DECISION_COLUMNS, TEXT_INSERT, DecisionLog, Record, insert_decisions
@@ -35,6 +36,7 @@ class SpillingLog(DecisionLog):
         path: Path,
         condition: Condition,
         *,
+        calendar: Calendar | None = None,
         moved: Callable[[], None] = lambda: None,
         keep_up: Callable[[], object] = lambda: None,
     ) -> None:
@@ -44,13 +46,14 @@ class SpillingLog(DecisionLog):
             database: the log's server.
             path: the SQLite file; all workers of a machine share it.
             condition: is told what was spilled and drained.
+            calendar: see `DecisionLog`.
             moved: called when slates have come into the log that caches may not know of.
             keep_up: called several times a second: reads what must be known should the log go away.
 
         Raises:
             ServiceError: the file cannot be opened.
         """
-        super().__init__(database)
+        super().__init__(database, calendar)
         self._condition, self._moved, self._keep_up = condition, moved, keep_up
         self._spill = Database(path)
         self._mover = Background("spill", self._work)

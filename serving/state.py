@@ -8,6 +8,7 @@ import numpy as np
 
 from models.features import Responses
 from models.history import History
+from serving.calendar import Calendar
 from serving.decision_log import Answer, DecisionLog, Record
 from serving.store import Store, Writer
 
@@ -115,7 +116,7 @@ class State(Protocol):
         """What each campaign has paid for clicks today.
 
         Args:
-            now: microseconds since 1970 UTC; the UTC day of it counts.
+            now: microseconds since 1970 UTC; the shop's day of it counts.
 
         Raises:
             UnavailableError: the log is away.
@@ -175,16 +176,18 @@ class OnlineState:
 
     problem = ""
 
-    def __init__(self, database: Store, *, max_events: int) -> None:
+    def __init__(self, database: Store, *, max_events: int, calendar: Calendar | None = None) -> None:
         """Read from a store.
 
         Args:
             database: the service's.
             max_events: latest events, and latest ads, that are read of a shopper.
+            calendar: whose days budgets are for; UTC's when None.
         """
         self._database = database
         self._max_events = max_events
-        self._log = DecisionLog(database)
+        self._log = DecisionLog(database, calendar)
+        self.calendar = self._log.calendar
         self._texts: dict[str, str] = {}  # of creatives, which never change but with the clean tables: see `renew`
 
     def pasts(self, users: Sequence[str], now: int) -> list[Past]:

@@ -4,6 +4,7 @@ import logging
 from dataclasses import dataclass
 from typing import Protocol
 
+from serving.calendar import Calendar
 from serving.condition import Condition
 from serving.database import Checkpoints, Database
 from serving.decision_log import DecisionLog
@@ -59,15 +60,15 @@ class Storage:
         Raises:
             ServiceError: the file or a server cannot be opened, or would not make commits durable.
         """
-        condition, store = Condition(), open_store(settings)
-        state = _state(settings, store, condition)
+        condition, store, calendar = Condition(), open_store(settings), Calendar(settings.params.time_zone)
+        state = _state(settings, store, condition, calendar)
         _log.info("the log is kept by %s, online state by %s", store.name, "Redis" if settings.state_url else "the log")
         if isinstance(store, Database):
-            return cls(store, DecisionLog(store), state, Reviews(store), condition, Checkpoints(store.path))
+            return cls(store, DecisionLog(store, calendar), state, Reviews(store), condition, Checkpoints(store.path))
         condition.watch("log", lambda: store.problem)
         spill = settings.spill.with_stem(f"{settings.spill.stem}-{str(meta(store, ID_KEY))[:12]}")  # each log has its own
         reviews = Reviews(store)
-        log = SpillingLog(store, spill, condition, moved=state.renew, keep_up=reviews.blocked)
+        log = SpillingLog(store, spill, condition, calendar=calendar, moved=state.renew, keep_up=reviews.blocked)
         return cls(store, log, state, reviews, condition, log)
 
     def start(self) -> None:
@@ -93,10 +94,10 @@ def open_store(settings: Settings) -> Database | PostgresDatabase:
     return Database(settings.database) if settings.log_url is None else PostgresDatabase(settings.log_url)
 
 
-def _state(settings: Settings, store: Store, condition: Condition) -> State:
-    known = OnlineState(store, max_events=settings.params.max_events)
+def _state(settings: Settings, store: Store, condition: Condition, calendar: Calendar) -> State:
+    known = OnlineState(store, max_events=settings.params.max_events, calendar=calendar)
     if settings.state_url is None:
-        return known if settings.log_url is None else Remembered(known)
+        return known if settings.log_url is None else Remembered(known, calendar)
     shared = RedisState(settings.state_url, known, log_id=str(meta(store, ID_KEY)), max_events=settings.params.max_events)
     condition.watch("state", lambda: shared.problem)
-    return Remembered(shared)
+    return Remembered(shared, calendar)

@@ -5,25 +5,28 @@
 """
 
 from models.pacing.allocation import break_even, choose, dithered, multiplier, thresholds
+from models.pacing.booking import Booking, Pace, PacingSettings
 from models.pacing.curve import TrafficCurve
 from models.pacing.demand import Demand
-from models.pacing.pacer import Booking, Pace, Pacer, PacingSettings, safely_in_flight
-from models.pacing.request import multipliers, opportunities
+from models.pacing.pacer import Pacer, safely_in_flight
+from models.pacing.request import Offer, Standing, floors, opportunities
 from models.pacing.saved import load_pacer, save_pacer
 
 __all__ = [
     "Booking",
     "Demand",
+    "Offer",
     "Pace",
     "Pacer",
     "PacingSettings",
+    "Standing",
     "TrafficCurve",
     "break_even",
     "choose",
     "dithered",
+    "floors",
     "load_pacer",
     "multiplier",
-    "multipliers",
     "opportunities",
     "safely_in_flight",
     "save_pacer",

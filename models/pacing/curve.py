@@ -1,4 +1,7 @@
-"""When in a day the traffic comes: a curve by weekday and hour, learnt from past events."""
+"""When in a day the traffic comes: a curve by weekday and hour, learnt from past events.
+
+Days are those of whoever gives the moments: a shop with a time zone gives its own clock's microseconds, and then midnight is its midnight.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,16 +9,28 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+Floats = NDArray[np.float64]
 HOURS, WEEKDAYS = 24, 7
 HOUR = 3_600_000_000
 DAY = HOURS * HOUR
 _FIRST_WEEKDAY = 3
 """1 January 1970 was a Thursday; Monday is 0."""
+_USUAL = (2.6, 1.6, 1.0, 0.8, 0.8, 1.0, 1.6, 2.6, 3.6, 4.6, 5.2, 5.4, 5.8, 5.2, 4.8, 4.8, 4.8, 4.8, 5.0, 5.8, 7.0, 7.4, 6.8, 4.6)
+"""A shop's day before anything is known of it: quiet at night, busy from morning, busiest in the evening. A guess, and weighed as one."""
+
+
+def cell_of(moments: NDArray[np.int64]) -> NDArray[np.int64]:
+    """``(n,)`` weekday · 24 + hour of each moment, weekdays from Monday.
+
+    Args:
+        moments: ``(n,)`` microseconds since 1970.
+    """
+    return np.asarray((moments // DAY + _FIRST_WEEKDAY) % WEEKDAYS * HOURS + moments // HOUR % HOURS)
 
 
 @dataclass(frozen=True)
 class TrafficCurve:
-    """The share of a UTC day's traffic that comes in each hour; even within an hour.
+    """The share of a day's traffic that comes in each hour; even within an hour.
 
     Attributes:
         shares: ``(7, 24)`` by weekday (Monday first) and hour; positive, each row sums to 1.
@@ -45,14 +60,53 @@ class TrafficCurve:
         return cls(np.full((WEEKDAYS, HOURS), 1 / HOURS))
 
     @classmethod
-    def fit(cls, timestamps: ArrayLike, weights: ArrayLike | None = None, *, smoothing: float = 200.0) -> "TrafficCurve":
-        """Learn a curve from past events, such as logged requests.
+    def usual(cls) -> "TrafficCurve":
+        """What a new shop's day is expected to look like by its own clock, every weekday alike."""
+        shape = np.array(_USUAL)
+        return cls(np.tile(shape / shape.sum(), (WEEKDAYS, 1)))
 
-        An hour's share over all days is its weight, with a hundredth of ``smoothing`` spread evenly on top. A weekday's share is its own
-        weight with ``smoothing`` spread as over all days: a weekday that was seen little looks like all days together.
+    @classmethod
+    def of_hours(
+        cls, seen: Floats, *, prior: "TrafficCurve | None" = None, prior_events: float = 2.0, smoothing: float = 200.0
+    ) -> "TrafficCurve":
+        """Learn a curve from counts.
+
+        An hour's share over all days is its count, with ``prior_events`` spread as the prior on top. A weekday's share is its own counts
+        with ``smoothing`` spread as over all days: a weekday that was seen little looks like all days together.
 
         Args:
-            timestamps: ``(n,)`` microseconds since 1970 UTC; the last few weeks.
+            seen: ``(7, 24)`` events by weekday and hour, not negative.
+            prior: the curve before anything was seen; `even` when None.
+            prior_events: what it weighs, positive.
+            smoothing: in events, positive.
+
+        Returns:
+            The curve.
+
+        Raises:
+            ValueError: negative counts, or a weight that is not positive.
+
+        Source:
+            Shrinkage of counts to a Dirichlet prior: Gelman et al. (2013), Bayesian Data Analysis, section 3.4.
+        """
+        if smoothing <= 0 or prior_events <= 0:
+            raise ValueError(f"smoothing is {smoothing}, prior_events {prior_events}; both must be positive")
+        if not bool((seen >= 0).all()):
+            raise ValueError(f"{int((~(seen >= 0)).sum())} of {seen.size} counts of hours are negative or NaN; counts are at least 0")
+        before = (prior or cls.even()).shares
+        pooled = seen.sum(axis=0) + prior_events * before.mean(axis=0)
+        pooled /= pooled.sum()
+        own = before / before.mean(axis=0)  # how the prior's weekdays differ, while little is seen
+        weight = prior_events / (prior_events + seen.sum())
+        shares = seen + smoothing * pooled * (weight * own + 1 - weight)
+        return cls(shares / shares.sum(axis=1, keepdims=True))
+
+    @classmethod
+    def fit(cls, timestamps: ArrayLike, weights: ArrayLike | None = None, *, smoothing: float = 200.0) -> "TrafficCurve":
+        """Learn a curve from past events, such as logged requests; see `of_hours`.
+
+        Args:
+            timestamps: ``(n,)`` microseconds since 1970; the last few weeks.
             weights: ``(n,)`` not negative, such as p_click, where the curve is to say when clicks are to be had. None: 1 each.
             smoothing: in events of mean weight, positive.
 
@@ -61,9 +115,6 @@ class TrafficCurve:
 
         Raises:
             ValueError: lengths that differ, negative weights, or smoothing that is not positive.
-
-        Source:
-            Shrinkage of counts to a Dirichlet prior: Gelman et al. (2013), Bayesian Data Analysis, section 3.4.
         """
         times = np.asarray(timestamps, dtype=np.int64).ravel()
         mass = np.ones(times.size) if weights is None else np.asarray(weights, dtype=np.float64).ravel()
@@ -75,19 +126,14 @@ class TrafficCurve:
             raise ValueError(f"smoothing is {smoothing}; it must be positive")
         if not mass.sum() > 0:
             return cls.even()
-        mass = mass / mass.mean()
-        cell = (times // DAY + _FIRST_WEEKDAY) % WEEKDAYS * HOURS + times // HOUR % HOURS
-        seen = np.bincount(cell, weights=mass, minlength=WEEKDAYS * HOURS).reshape(WEEKDAYS, HOURS)
-        pooled = seen.sum(axis=0) + smoothing / (100 * HOURS)
-        pooled /= pooled.sum()
-        shares = seen + smoothing * pooled
-        return cls(shares / shares.sum(axis=1, keepdims=True))
+        seen = np.bincount(cell_of(times), weights=mass / mass.mean(), minlength=WEEKDAYS * HOURS).astype(np.float64)
+        return cls.of_hours(seen.reshape(WEEKDAYS, HOURS), prior_events=smoothing / 100, smoothing=smoothing)
 
     def before(self, moment: int) -> float:
         """The share of its day that lies before a moment, in [0, 1).
 
         Args:
-            moment: microseconds since 1970 UTC.
+            moment: microseconds since 1970.
         """
         day, rest = divmod(moment, DAY)
         hour, part = divmod(rest, HOUR)
@@ -98,7 +144,7 @@ class TrafficCurve:
         """Traffic between two moments, in days' worth; 0 when the end is not after the start.
 
         Args:
-            start: microseconds since 1970 UTC.
+            start: microseconds since 1970.
             end: likewise.
         """
         return max(0.0, end // DAY - start // DAY + self.before(end) - self.before(start)) if end > start else 0.0

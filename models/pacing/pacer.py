@@ -14,116 +14,16 @@ Source: Balseiro and Gur (2019), Learning in repeated auctions with budgets (the
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from models.pacing.booking import SECOND, Booking, Pace, PacingSettings
 from models.pacing.curve import DAY, HOUR, HOURS, TrafficCurve
 from models.pacing.demand import Demand
 from models.pacing.shift import shift_of
-from models.pool import UPCOMING, Campaign
 
 Floats = NDArray[np.float64]
-Flags = NDArray[np.bool_]
-SECOND = 1_000_000
-
-
-@dataclass(frozen=True)
-class Booking:
-    """What pacing needs of a campaign with a budget.
-
-    Attributes:
-        campaign_id: its id.
-        bid_micros: price of a click, positive.
-        daily_budget_micros: for a UTC day, not negative.
-        start: first moment in which it may be advertised, microseconds since 1970 UTC.
-        end: the last one.
-    """
-
-    campaign_id: str
-    bid_micros: int
-    daily_budget_micros: int
-    start: int
-    end: int
-
-    @classmethod
-    def of(cls, campaigns: Sequence[Campaign]) -> tuple["Booking", ...]:
-        """The bookings of the campaigns that have a budget; the others are not paced.
-
-        Args:
-            campaigns: of the pool.
-        """
-        return tuple(
-            cls(
-                campaign_id=c.campaign_id,
-                bid_micros=c.bid_micros,
-                daily_budget_micros=c.daily_budget_micros,
-                start=round((c.start - UPCOMING).timestamp() * SECOND),
-                end=round(c.end.timestamp() * SECOND),
-            )
-            for c in campaigns
-            if c.daily_budget_micros is not None
-        )
-
-
-@dataclass(frozen=True)
-class PacingSettings:
-    """How pacing remembers and how careful it is.
-
-    Attributes:
-        slate: positions of the largest slate: what may come on top of a budget is this many clicks.
-        memory: after how much traffic demand has faded to 1 / e, in days' worth.
-        finish: share of the day's traffic kept back at its end, so that a late lull leaves nothing unspent.
-        click_delay_seconds: mean time from a showing to the moment in which its click is known; rather too long than too short.
-        evidence: opportunities a campaign must have met before its price is trusted; until then spend does not run ahead of the plan.
-        prior_clicks: clicks with which κ begins at 1.
-        seen_share: share of all requests that this process sees; 1 / workers where each worker paces for itself.
-    """
-
-    slate: int = 3
-    memory: float = 0.1
-    finish: float = 0.02
-    click_delay_seconds: float = 120.0
-    evidence: int = 200
-    prior_clicks: float = 20.0
-    seen_share: float = 1.0
-
-    def __post_init__(self) -> None:
-        wrong = [
-            f"{name} is {getattr(self, name)}; it must be {what}"
-            for name, good, what in (
-                ("slate", self.slate >= 1, "at least 1"),
-                ("memory", self.memory > 0, "positive"),
-                ("finish", 0 <= self.finish < 1, "in [0, 1)"),
-                ("click_delay_seconds", self.click_delay_seconds >= 0, "at least 0"),
-                ("evidence", self.evidence >= 0, "at least 0"),
-                ("prior_clicks", self.prior_clicks > 0, "positive"),
-                ("seen_share", 0 < self.seen_share <= 1, "in (0, 1]"),
-            )
-            if not good
-        ]
-        if wrong:
-            raise ValueError("pacing: " + "; ".join(wrong))
-
-
-@dataclass(frozen=True)
-class Pace:
-    """What pacing says until the next tick.
-
-    Attributes:
-        price: ``(c,)`` shadow price of each campaign's money, not negative.
-        open: ``(c,)`` whether the campaign may take part.
-        planned_micros: ``(c,)`` spend so far if the budget followed the curve.
-        forecast_micros: ``(c,)`` the most that can be spent by the end of the day, the budget at the most.
-        short: ``(c,)`` True where, on the evidence, there is not enough matching traffic to spend the budget.
-    """
-
-    price: Floats
-    open: Flags
-    planned_micros: Floats
-    forecast_micros: Floats
-    short: Flags
 
 
 class Pacer:
@@ -162,6 +62,7 @@ class Pacer:
         self._unseen = np.zeros(c)  # expected cost shown since the last tick
         self._hours = np.zeros(HOURS)  # opportunities met in each hour of today
         self._met = 0.0  # since the last tick
+        self._blind = True  # nobody has said since then what was offered
         self.shift = 0
         self._whole: tuple[int, int, Floats] = (-1, 0, np.zeros(c))  # day, shift, traffic of that day
         self.pace = Pace(np.zeros(c), np.zeros(c, dtype=bool), np.zeros(c), np.zeros(c), np.zeros(c, dtype=bool))
@@ -175,18 +76,41 @@ class Pacer:
             cost: ``(n,)`` p_click · bid, micros.
             shown: ``(n,)`` whether it was shown.
         """
-        codes = np.asarray(campaign, dtype=np.int64)
-        costs = np.asarray(cost, dtype=np.float64) / self.settings.seen_share
-        self.demand.add(codes, np.asarray(break_even, dtype=np.float64), costs)
-        self._met += codes.size
-        self._unseen += np.bincount(codes, weights=costs * np.asarray(shown, dtype=bool), minlength=len(self._bid))
+        codes, costs = np.asarray(campaign, dtype=np.int64), np.asarray(cost, dtype=np.float64)
+        self.offer(codes, break_even, costs, share=self.settings.seen_share)
+        paid = np.bincount(codes, weights=costs * np.asarray(shown, dtype=bool), minlength=len(self._bid))
+        self.show(paid / self.settings.seen_share, codes.size)
+
+    def offer(self, campaign: ArrayLike, break_even: ArrayLike, cost: ArrayLike, *, share: float) -> None:
+        """What some of the requests since the last tick offered, taken or not: it is scaled up to all of them.
+
+        Args:
+            campaign: ``(n,)`` codes, see `index`.
+            break_even: ``(n,)`` price up to which the campaign would have won the place.
+            cost: ``(n,)`` p_click · bid, micros.
+            share: of all requests that these are, in (0, 1].
+        """
+        costs = np.asarray(cost, dtype=np.float64) / share
+        self._blind = False
+        self.demand.add(np.asarray(campaign, dtype=np.int64), np.asarray(break_even, dtype=np.float64), costs)
+
+    def show(self, cost: ArrayLike, requests: float) -> None:
+        """What was shown since the last tick, by everybody.
+
+        Args:
+            cost: ``(c,)`` p_click · bid of what was shown, summed, micros.
+            requests: that came, whatever they were shown.
+        """
+        self._unseen += np.asarray(cost, dtype=np.float64)
+        self._met += requests
 
     def tick(self, now: int, spent: ArrayLike) -> Pace:
         """Find prices for what is left.
 
         Args:
-            now: microseconds since 1970 UTC; an earlier moment than the last tick's counts as that one.
-            spent: ``(c,)`` micros charged so far on the UTC day of ``now``.
+            now: microseconds since 1970 by the clock whose days the budgets are for; an earlier moment than the last tick's counts as
+                that one.
+            spent: ``(c,)`` micros charged so far on the day of ``now``.
 
         Returns:
             What holds until the next tick; also in `pace`.
@@ -235,10 +159,41 @@ class Pacer:
         )
         return self.pace
 
+    def follow(self, curves: Sequence[TrafficCurve]) -> None:
+        """Go by other curves from now on.
+
+        Args:
+            curves: one a campaign.
+
+        Raises:
+            ValueError: another number.
+        """
+        if len(curves) != len(self.bookings):
+            raise ValueError(f"{len(curves)} curves for {len(self.bookings)} campaigns; give one a campaign")
+        self.curves, self._whole = tuple(curves), (-1, 0, np.zeros(len(curves)))
+
+    def plan(self, now: int) -> Floats:
+        """Spend at each full hour of the day if the budgets followed the traffic, ``(c, 25)`` micros.
+
+        Args:
+            now: any moment of the day.
+        """
+        first = now // DAY * DAY
+        edges = [first + hour * HOUR for hour in range(HOURS + 1)]
+        found = np.zeros((len(self.bookings), HOURS + 1))
+        for code, booking in enumerate(self.bookings):
+            start, end = max(first, booking.start), min(first + DAY, booking.end)
+            whole = self._traffic(code, start, end)
+            if whole > 0:
+                found[code] = [self._traffic(code, start, min(edge, end)) / whole for edge in edges]
+        return found * self._budget[:, None]
+
     def _account(self, last: int, now: int, spends: Floats) -> None:
         """Take what happened since the last tick into the memory."""
         passed = np.array([self._traffic(c, last, now) for c in range(len(self.bookings))])
-        self.demand.pass_by(passed)
+        if not (self._blind and self._met):  # requests came, but all to others: what is remembered stays
+            self.demand.pass_by(passed)
+        self._blind = True
         same_day = self._last is not None and now // DAY == last // DAY
         charged = np.maximum(spends - self._spent, 0.0) if same_day else spends if self._last is not None else np.zeros_like(spends)
         delay = self.settings.click_delay_seconds * SECOND
@@ -257,7 +212,7 @@ class Pacer:
         if self.bookings and now // HOUR != last // HOUR:
             weekday = (now // DAY + 3) % 7
             usual = np.mean([curve.shares[weekday] for curve in self.curves], axis=0)
-            self.shift = shift_of(usual, self._hours[: now % DAY // HOUR])
+            self.shift = shift_of(usual, self._hours[: now % DAY // HOUR], believed=self.shift)
         self._last, self._spent = now, spends
 
     def _traffic(self, code: int, start: int, end: int) -> float:
@@ -265,10 +220,10 @@ class Pacer:
         return self.curves[code].between(start - self.shift * HOUR, end - self.shift * HOUR)
 
     def _trust(self) -> Floats:
-        """κ, observed over expected spend, in [1/4, 4]."""
+        """κ, observed over expected spend, in [1/16, 16]: a ranker that was never trained may be that far off."""
         prior = self.settings.prior_clicks * self._bid
         due = np.maximum(self._shown - self._pending, 0.0)  # what should have been clicked by now
-        return np.asarray(np.clip((self._charged + prior) / (due + prior), 0.25, 4.0))
+        return np.asarray(np.clip((self._charged + prior) / (due + prior), 1 / 16, 16.0))
 
     def state(self) -> dict[str, np.ndarray]:
         """Everything that was learnt, one row a booking; see `models.pacing.saved`."""
@@ -283,6 +238,7 @@ class Pacer:
             "unseen": self._unseen,
             "hours": self._hours,
             "met": np.array([self._met]),
+            "blind": np.array([self._blind]),
             "shift": np.array([self.shift], dtype=np.int64),
             "last": np.full(len(self.bookings), -1 if self._last is None else self._last, dtype=np.int64),
         }
@@ -308,6 +264,7 @@ class Pacer:
         ):  # fmt: skip
             array[to] = state[name][of]
         self._hours, self._met, self.shift = state["hours"].copy(), float(state["met"][0]), int(state["shift"][0])
+        self._blind = bool(state["blind"][0])
         last = int(state["last"].max(initial=-1))
         self._last = None if last < 0 else last
 

@@ -8,8 +8,9 @@ import numpy as np
 
 from core.errors import BundleError
 from models.bundle import load_arrays, read_config, save_arrays, writing_bundle
+from models.pacing.booking import Booking, PacingSettings
 from models.pacing.curve import TrafficCurve
-from models.pacing.pacer import Booking, Pacer, PacingSettings
+from models.pacing.pacer import Pacer
 
 KIND = "pacing"
 ARRAYS = "learnt.safetensors"

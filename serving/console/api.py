@@ -122,8 +122,14 @@ class Spend(BaseModel):
     end: datetime
     bid_micros: int
     daily_budget_micros: int | None
-    spent_micros: int = Field(description="today, by the service's UTC day")
-    planned_micros: int | None = Field(description="that an even plan would have spent by now")
+    spent_micros: int = Field(description="today, by the shop's clock")
+    given_micros: int = Field(description="worth of today's clicks that came when the budget was spent; they cost nothing")
+    planned_micros: int | None = Field(description="that its plan would have spent by now; null without a budget")
+    forecast_micros: int | None = Field(description="the most that it can spend today; null where budgets are not paced")
+    short: bool = Field(description="True: on the evidence, there is not enough traffic for its budget")
+    price: float | None = Field(description="of its money: a click must be worth so much more than what it displaces, in bids")
+    plan: list[int] = Field(description="spend at each full hour of the shop's day by its plan, 25 values; empty without a budget")
+    course: list[int] = Field(description="spend at each full hour so far, and now; empty where budgets are not paced")
 
 
 class Exploration(BaseModel):
@@ -165,7 +171,9 @@ class BoardAnswer(BaseModel):
     cvr: Rate = Field(description="conversions over clicks")
     channels: dict[ChannelName, Rate] = Field(description="CTR by channel")
     exploration: Exploration
-    plan: Literal["even"] = Field(description="how a budget is planned over the day; even: in proportion to the time")
+    plan: Literal["even", "traffic"] = Field(
+        description="how a budget is planned over the day; traffic: as requests are expected to come; even: in proportion to the time"
+    )
     campaigns: list[Spend]
     posterior: Literal["linear_thompson", "beta"] = Field(
         description="where creatives' intervals come from: the policy's own posterior, or a Beta posterior of the creative's counts"

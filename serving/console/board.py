@@ -1,10 +1,10 @@
 """The live board: what came of the slates, what was spent, and what is believed of each creative."""
 
 import threading
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from models.correction import Beliefs
-from models.pool import Campaign
+from models.pool import UPCOMING, Campaign
 from serving.api import ChannelName
 from serving.clock import moment
 from serving.console.api import BoardAnswer, CreativeBelief, CreativesFound, Exploration, Rate, Spend
@@ -13,6 +13,7 @@ from serving.console.tally import Count, Tally
 from serving.decision_log import DAY
 from serving.metrics import Metrics
 from serving.model_set import ModelSet
+from serving.pacing import Course
 from serving.reviews import Reviews
 from serving.service import Parts
 
@@ -55,7 +56,9 @@ class Board:
         rates: dict[ChannelName, Rate] = {
             name: rate(channels.get(name, Count()).clicked, channels.get(name, Count()).shown) for name in ("onsite", "social", "search")
         }
-        spent = self._log.spent_today(now)
+        pacing = models.pacing
+        course = pacing.course() if pacing else {}
+        day, paid = self._day(now), self._log.paid_today(now)
         return BoardAnswer(
             now=moment(now),
             days=days,
@@ -68,8 +71,11 @@ class Board:
                 positions=positions,
                 share=explored / positions if positions else None,
             ),
-            plan="even",
-            campaigns=[_spend(campaign, spent.get(campaign.campaign_id, 0), moment(now)) for campaign in models.pool.campaigns],
+            plan="traffic" if pacing else "even",
+            campaigns=[
+                _spend(campaign, paid.get(campaign.campaign_id, (0, 0)), course.get(campaign.campaign_id), moment(now), day)
+                for campaign in models.pool.campaigns
+            ],
             posterior="beta" if beliefs is None else "linear_thompson",
             impressions=known,
             learnt=None if models.learning is None else models.learning.current.impressions,
@@ -110,6 +116,11 @@ class Board:
         blocked = models.pool.rows_of(self._reviews.blocked().creative_ids)
         return believed(rows, models.pool, self._tally.creatives, self._beliefs(models), blocked)
 
+    def _day(self, now: int) -> tuple[datetime, datetime]:
+        """Beginning and end of the shop's day."""
+        gone = self._log.calendar.local(now) % DAY
+        return moment(now - gone), moment(now - gone + DAY)
+
     def _beliefs(self, models: ModelSet) -> Beliefs | None:
         return models.learning.current if models.learning else None
 
@@ -118,14 +129,19 @@ class Board:
         return sum(count.shown for name, count in self._tally.creatives.items() if models.pool.rows_of([name]))
 
 
-def _spend(campaign: Campaign, spent: int, now: datetime) -> Spend:
-    """An even plan spends in proportion to the time of the UTC day that lies within the campaign."""
-    midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
-    open_from, open_to = max(midnight, campaign.start), min(midnight + timedelta(days=1), campaign.end)
-    planned = None
-    if campaign.daily_budget_micros is not None:
-        share = (now - open_from) / (open_to - open_from) if open_to > open_from else 0.0
-        planned = round(campaign.daily_budget_micros * min(1.0, max(0.0, share)))
+def _spend(campaign: Campaign, paid: tuple[int, int], course: Course | None, now: datetime, day: tuple[datetime, datetime]) -> Spend:
+    """Spend against the pacer's plan; where nothing is paced, against one in proportion to the part of the day within the campaign."""
+    planned, plan, budget = None, [], campaign.daily_budget_micros
+    if course is not None:
+        planned, plan = course.planned_micros, list(course.plan)
+    elif budget is not None:
+        open_from, open_to = max(day[0], campaign.start - UPCOMING), min(day[1], campaign.end)
+
+        def by(time: datetime) -> int:
+            share = (time - open_from) / (open_to - open_from) if open_to > open_from else 0.0
+            return round(budget * min(1.0, max(0.0, share)))
+
+        planned, plan = by(now), [by(day[0] + (day[1] - day[0]) * hour / 24) for hour in range(25)]
     return Spend(
         campaign_id=campaign.campaign_id,
         name=campaign.name,
@@ -133,7 +149,13 @@ def _spend(campaign: Campaign, spent: int, now: datetime) -> Spend:
         start=campaign.start,
         end=campaign.end,
         bid_micros=campaign.bid_micros,
-        daily_budget_micros=campaign.daily_budget_micros,
-        spent_micros=spent,
+        daily_budget_micros=budget,
+        spent_micros=paid[0],
+        given_micros=paid[1],
         planned_micros=planned,
+        forecast_micros=None if course is None else course.forecast_micros,
+        short=course is not None and course.short,
+        price=None if course is None else course.price,
+        plan=plan,
+        course=[] if course is None else list(course.spent),
     )

@@ -102,7 +102,7 @@ class Market:
         database = Database(self.root / "data" / "live" / "serving.sqlite")
         with database.transaction() as writer:
             insert = f"INSERT INTO decisions ({', '.join(DECISION_COLUMNS)}) VALUES ({', '.join('?' * len(DECISION_COLUMNS))})"
-            writer.executemany(insert, [tuple(held[name] for name in DECISION_COLUMNS) for _, _, held in rows])
+            writer.executemany(insert, [tuple(held.get(name) for name in DECISION_COLUMNS) for _, _, held in rows])
             columns = "event_id, request_id, position, kind, value_micros, timestamp, digest"
             writer.executemany(f"INSERT INTO feedback ({columns}) VALUES (?, ?, ?, ?, ?, ?, ?)", clicks)
         database.close()

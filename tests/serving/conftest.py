@@ -17,7 +17,7 @@ from serving.services import FOLDER, Running, Services
 
 ROOT = Path(__file__).resolve().parents[2]
 BACKENDS = ("sqlite", "postgres", "sqlite+redis", "postgres+redis")
-EVERY_BACKEND = {"test_ads", "test_events", "test_learning", "test_replay", "test_backends", "test_console"}
+EVERY_BACKEND = {"test_ads", "test_events", "test_learning", "test_replay", "test_backends", "test_budgets", "test_console"}
 """Modules whose tests run against each backend; against the servers only by `make test-all`."""
 
 

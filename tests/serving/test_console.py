@@ -200,6 +200,14 @@ def test_the_board_counts_impressions_clicks_conversions_and_spend(shop):
         (campaign,) = board["campaigns"]
         assert campaign["spent_micros"] == 2 * campaign["bid_micros"]
         assert 0 < campaign["planned_micros"] < campaign["daily_budget_micros"]
+        plan = campaign["plan"]
+        assert (board["plan"], len(plan), plan[0], plan[24]) == ("traffic", 25, 0, campaign["daily_budget_micros"])
+        assert plan == sorted(plan)
+        assert plan[4] < 0.1 * plan[24]  # it follows the traffic, and not the time
+        assert (campaign["given_micros"], campaign["short"]) == (0, False)
+        client.app.state.champions.current.pacing.catch_up()
+        (campaign,) = client.get("/v1/console/board").json()["campaigns"]
+        assert campaign["course"][-1] == campaign["spent_micros"]
         clicked = next(one for one in board["creatives"] if one["creative_id"] == held["slate"][0]["creative_id"])
         assert (clicked["impressions"], clicked["clicks"]) == (1, 1)
         assert clicked["mean"] == pytest.approx(1.5 / 2)  # Beta(½ + 1, ½ + 0)

@@ -231,6 +231,8 @@ def settings_in(folder: Path, **changed: object) -> Settings:
         max_slate=5,
         exploration=0.2,
         policy="epsilon_greedy",
+        pacing=True,
+        time_zone="UTC",
         frequency_cap=0,
         canary_share=0.0,
         max_events=100,

@@ -65,14 +65,29 @@ function meter(spent, planned, budget) {
     drawn('rect', {class: 'mark', x: Math.min(99.2, at(planned)), width: 0.8, height: 6}));
 }
 
+/** The day's plan as a dashed curve, what was spent so far as a full one; from midnight to midnight, from nothing to the budget. */
+function courses(one) {
+  const top = Math.max(one.daily_budget_micros, one.spent_micros, 1);
+  const y = (value) => 30 - (28 * value) / top;
+  const along = (values) => values.map((value, hour) => `${(100 * hour) / 24},${y(value).toFixed(2)}`).join(' ');
+  const now = one.course.length ? [...one.course.slice(0, -1), one.spent_micros] : [];
+  return drawn('svg', {class: 'course', viewBox: '0 0 100 31', preserveAspectRatio: 'none', 'aria-hidden': 'true'},
+    drawn('line', {class: 'rail', x1: 0, x2: 100, y1: 30, y2: 30}), drawn('polyline', {class: 'plan', points: along(one.plan)}),
+    drawn('polyline', {class: 'spent', points: along(now)}));
+}
+
 function showSpend(board) {
+  $('spend-hint').textContent = t('spend_hint', {plan_of: t(`plan_${board.plan}`)});
   const running = board.campaigns.filter((one) => one.state === 'running' || one.spent_micros > 0);
   const rest = board.campaigns.length - running.length;
   const rows = running.map((one) => el('li', {},
     el('p', {class: 'row between'}, written('b', {}, one.name), el('span', {class: 'badge'}, t(`campaign_state_${one.state}`))),
     one.daily_budget_micros === null ? null : meter(one.spent_micros, one.planned_micros, one.daily_budget_micros),
+    one.plan.length ? courses(one) : null,
     el('p', {class: 'small muted'}, one.daily_budget_micros === null ? t('spend_open', {spent: money(one.spent_micros)})
-      : t('spend_line', {spent: money(one.spent_micros), plan: money(one.planned_micros), budget: money(one.daily_budget_micros)}))));
+      : t('spend_line', {spent: money(one.spent_micros), plan: money(one.planned_micros), budget: money(one.daily_budget_micros)})),
+    one.short ? el('p', {class: 'small'}, t('spend_short', {forecast: money(one.forecast_micros)})) : null,
+    one.given_micros ? el('p', {class: 'small muted'}, t('spend_given', {given: money(one.given_micros)})) : null));
   const channels = ['onsite', 'social', 'search'].map((name) => el('div', {}, el('dt', {}, t(`channel_${name}`)),
     el('dd', {}, `${rated(board.channels[name])} `, el('span', {class: 'muted small'}, `(${whole(board.channels[name].successes)}/${whole(board.channels[name].trials)})`))));
   $('spend').replaceChildren(
