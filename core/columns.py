@@ -49,7 +49,6 @@ class Columns:
     P_CONVERT = "p_convert"
     BID = "bid_micros"
     ECPM = "ecpm_micros"
-    BUDGET = "budget_left_micros"
     CONSENT = "consent"
     KIND = "kind"
     CLICK = "click"

@@ -468,15 +468,3 @@ def _shares(prepared: Sequence[_Prepared]) -> NDArray[np.float64]:
     first[1:] = codes[1:] != codes[:-1]  # an item's creatives stand together and have its share each, but it counts once
     first[starts] = 1
     return np.asarray(shares / np.repeat(np.add.reduceat(shares * first, starts), sizes))
-
-
-def probabilities_over(bundle: RecommenderBundle, history: History, item_ids: Sequence[str], now: datetime) -> NDArray[np.float64]:
-    """P(item | shopper) over a chosen few items: sums to 1.
-
-    Args:
-        bundle: the recommender.
-        history: what the shopper did.
-        item_ids: at least one.
-        now: the moment, UTC.
-    """
-    return np.asarray(bundle.probability(history, list(item_ids), now=int(now.timestamp() * 1_000_000)), dtype=np.float64)

@@ -197,20 +197,6 @@ class Pool:
             found.update(dict.fromkeys(campaign.categories or self._categories, campaign))
         return found
 
-    def campaign_of(self, item_id: str, *, scene: str, channel: str, audience: str | None, now: datetime) -> Campaign | None:
-        """The campaign that pays most for this ad now.
-
-        Args:
-            item_id: the item.
-            scene: of the request.
-            channel: of the request.
-            audience: of the shopper, None when unknown.
-            now: the moment of the decision, UTC.
-        """
-        category = self.category[self.item_row[item_id]]
-        fitting = [c for c in self.campaigns if c.takes(scene=scene, channel=channel, category=category, audience=audience, now=now)]
-        return max(fitting, key=lambda c: (c.bid_micros, c.campaign_id), default=None)
-
     def item(self, item_id: str) -> dict[str, Any]:
         """The item's row: column → value.
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from models.features import FeatureSpace
 from models.text import item_texts
 
 START = 1_790_000_000_000_000  # µs UTC
@@ -125,3 +126,15 @@ def make_ad_log(*, users=60, requests=600, days=20, seed=0, candidates=6):
     impressions = pd.DataFrame(shown, columns=names)
     impressions["timestamp"] = moments(impressions["timestamp"])
     return AdLog(items, copies, events, impressions, np.array(truth))
+
+
+def fitted(log, requests):
+    """The features of the log, whose requests are `requests_of` it."""
+    return FeatureSpace.fit(
+        TasteRecommender(log.items),
+        vectors_of,
+        events=log.events,
+        impressions=log.impressions,
+        copies=log.copies,
+        requests=requests.rows(0, 100),
+    )

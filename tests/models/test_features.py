@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from ad_log import CATEGORIES, DAY, START, TasteRecommender, make_ad_log, vectors_of
+from ad_log import CATEGORIES, DAY, START, TasteRecommender, fitted, make_ad_log, vectors_of
 
 from models.cues import CUES, cues, text_cues
 from models.features import (
@@ -34,17 +34,6 @@ def log():
 def space(log):
     requests, _ = requests_of(log.impressions, log.events, log.texts)
     return fitted(log, requests)
-
-
-def fitted(log, requests):
-    return FeatureSpace.fit(
-        TasteRecommender(log.items),
-        vectors_of,
-        events=log.events,
-        impressions=log.impressions,
-        copies=log.copies,
-        requests=requests.rows(0, 100),
-    )
 
 
 def computed(space, log, impressions=None, events=None):

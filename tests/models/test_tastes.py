@@ -1,9 +1,9 @@
 import numpy as np
 import pandas as pd
 import pytest
-from ad_log import DAY, START, TasteRecommender, make_ad_log, vectors_of
+from ad_log import DAY, START, fitted, make_ad_log
 
-from models.features import Candidates, FeatureSpace, Requests, requests_of
+from models.features import Candidates, Requests, requests_of
 from models.history import History
 
 NOW = START + 10 * DAY
@@ -14,14 +14,7 @@ HOUR = DAY // 24
 def space():
     log = make_ad_log()
     requests, _ = requests_of(log.impressions, log.events, log.texts)
-    return FeatureSpace.fit(
-        TasteRecommender(log.items),
-        vectors_of,
-        events=log.events,
-        impressions=log.impressions,
-        copies=log.copies,
-        requests=requests.rows(0, 100),
-    )
+    return fitted(log, requests)
 
 
 def features(space, viewed, items):

@@ -2,7 +2,7 @@ import dataclasses
 
 import pytest
 import tiny_shop as tiny
-from conftest import running
+from service_runs import running
 
 from core.errors import ServiceError
 from serving.access import NEEDED, Rates

@@ -3,7 +3,7 @@ import uuid
 import numpy as np
 import pytest
 import tiny_shop as tiny
-from conftest import running
+from service_runs import running
 
 from core.identity import DEVELOPMENT_KEY, pseudonymise
 from core.vocabulary import MICROS

@@ -10,7 +10,7 @@ from datetime import timedelta
 
 import pytest
 import tiny_shop as tiny
-from conftest import running
+from service_runs import running
 from tiny_ranker import train_ranker
 
 from core.errors import IdentityError

@@ -8,9 +8,9 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pytest
 import tiny_shop as tiny
-from conftest import running
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from service_runs import running
 
 from core.vocabulary import MICROS
 from models.pacing import Standing, TrafficCurve

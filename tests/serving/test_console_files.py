@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import tiny_shop as tiny
-from conftest import running
+from service_runs import running
 
 from serving.console.routes import STATIC
 

@@ -6,7 +6,7 @@ import time
 
 import pytest
 import tiny_shop as tiny
-from conftest import running
+from service_runs import running
 
 from benchmarks.serving.syncs import count_syncs
 from serving.app import create_app

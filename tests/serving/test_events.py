@@ -4,7 +4,7 @@ from datetime import timedelta
 import pandas as pd
 import pytest
 import tiny_shop as tiny
-from conftest import running
+from service_runs import running
 
 from core.columns import Columns as C
 from core.errors import ServiceError

@@ -7,7 +7,7 @@ from datetime import timedelta
 import numpy as np
 import pytest
 import tiny_shop as tiny
-from conftest import running
+from service_runs import running
 from tiny_ranker import train_ranker
 
 from models.policies.slate import slate

@@ -5,10 +5,10 @@ import dataclasses
 import pytest
 import schemathesis
 import tiny_shop as tiny
-from conftest import running
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from schemathesis.core.failures import FailureGroup
+from service_runs import running
 
 from models.encoder import TextEncoder
 from serving.tokens import Tokens

@@ -11,8 +11,8 @@ from pathlib import Path
 import psutil
 import pytest
 import tiny_shop as tiny
-from conftest import own_servers
 from load import Load
+from service_runs import own_servers
 from test_kills import check, check_cache, free_port, nursery, wait_for, wait_until_ready
 
 SECONDS = float(os.environ.get("ADLOOM_TEST_OUTAGE_SECONDS", "30"))

@@ -6,7 +6,7 @@ import logging
 import numpy as np
 import pytest
 import tiny_shop as tiny
-from conftest import running
+from service_runs import running
 from test_replay import trained_shop  # noqa: F401
 
 from core.identity import DEVELOPMENT_KEY, pseudonymise

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import tiny_shop as tiny
-from conftest import running
+from service_runs import running
 from tiny_ranker import train_ranker
 
 from core.columns import Columns as C

@@ -8,7 +8,7 @@ import time
 import numpy as np
 import pytest
 import tiny_shop as tiny
-from conftest import running
+from service_runs import running
 
 from models.policies.served import ServedPolicy
 from registry.models import KINDS, Registered

@@ -8,8 +8,8 @@ from typing import ClassVar
 
 import pytest
 import tiny_shop as tiny
-from conftest import running
 from fastapi.testclient import TestClient
+from service_runs import running
 
 from core.errors import IdentityError, RegistryError, ServiceError
 from core.identity import KEY_VARIABLE
@@ -88,6 +88,7 @@ def test_without_clean_tables_the_next_step_is_named(shop):
     settings.data.lineage.unlink()
     with TestClient(create_app(settings)) as client:
         until(lambda: "lineage.json: no such file" in client.get("/readyz").json()["problem"])
+        assert client.get("/readyz").status_code == 503
 
 
 def test_users_hashed_with_another_key_are_refused(shop, monkeypatch):
@@ -95,6 +96,7 @@ def test_users_hashed_with_another_key_are_refused(shop, monkeypatch):
     monkeypatch.setenv(KEY_VARIABLE, "another key, long enough")
     with TestClient(create_app(settings)) as client:
         until(lambda: "hashed with key 4e5c3809" in client.get("/readyz").json()["problem"])
+        assert client.get("/readyz").status_code == 503
 
 
 def test_a_log_of_another_key_is_refused(shop):

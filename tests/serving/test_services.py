@@ -7,7 +7,7 @@ import psycopg
 import pytest
 import redis
 import tiny_shop as tiny
-from conftest import fresh_schema, running
+from service_runs import fresh_schema, running
 from test_durability import ask_at_once
 from typer.testing import CliRunner
 

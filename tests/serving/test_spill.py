@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 import pytest
 import tiny_shop as tiny
-from conftest import running
+from service_runs import running
 
 from core.identity import DEVELOPMENT_KEY, pseudonymise
 from serving.condition import Condition

@@ -5,8 +5,8 @@ import time
 import numpy as np
 import pytest
 import tiny_shop as tiny
-from conftest import running
 from fastapi.testclient import TestClient
+from service_runs import running
 from test_replay import trained_shop  # noqa: F401
 
 from core.vocabulary import CHANNELS, SCENES
