@@ -24,9 +24,6 @@ MIN_CLICKS = 30
 """Fewer clicks in the training window train nothing."""
 MEMBERS = 1
 """Cross networks that are trained from different first weights and averaged."""
-NOTICEABLE = 1e-4
-"""Nats an impression by which another model must beat the blend on the validation window to be chosen in its place: a mean of log-odds
-never loses to the mean of its parts' losses, so little is risked by it, and a window of some hundred clicks does not tell them apart."""
 OnEpoch = Callable[[int, dict[str, float]], None]
 
 
@@ -93,8 +90,7 @@ def train_scorers(
         on_epoch: receives the epoch and its figures.
 
     Returns:
-        The scorers; chosen is the one with the lowest log loss of clicks on the validation window, the blend where it is within
-        `NOTICEABLE` of that.
+        The scorers; chosen is the one with the lowest log loss of clicks on the validation window, never the trees.
 
     Raises:
         NotEnoughImpressionsError: fewer than `MIN_CLICKS` training clicks, or no validation rows.
@@ -117,8 +113,7 @@ def train_scorers(
     tried = _scorers(known, logistic, networks, trees)
     losses = {name: _log_loss(scorer(held.features)[:, 0], held) for name, scorer in tried.items()}
     calibrators = {name: _calibrators(scorer(held.features), held) for name, scorer in tried.items()}
-    # the blend is right about as often as the better of its parts, and the window seldom tells which that is; the trees never serve
-    chosen = min((name for name in tried if name != "lightgbm"), key=lambda name: losses[name] - (NOTICEABLE if name == "blend" else 0))
+    chosen = min((name for name in tried if name != "lightgbm"), key=lambda name: losses[name])
     both = known.and_then(held)
     moved = _logistic(_fits_again(both, wide))
     networks = tuple(_moved(network, start, moved) for network in networks)

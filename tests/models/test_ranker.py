@@ -21,7 +21,7 @@ from models.ranker.bundle import PRIOR_P_CLICK, PRIOR_P_CONVERT
 from models.ranker.calibrators import Calibrator, fit_calibrator
 from models.ranker.network import ClickConvertNetwork, entire_space_loss
 from models.ranker.scorers import Constant
-from models.ranker.training import NOTICEABLE, NotEnoughImpressionsError, Rows, train_scorers
+from models.ranker.training import NotEnoughImpressionsError, Rows, train_scorers
 from models.recommender import RecommenderBundle
 from models.recommender.audiences import Audiences
 from models.recommender.catalogue import Catalogue
@@ -122,12 +122,11 @@ def test_the_ranker_beats_constant_rates_on_later_impressions_and_follows_the_tr
     assert predicted.mean() == pytest.approx(clicks.mean(), abs=0.04)
 
 
-def test_the_chosen_model_has_the_lowest_validation_loss_or_is_the_blend_which_is_hardly_worse_and_never_the_trees(trained):
+def test_the_chosen_model_has_the_lowest_validation_loss_and_is_never_the_trees(trained):
     losses = {name: loss for name, loss in trained.validation_log_loss.items() if name != "lightgbm"}
     assert len(losses) == len(trained.validation_log_loss) - 1
     assert trained.trained
-    least = min(losses.values())
-    assert losses[trained.chosen] == least or (trained.chosen == "blend" and losses["blend"] < least + NOTICEABLE)
+    assert losses[trained.chosen] == min(losses.values())
     assert set(losses) == set(trained.models) - {"lightgbm"}
 
 
