@@ -1,7 +1,7 @@
 """Conditional GAN on ℓ: G(z, F, a, scene) → ℓ and D(ℓ, F, a, scene) → ℝ with z ∈ ℝ^100.
 
 After LaTextGAN (Donahue & Rumshisky 2018) and ARAE (Zhao et al. 2018): the adversary plays in the latent space of a text model, never on
-tokens. D is a projection discriminator (Miyato & Koyama 2018) with spectral norm; see `gan_training` for the losses.
+tokens. D is a projection discriminator (Miyato & Koyama 2018) with spectral norm; see `latent_training` for the losses.
 """
 
 from collections.abc import Sequence
@@ -16,8 +16,59 @@ from torch.nn.utils.parametrizations import spectral_norm
 from core.vocabulary import Origin
 from models.generator.copy_model import load_weights, save_weights
 from models.generator.gpt import Sampling
-from models.generator.latent import LatentTextModel, conditions, on_sphere
+from models.generator.latent import BLUR, LatentTextModel, conditions, on_sphere
 from models.generator.request import CopyRequest
+
+
+class Scatter(nn.Module):
+    """The mean and the main axes of real ℓ, blurred as the decoder knows it: coordinates in which each direction has variance 1 then.
+
+    ℓ varies a hundred times more in some directions than in others; a network that is asked for plain ℓ learns the loud ones only. What
+    varies less than the blur the decoder has learned to pass over, and so it stays small here too.
+
+    Args:
+        d_latent: size of ℓ.
+    """
+
+    centre: Tensor
+    axes: Tensor
+    scales: Tensor
+
+    def __init__(self, d_latent: int) -> None:
+        super().__init__()
+        self.register_buffer("centre", torch.zeros(d_latent))
+        self.register_buffer("axes", torch.eye(d_latent))
+        self.register_buffer("scales", torch.ones(d_latent))
+
+    def fit(self, latent: Tensor) -> None:
+        """Take mean and axes of these.
+
+        Args:
+            latent: (n, d_latent), finite; left alone otherwise.
+        """
+        if len(latent) < 2 or not bool(torch.isfinite(latent).all()):
+            return
+        centred = latent - latent.mean(0)
+        variances, axes = torch.linalg.eigh(centred.T @ centred / (len(latent) - 1))
+        self.centre.copy_(latent.mean(0))
+        self.axes.copy_(axes)
+        self.scales.copy_((variances.clamp_min(0.0) + BLUR**2).sqrt())
+
+    def even(self, latent: Tensor) -> Tensor:
+        """ℓ in even coordinates.
+
+        Args:
+            latent: (batch, d_latent).
+        """
+        return (latent - self.centre) @ self.axes / self.scales
+
+    def latent(self, even: Tensor) -> Tensor:
+        """ℓ, on the sphere, of even coordinates.
+
+        Args:
+            even: (batch, d_latent).
+        """
+        return on_sphere(self.centre + (even * self.scales) @ self.axes.T)
 
 
 class Generator(nn.Module):
@@ -32,6 +83,7 @@ class Generator(nn.Module):
 
     def __init__(self, d_noise: int, d_condition: int, d_latent: int, d_hidden: int) -> None:
         super().__init__()
+        self.scatter = Scatter(d_latent)
         self.layers = nn.Sequential(
             nn.Linear(d_noise + d_condition, d_hidden),
             nn.LayerNorm(d_hidden),
@@ -52,11 +104,11 @@ class Generator(nn.Module):
         Returns:
             (batch, d_latent) with root mean square 1.
         """
-        return on_sphere(self.layers(torch.cat([noise, condition], 1)))
+        return self.scatter.latent(self.layers(torch.cat([noise, condition], 1)))
 
 
 class Discriminator(nn.Module):
-    """D: how real an ℓ is for its condition, φ(ℓ)·ψ(c) + v·φ(ℓ), every layer spectrally normalised.
+    """D: how real an ℓ, in even coordinates, is for its condition, φ(ℓ)·ψ(c) + v·φ(ℓ), every layer spectrally normalised.
 
     Args:
         d_condition: size of c.
@@ -72,17 +124,17 @@ class Discriminator(nn.Module):
         self.condition = spectral_norm(nn.Linear(d_condition, d_hidden))
         self.value = spectral_norm(nn.Linear(d_hidden, 1))
 
-    def forward(self, latent: Tensor, condition: Tensor) -> Tensor:
+    def forward(self, even: Tensor, condition: Tensor) -> Tensor:
         """Scores.
 
         Args:
-            latent: (batch, d_latent).
+            even: (batch, d_latent) from `Scatter.even`.
             condition: (batch, d_condition).
 
         Returns:
             (batch,).
         """
-        hidden = self.body(latent)
+        hidden = self.body(even)
         scores: Tensor = self.value(hidden)[:, 0] + (hidden * self.condition(condition)).sum(1) * hidden.shape[1] ** -0.5
         return scores
 

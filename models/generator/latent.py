@@ -16,7 +16,7 @@ from core.vocabulary import CHANNELS, SCENES
 from models.generator.copy_model import CopyModel, load_weights, save_weights
 from models.generator.prompts import Prompts
 
-BLUR = 0.2
+BLUR = 0.3
 """Standard deviation, by dimension, of the noise on ℓ in training; ℓ itself has root mean square 1."""
 
 
@@ -51,30 +51,31 @@ def between(first: Tensor, last: Tensor, share: float) -> Tensor:
 
 
 class Projection(nn.Module):
-    """BERT features of a copy → ℓ.
+    """BERT features of a copy → ℓ: the whole text's slot, then one a part.
 
     Args:
-        mean: (d_bert,) mean raw vector of the training copies.
-        d_latent: size of ℓ.
+        means: (2, d_bert) mean features of the training copies: of whole texts, and of parts.
+        d_slot: size of a slot.
     """
 
-    mean: Tensor
+    means: Tensor
 
-    def __init__(self, mean: Tensor, d_latent: int) -> None:
+    def __init__(self, means: Tensor, d_slot: int) -> None:
         super().__init__()
-        self.register_buffer("mean", mean)
-        self.linear = nn.Linear(len(mean), d_latent)
+        self.register_buffer("means", means)
+        self.whole, self.part = nn.Linear(means.shape[1], d_slot), nn.Linear(means.shape[1], d_slot)
 
     def forward(self, raw: Tensor) -> Tensor:
         """Centre, scale to unit length, project, put on the sphere.
 
         Args:
-            raw: (batch, d_bert) raw encoder vectors.
+            raw: (batch, slots, d_bert) features: of the whole text first, then of its parts (`latent_features`).
 
         Returns:
-            (batch, d_latent).
+            (batch, slots · d_slot).
         """
-        return on_sphere(self.linear(fn.normalize(raw - self.mean, dim=-1)))
+        whole, parts = fn.normalize(raw[:, :1] - self.means[0], dim=-1), fn.normalize(raw[:, 1:] - self.means[1], dim=-1)
+        return on_sphere(torch.cat([self.whole(whole), self.part(parts)], 1).flatten(1))
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,7 @@ class LatentTextModel:
         """ℓ of copies.
 
         Args:
-            raw: (n, d_bert) raw encoder vectors of their texts.
+            raw: (n, slots, d_bert) their features.
 
         Returns:
             (n, d_latent).
@@ -119,7 +120,7 @@ class LatentTextModel:
             folder: the folder.
         """
         weights = load_weights(folder / "projection.safetensors")
-        projection = Projection(weights["mean"], weights["linear.weight"].shape[0])
+        projection = Projection(weights["means"], weights["part.weight"].shape[0])
         projection.load_state_dict(weights)
         return cls(CopyModel.load(folder), projection.eval())
 

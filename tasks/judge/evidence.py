@@ -28,7 +28,7 @@ class HeldOut:
     Attributes:
         copies: the copies.
         groups: (n,) the group of each (`split_groups`).
-        raw: (n, d_bert) their raw encoder vectors.
+        raw: (n, slots, d_bert) their features (`latent_features`).
     """
 
     copies: Sequence[Copy]
