@@ -212,7 +212,8 @@ def energy(real: Tensor, first: Tensor, second: Tensor) -> Tensor:
         Gneiting & Raftery 2007, eq. 21.
     """
     near = (real - first).norm(dim=1) + (real - second).norm(dim=1) - (first - second).norm(dim=1)
-    return near.mean() / 2
+    score: Tensor = near.mean() / 2
+    return score
 
 
 def frechet(a: Tensor, b: Tensor) -> float:

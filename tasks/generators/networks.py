@@ -85,6 +85,7 @@ class Trained:
         notes: epochs, losses, what became of the GAN: for config.json.
         raw: (held-out copies, slots, d) features.
         known: (training copies, d_latent) ℓ.
+        human: (training copies, d) raw encoder vectors.
         watched: step → the GAN's generator then.
     """
 
@@ -92,6 +93,7 @@ class Trained:
     notes: dict[str, Any]
     raw: np.ndarray
     known: torch.Tensor
+    human: np.ndarray
     watched: dict[int, Generator]
 
 
@@ -217,7 +219,7 @@ def fit_generators(
             work.train, work.held_out, settings_hf, features=audiences.features, weights=audiences.weights, report=report
         )
         generators[Origin.HF] = HfGenerator(tuned, start)
-    return Trained(generators, notes, held_out.raw.numpy(), known.latent, watched)
+    return Trained(generators, notes, held_out.raw.numpy(), known.latent, train.raw[:, 0].numpy(), watched)
 
 
 def _gan_note(detector: CollapseDetector) -> dict[str, Any]:
