@@ -16,59 +16,8 @@ from torch.nn.utils.parametrizations import spectral_norm
 from core.vocabulary import Origin
 from models.generator.copy_model import load_weights, save_weights
 from models.generator.gpt import Sampling
-from models.generator.latent import BLUR, LatentTextModel, conditions, on_sphere
+from models.generator.latent import LatentTextModel, Scatter, conditions
 from models.generator.request import CopyRequest
-
-
-class Scatter(nn.Module):
-    """The mean and the main axes of real ℓ, blurred as the decoder knows it: coordinates in which each direction has variance 1 then.
-
-    ℓ varies a hundred times more in some directions than in others; a network that is asked for plain ℓ learns the loud ones only. What
-    varies less than the blur the decoder has learned to pass over, and so it stays small here too.
-
-    Args:
-        d_latent: size of ℓ.
-    """
-
-    centre: Tensor
-    axes: Tensor
-    scales: Tensor
-
-    def __init__(self, d_latent: int) -> None:
-        super().__init__()
-        self.register_buffer("centre", torch.zeros(d_latent))
-        self.register_buffer("axes", torch.eye(d_latent))
-        self.register_buffer("scales", torch.ones(d_latent))
-
-    def fit(self, latent: Tensor) -> None:
-        """Take mean and axes of these.
-
-        Args:
-            latent: (n, d_latent), finite; left alone otherwise.
-        """
-        if len(latent) < 2 or not bool(torch.isfinite(latent).all()):
-            return
-        centred = latent - latent.mean(0)
-        variances, axes = torch.linalg.eigh(centred.T @ centred / (len(latent) - 1))
-        self.centre.copy_(latent.mean(0))
-        self.axes.copy_(axes)
-        self.scales.copy_((variances.clamp_min(0.0) + BLUR**2).sqrt())
-
-    def even(self, latent: Tensor) -> Tensor:
-        """ℓ in even coordinates.
-
-        Args:
-            latent: (batch, d_latent).
-        """
-        return (latent - self.centre) @ self.axes / self.scales
-
-    def latent(self, even: Tensor) -> Tensor:
-        """ℓ, on the sphere, of even coordinates.
-
-        Args:
-            even: (batch, d_latent).
-        """
-        return on_sphere(self.centre + (even * self.scales) @ self.axes.T)
 
 
 class Generator(nn.Module):

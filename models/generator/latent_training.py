@@ -74,6 +74,7 @@ def train_vae(data: LatentData, *, d_hidden: int, epochs: int, batch_size: int, 
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)
     network = Vae(data.latent.shape[1], data.condition.shape[1], d_hidden)
+    network.scatter.fit(data.latent)
     optimiser = torch.optim.AdamW(network.parameters(), lr=_VAE_RATE, weight_decay=0.01)
     for epoch in tqdm(range(epochs), desc="vae", unit="epoch", leave=False):
         total, order = 0.0, torch.randperm(len(data.latent), generator=generator)

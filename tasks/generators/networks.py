@@ -185,7 +185,14 @@ def fit_generators(
         report=report,
     )
     gan_settings = GanSettings(
-        params.noise_dim, 2 * params.hidden_dim, params.gan_steps, 2 * params.batch_size, params.r1_weight, params.ema_decay
+        params.noise_dim,
+        2 * params.hidden_dim,
+        params.gan_steps,
+        2 * params.batch_size,
+        params.r1_weight,
+        params.ema_decay,
+        g_rate=5e-4,
+        d_ratio=2.0,
     )
     checks = -(-params.gan_steps // gan_settings.check_every)
     watched: dict[int, Generator] = {}

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from core.errors import TrainingError
-from models.generator.gan import Discriminator, GanGenerator, Scatter
+from models.generator.gan import Discriminator, GanGenerator
 from models.generator.gpt import Sampling
-from models.generator.latent import BLUR, LatentTextModel, Projection, on_sphere
+from models.generator.latent import BLUR, LatentTextModel, Projection, Scatter, on_sphere
 from models.generator.latent_training import CollapseDetector, GanSettings, LatentData, energy, frechet, train_gan, train_vae
 from models.generator.vae import Vae, VaeGenerator
 
