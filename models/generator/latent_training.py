@@ -57,16 +57,17 @@ class LatentData:
         return self.latent[rows], with_features(self.condition[rows], self.features[audience], personal)
 
 
-def train_vae(data: LatentData, *, d_hidden: int, epochs: int, batch_size: int, seed: int, report: Report) -> Vae:
-    """Fit the conditional VAE.
+def train_vae(data: LatentData, held_out: LatentData, *, d_hidden: int, epochs: int, batch_size: int, seed: int, report: Report) -> Vae:
+    """Fit the conditional VAE; keep the epoch with the smallest loss on held-out ℓ: with a few thousand copies it soon knows them by heart.
 
     Args:
         data: training latents.
+        held_out: validation latents.
         d_hidden: width.
         epochs: passes.
         batch_size: rows a step.
         seed: of initial weights, order and noise.
-        report: receives the loss of each epoch.
+        report: receives the losses of each epoch.
 
     Raises:
         TrainingError: the loss is not finite.
@@ -76,6 +77,8 @@ def train_vae(data: LatentData, *, d_hidden: int, epochs: int, batch_size: int, 
     network = Vae(data.latent.shape[1], data.condition.shape[1], d_hidden)
     network.scatter.fit(data.latent)
     optimiser = torch.optim.AdamW(network.parameters(), lr=_VAE_RATE, weight_decay=0.01)
+    best, smallest = copy.deepcopy(network), math.inf
+    unseen = torch.randn(len(held_out.latent), D_CODE, generator=generator)
     for epoch in tqdm(range(epochs), desc="vae", unit="epoch", leave=False):
         total, order = 0.0, torch.randperm(len(data.latent), generator=generator)
         for rows in torch.split(order, batch_size):
@@ -88,8 +91,12 @@ def train_vae(data: LatentData, *, d_hidden: int, epochs: int, batch_size: int, 
         loss_of_epoch = total / len(order)
         if not math.isfinite(loss_of_epoch):
             raise TrainingError(f"vae: the loss is {loss_of_epoch} in epoch {epoch}{_blame(data)}")
-        report({"vae_loss": loss_of_epoch}, epoch)
-    return network.eval()
+        with torch.no_grad():
+            held = float(network.loss(held_out.latent, held_out.condition, unseen))
+        if held < smallest:
+            best, smallest = copy.deepcopy(network), held
+        report({"vae_loss": loss_of_epoch, "vae_validation_loss": held}, epoch)
+    return best.eval()
 
 
 def _blame(data: LatentData) -> str:

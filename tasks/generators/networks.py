@@ -178,6 +178,7 @@ def fit_generators(
     known, unseen = latents(train), latents(held_out)
     vae = train_vae(
         known,
+        unseen,
         d_hidden=2 * params.hidden_dim,
         epochs=params.vae_epochs,
         batch_size=params.batch_size,

@@ -60,7 +60,7 @@ def test_equal_seeds_give_equal_networks():
 
 
 def test_the_vae_learns_both_places_of_each_product():
-    network = train_vae(ring(400, 0), d_hidden=32, epochs=150, batch_size=32, seed=1, report=quiet)
+    network = train_vae(ring(400, 0), ring(200, 1), d_hidden=32, epochs=150, batch_size=32, seed=1, report=quiet)
     generator = torch.Generator().manual_seed(5)
     condition = torch.zeros(200, 4)
     condition[:, 2] = 1.0
@@ -68,6 +68,20 @@ def test_the_vae_learns_both_places_of_each_product():
         drawn = network.draw(condition, torch.randn(200, 32, generator=generator), torch.randn(200, 6, generator=generator))
     assert modes(drawn, 0) == {-1.0, 1.0}
     assert float(drawn[:, 0].abs().mean()) > 2 * float(drawn[:, 1].abs().mean())
+
+
+def test_a_vae_that_learns_its_copies_by_heart_keeps_an_earlier_epoch():
+    torch.manual_seed(2)
+    data, unseen = (LatentData(torch.randn(12, 6), torch.randn(12, 3), torch.zeros(12, 0), torch.zeros(0, 1)) for _ in range(2))
+    losses: list[float] = []
+    network = train_vae(
+        data, unseen, d_hidden=64, epochs=60, batch_size=6, seed=1, report=lambda found, _: losses.append(found["vae_validation_loss"])
+    )
+    assert losses[-1] > min(losses)
+    generator = torch.Generator().manual_seed(1)
+    noise = torch.randn(12, 32, generator=generator)
+    with torch.no_grad():
+        assert float(network.loss(unseen.latent, unseen.condition, noise)) == pytest.approx(min(losses))
 
 
 def test_the_evidence_bound_is_the_hand_made_sum():
@@ -200,7 +214,7 @@ def test_numbers_that_are_not_finite_stop_gan_and_vae_and_say_where_they_come_fr
     broken = replace(data, **{part: torch.where(torch.arange(100)[:, None] < 7, torch.nan, getattr(data, part))})
     words = "7 of 100 latents are not finite: run `encode` again" if part == "latent" else "7 rows of conditions"
     with pytest.raises(TrainingError, match=f"vae: the loss is nan in epoch 0; {words}"):
-        train_vae(broken, d_hidden=8, epochs=2, batch_size=20, seed=1, report=quiet)
+        train_vae(broken, ring(50, 1), d_hidden=8, epochs=2, batch_size=20, seed=1, report=quiet)
     with pytest.raises(TrainingError, match=f"gan: step 10: a loss is not finite .* no step before it was good; {words}"):
         train_gan(broken, ring(50, 1), GanSettings(8, 16, 40, 64, 0.1, 0.9, check_every=10), seed=3, report=quiet)
 
