@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from core.vocabulary import CHANNELS, SCENES, TONES
 from models.generator.latent_reader import LatentReader
 from models.generator.prompts import Prompts
-from models.generator.vocabulary import BOS, PAD, UNK
+from models.generator.vocabulary import BOS, EOS, PAD, UNK
 
 HEAD = 2
 """Prompt positions before ℓ and the phrases: context, F."""
@@ -369,7 +369,10 @@ class CopyDecoder(nn.Module):
         x = self.norm(x)
         if state.spoken is not None:
             x = self.latent.mixed(x, state.spoken)
-        return self._logits(x, state.keys, state.slots)[:, 0], state
+        logits = self._logits(x, state.keys, state.slots)[:, 0]
+        if state.spoken is not None:
+            logits[:, EOS] -= self.latent.lateness
+        return logits, state
 
     def _text(self, tokens: Tensor, phrases: Tensor, place: int) -> Tensor:
         slot = (tokens - self.shape.tokens + 1).clamp_min(0)  # phrase 0 is the category: a word's place holder

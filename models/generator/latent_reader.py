@@ -19,6 +19,9 @@ class LatentReader(nn.Module):
         tokens: size of the vocabulary.
     """
 
+    lateness: Tensor
+    """What the mark of the end loses from its logit in sampling, so that texts grow as long as people's."""
+
     def __init__(self, d_latent: int, slots: int, d_model: int, tokens: int) -> None:
         super().__init__()
         self.slots, d_slot = slots, d_latent // slots
@@ -26,6 +29,7 @@ class LatentReader(nn.Module):
         self.places, self.keys = nn.Embedding(slots, d_model), nn.Embedding(slots, d_model)
         self.query = nn.Linear(d_model, d_model, bias=False)
         self.usual = nn.Parameter(torch.zeros(tokens))
+        self.register_buffer("lateness", torch.zeros(()))
 
     def positions(self, latent: Tensor) -> Tensor:
         """What stands in the prompt.

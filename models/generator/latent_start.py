@@ -1,18 +1,24 @@
 """Where reading ℓ begins: the projection and the words that ℓ lays on the output, fitted to the bags of words before the decoder reads."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from models.generator.decoder import CopyDecoder
-from models.generator.latent import BLUR, Projection, on_sphere
+from models.generator.latent import BLUR, LatentTextModel, Projection, on_sphere
 from models.generator.reading import bag_loss
 from models.generator.training import CopyData, batches
+from models.generator.training_copies import Copy
 from models.generator.vocabulary import SPECIALS
 
 _PASSES = 2
 _ROWS = 128
 _RATE = 2e-3
+_LATENESS = (0.0, 1.0, 2.0, 3.0, 4.0, 5.0)
+_TRIED = 64
+_TEMPERATURE = 0.8
 
 
 def begin_reading(decoder: CopyDecoder, projection: Projection, data: CopyData, *, seed: int, bf16: bool) -> None:
@@ -45,3 +51,27 @@ def begin_reading(decoder: CopyDecoder, projection: Projection, data: CopyData, 
             loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
     decoder.words.weight.requires_grad_(True)
+
+
+def end_as_late_as_people(latent: LatentTextModel, copies: Sequence[Copy], features: Tensor, *, seed: int) -> None:
+    """Set how reluctantly a text ends, so that held-out copies come back from ℓ as long as they were.
+
+    The decoder learns from texts with blanks, whose end it sees coming less well than their words, and comes back too short; of several
+    candidates the choice takes the shorter ones once more.
+
+    Args:
+        latent: copy ↔ ℓ; its `lateness` is set.
+        copies: held-out copies.
+        features: (n, slots, d_bert) theirs.
+        seed: of sampling.
+    """
+    some = list(copies[:_TRIED])
+    if not some:
+        return
+    vectors, requests = latent.encode(features[:_TRIED].numpy()), [copy.request for copy in some]
+    goal, found = sum(len(copy.text) for copy in some), []
+    for lateness in _LATENESS:
+        latent.model.decoder.latent.lateness.fill_(lateness)
+        drawn = latent.model.write(requests, 1, np.random.default_rng(seed), temperature=_TEMPERATURE, top_p=1.0, latent=vectors)
+        found.append((abs(sum(len(texts[0]) for texts in drawn) - goal), lateness))
+    latent.model.decoder.latent.lateness.fill_(min(found)[1])

@@ -24,7 +24,7 @@ from models.generator.hf.training import TuneSettings, tune
 from models.generator.interface import CopyGenerator
 from models.generator.latent import LatentTextModel, Projection, conditions
 from models.generator.latent_features import latent_features, means_of
-from models.generator.latent_start import begin_reading
+from models.generator.latent_start import begin_reading, end_as_late_as_people
 from models.generator.latent_training import CollapseDetector, GanSettings, LatentData, train_gan, train_vae
 from models.generator.ngram import fit_ngram
 from models.generator.prompts import build_phrase_book, fit_feature_scale
@@ -166,6 +166,7 @@ def fit_generators(
     settings = FitSettings(latent_epochs, params.batch_size, params.learning_rate / 3, work.seed + 1, bf16=True, label="latent")
     latent_loss = fit_decoder(latent.model, latent.projection, train, held_out, settings, checkpoints=checkpoints / "latent", report=report)
     latent.projection.requires_grad_(False).eval()
+    end_as_late_as_people(latent, work.held_out, held_out.raw, seed=work.seed + 5)
 
     def latents(data: CopyData) -> LatentData:
         return LatentData(

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 import torch
 
-from models.generator.latent import Projection
+from models.generator.latent import LatentTextModel, Projection
 from models.generator.latent_features import latent_features, means_of, parts_of
-from models.generator.latent_start import begin_reading
+from models.generator.latent_start import begin_reading, end_as_late_as_people
 from models.generator.reading import bag_loss, blanked, part_of
 from models.generator.training import CopyData, batches
 from models.generator.vocabulary import BOS, EOS, PAD, UNK
@@ -100,3 +100,24 @@ def test_reading_begins_with_a_latent_that_says_its_words(shop):
     assert bag_loss(model.decoder, projection(batch.raw), batch.tokens).item() < before - 0.5
     assert torch.equal(model.decoder.words.weight, words)
     assert all(parameter.requires_grad for parameter in model.decoder.parameters())
+
+
+def test_texts_from_a_latent_end_as_late_as_peoples_do(shop):
+    model, copies = shop.model(), shop.copies[:20]
+    latent = LatentTextModel(model, Projection(torch.zeros(2, 4), 2).eval())
+    features = torch.randn(20, 3, 4, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        model.decoder.words.weight[EOS] += 0.5  # a decoder that ends early or late, by the hidden vector's luck
+
+    def length(lateness):
+        model.decoder.latent.lateness.fill_(lateness)
+        vectors = latent.encode(features.numpy())
+        requests = [copy.request for copy in copies]
+        drawn = model.write(requests, 1, np.random.default_rng(7), temperature=0.8, top_p=1.0, latent=vectors)
+        return sum(len(texts[0]) for texts in drawn)
+
+    goal = sum(len(copy.text) for copy in copies)
+    off = {lateness: abs(length(lateness) - goal) for lateness in (0.0, 1.0, 2.0, 3.0, 4.0, 5.0)}
+    assert length(5.0) > length(0.0)
+    end_as_late_as_people(latent, copies, features, seed=7)
+    assert off[float(model.decoder.latent.lateness)] == min(off.values())
