@@ -19,7 +19,6 @@ from models.generator.gpt import Sampling
 from models.generator.latent import LatentTextModel, Scatter, conditions
 from models.generator.request import CopyRequest
 
-
 CALM = 0.5
 """Standard deviation of z when G writes (truncation, Brock et al. 2019); training draws it with 1. Chosen on 50 held-out rows."""
 
