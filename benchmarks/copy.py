@@ -53,7 +53,7 @@ SIZES: dict[str, Any] = {
     "heads": 4,
     "dropout": 0.3,
     "gpt_epochs": 12,
-    "latent_epochs": 5,
+    "latent_epochs": 4,
     "batch_size": 32,
     "learning_rate": 0.0015,
     "max_positions": 12.0,

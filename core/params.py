@@ -134,7 +134,8 @@ class HfParams(Section):
 class GeneratorParams(Section):
     """The latent text model and the generators over it."""
 
-    latent_dim: int = Field(ge=8)
+    latent_dim: int = Field(ge=8, description="size of one slot of ℓ")
+    latent_parts: int = Field(ge=1, description="parts of a copy that have a slot of ℓ of their own, beside the slot of the whole")
     hidden_dim: int = Field(ge=16)
     layers: int = Field(ge=1)
     heads: int = Field(ge=1)

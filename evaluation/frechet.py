@@ -30,13 +30,13 @@ def frechet(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def frechet_intervals(
-    sets: Sequence[np.ndarray], real: np.ndarray, groups: np.ndarray, *, replications: int, rng: np.random.Generator
+    sets: Sequence[np.ndarray], population: np.ndarray, groups: np.ndarray, *, replications: int, rng: np.random.Generator
 ) -> list[Interval]:
-    """Distances of several sets to one, each row of all of them belonging to one request, with intervals over groups of requests.
+    """Distances of several sets to a population that is taken as it is, with intervals over groups of the sets' rows.
 
     Args:
-        sets: each (n, d), row for row for the requests of ``real``.
-        real: (n, d).
+        sets: each (n, d), the same row in all of them belonging to the same request.
+        population: (m, d).
         groups: (n,) drawn as a whole.
         replications: how often to draw; the same draws for every set.
         rng: the stream.
@@ -46,14 +46,24 @@ def frechet_intervals(
         laid about the distance on the data themselves.
     """
     members = [np.flatnonzero(groups == group) for group in dict.fromkeys(groups.tolist())]
+    centre, values, axes = population.mean(0), *np.linalg.eigh(np.atleast_2d(np.cov(population, rowvar=False)))
+    root = axes * np.sqrt(np.maximum(values, 0.0))  # root · rootᵀ = Σ of the population
+
+    def distance(one: np.ndarray) -> float:
+        gap, first = one.mean(0) - centre, (one - one.mean(0)) / np.sqrt(len(one) - 1)
+        shared = first @ root
+        inner = shared @ shared.T if len(one) < shared.shape[1] else shared.T @ shared
+        trace = float(np.sqrt(np.maximum(np.linalg.eigvalsh(inner), 0.0)).sum())
+        return max(float(gap @ gap + (first**2).sum() + values.sum() - 2 * trace), 0.0)
+
     drawn = np.zeros((replications, len(sets)))
     for row in range(replications):
         rows = np.concatenate([members[index] for index in rng.integers(len(members), size=len(members))])
-        drawn[row] = [frechet(one[rows], real[rows]) if len(rows) > 1 else 0.0 for one in sets]
+        drawn[row] = [distance(one[rows]) if len(rows) > 1 else 0.0 for one in sets]
     tail = (1 - CONFIDENCE) / 2
     found = []
     for column, one in enumerate(sets):
-        value, off = frechet(one, real), drawn[:, column] - drawn[:, column].mean()
+        value, off = distance(one), drawn[:, column] - drawn[:, column].mean()
         low, high = np.quantile(off, [tail, 1 - tail])
         found.append(Interval(value, max(value + float(low), 0.0), value + float(high)))
     return found

@@ -1,4 +1,4 @@
-"""The small GPT that writes copy: a transformer over [context, audience F, latent ℓ, product phrases] and the text so far.
+"""The small GPT that writes copy: a transformer over [context, audience F, slots of ℓ, product phrases] and the text so far.
 
 The prompt's positions see each other; the text's see the prompt and the text before them. Product words are pointed at
 (Vinyals et al. 2015; See et al. 2017): the logit of slot i is a scaled dot product with the prompt's position of slot i.
@@ -11,11 +11,12 @@ import torch.nn.functional as fn
 from torch import Tensor, nn
 
 from core.vocabulary import CHANNELS, SCENES, TONES
+from models.generator.latent_reader import LatentReader
 from models.generator.prompts import Prompts
-from models.generator.vocabulary import BOS, PAD, UNK
+from models.generator.vocabulary import BOS, EOS, PAD, UNK
 
-HEAD = 3
-"""Prompt positions before the phrases: context, F, ℓ."""
+HEAD = 2
+"""Prompt positions before ℓ and the phrases: context, F."""
 _ROW_STEP = 128
 """Rows of logits are padded to a multiple of it: every new shape costs a new kernel, in time and in memory that is kept."""
 _NO_TARGET = -100
@@ -37,6 +38,7 @@ class DecoderShape:
         layers: transformer layers.
         heads: attention heads; divides d_model.
         max_tokens: longest text in tokens, begin included.
+        slots: of ℓ; divides d_latent.
     """
 
     tokens: int
@@ -48,6 +50,7 @@ class DecoderShape:
     layers: int
     heads: int
     max_tokens: int
+    slots: int = 1
 
     def as_dict(self) -> dict[str, int]:
         """For config.json."""
@@ -148,7 +151,7 @@ class State:
         phrases: (batch, phrases, d_model) input vectors of the phrases.
         keys: (batch, slots, d_model) what slot logits are taken against.
         slots: (batch, slots) bool.
-        latent: (batch, 1, d_model) what F and ℓ add to each text position.
+        spoken: (batch, slots of ℓ, d_model) what ℓ lays on the output; None without ℓ.
     """
 
     cache: list[KeyValues]
@@ -156,7 +159,7 @@ class State:
     phrases: Tensor
     keys: Tensor
     slots: Tensor
-    latent: Tensor
+    spoken: Tensor | None
 
     def repeat(self, times: int) -> "State":
         """Every row ``times`` times, for several candidates of one request.
@@ -178,7 +181,7 @@ class State:
             self.phrases[rows],
             self.keys[rows],
             self.slots[rows],
-            self.latent[rows],
+            None if self.spoken is None else self.spoken[rows],
         )
 
 
@@ -198,9 +201,9 @@ class CopyDecoder(nn.Module):
         self.scenes, self.channels = nn.Embedding(len(SCENES), d), nn.Embedding(len(CHANNELS), d)
         self.tones = nn.Embedding(1 + len(TONES), d)
         self.places = nn.Embedding(shape.max_tokens, d)
-        self.kinds = nn.Embedding(HEAD + 2, d)
-        self.feature, self.latent = nn.Linear(shape.d_feature, d, bias=False), nn.Linear(shape.d_latent, d, bias=False)
-        self.memory = nn.Linear(shape.d_latent, d, bias=False)
+        self.kinds = nn.Embedding(HEAD + 3, d)
+        self.feature = nn.Linear(shape.d_feature, d, bias=False)
+        self.latent = LatentReader(shape.d_latent, shape.slots, d, shape.tokens)
         self.spelling = nn.Linear(d, d, bias=False)
         self.blocks = nn.ModuleList(Layer(d, shape.heads, dropout) for _ in range(shape.layers))
         self.norm = nn.LayerNorm(d)
@@ -210,8 +213,8 @@ class CopyDecoder(nn.Module):
             if isinstance(module, nn.Embedding | nn.Linear):
                 nn.init.normal_(module.weight, std=d**-0.5 * 0.7)
         for name, weight in self.named_parameters():
-            if name.endswith(("latent.weight", "memory.weight", "tones.weight", "out.weight", "down.weight")):
-                nn.init.zeros_(weight)  # a decoder that learns to read ℓ starts from the plain GPT, a layer from the identity
+            if name.endswith(("latent.words.weight", "tones.weight", "out.weight", "down.weight")):
+                nn.init.zeros_(weight)  # ℓ begins silent, a layer as the identity
 
     @torch.no_grad()
     def begin_with(self, words: Tensor, values: Tensor) -> None:
@@ -232,7 +235,7 @@ class CopyDecoder(nn.Module):
 
     def reads_latent(self) -> list[nn.Parameter]:
         """The weights that ℓ comes in by."""
-        return [*self.latent.parameters(), *self.memory.parameters()]
+        return [*self.latent.parameters()]
 
     def phrases(self, prompts: Prompts) -> Tensor:
         """Input vectors of the phrases: name + value + its characters.
@@ -248,17 +251,18 @@ class CopyDecoder(nn.Module):
         phrases: Tensor = self.names(prompts.names) + self.values(prompts.values) + self.spelling(spelt)
         return phrases
 
-    def _prompt(self, prompts: Prompts, latent: Tensor | None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def _prompt(self, prompts: Prompts, latent: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         phrases = self.phrases(prompts)
-        batch, count, d = phrases.shape
-        zero = phrases.new_zeros(batch, d)
+        batch, count, _ = phrases.shape
         context = self.scenes(prompts.scene) + self.channels(prompts.channel) + self.tones(prompts.tone)
         audience = self.feature(prompts.feature) * prompts.personal.unsqueeze(1)
-        head = torch.stack([context, audience, zero if latent is None else self.latent(latent)], 1)  # (batch, 3, d_model)
-        kinds = self.kinds(torch.tensor([0, 1, 2, 3] + [4] * (count - 1)))
-        seen = torch.cat([torch.ones(batch, HEAD, dtype=torch.bool), prompts.mask], 1)
-        remembered = (zero if latent is None else self.memory(latent)).unsqueeze(1)
-        return torch.cat([head, phrases], 1) + kinds, phrases, seen, remembered
+        head = torch.stack([context, audience], 1)  # (batch, 2, d_model)
+        read = 0 if latent is None else self.shape.slots
+        if latent is not None:
+            head = torch.cat([head, self.latent.positions(latent)], 1)
+        kinds = self.kinds(torch.tensor([0, 1] + [2] * read + [3] + [4] * (count - 1)))
+        seen = torch.cat([torch.ones(batch, HEAD + read, dtype=torch.bool), prompts.mask], 1)
+        return torch.cat([head, phrases], 1) + kinds, phrases, seen
 
     def forward(self, prompts: Prompts, tokens: Tensor, latent: Tensor | None = None) -> Tensor:
         """Next-token logits of whole texts (teacher forcing).
@@ -274,7 +278,14 @@ class CopyDecoder(nn.Module):
         hidden, keys = self.hidden(prompts, tokens, latent)
         return self._logits(hidden, keys, prompts.mask[:, 1:])
 
-    def loss(self, prompts: Prompts, tokens: Tensor, latent: Tensor | None = None, seen: Tensor | None = None) -> tuple[Tensor, int]:
+    def loss(
+        self,
+        prompts: Prompts,
+        tokens: Tensor,
+        latent: Tensor | None = None,
+        seen: Tensor | None = None,
+        unread: Tensor | None = None,
+    ) -> tuple[Tensor, int]:
         """Cross-entropy of whole texts; logits are computed where a token follows only, since they are most of the work.
 
         Args:
@@ -282,11 +293,12 @@ class CopyDecoder(nn.Module):
             tokens: (batch, length) ids with begin and end, padded.
             latent: (batch, d_latent), None for the plain GPT.
             seen: (batch, length) what the decoder is shown of them, as `reading.blanked` makes it; all when None.
+            unread: (batch,) bool, texts whose product only can be pointed at; none when None.
 
         Returns:
             Mean over the tokens that follow, in nats, and their number.
         """
-        hidden, keys = self.hidden(prompts, (tokens if seen is None else seen)[:, :-1], latent)
+        hidden, keys = self.hidden(prompts, (tokens if seen is None else seen)[:, :-1], latent, unread)
         rows, places = (tokens[:, 1:] != PAD).nonzero(as_tuple=True)
         count = len(rows)
         target = fn.pad(tokens[rows, places + 1], (0, -count % _ROW_STEP), value=_NO_TARGET)
@@ -295,28 +307,33 @@ class CopyDecoder(nn.Module):
         logits = torch.cat([hidden[rows, places] @ self.words.weight.T, pointed], -1)  # (n, tokens + slots)
         return fn.cross_entropy(logits.float(), target, ignore_index=_NO_TARGET), count
 
-    def hidden(self, prompts: Prompts, tokens: Tensor, latent: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def hidden(self, prompts: Prompts, tokens: Tensor, latent: Tensor | None = None, unread: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """What logits are taken from.
 
         Args:
             prompts: the requests.
             tokens: (batch, length) ids, begin first.
             latent: (batch, d_latent), None for the plain GPT.
+            unread: (batch,) bool, texts that do not see their product's phrases; their slots stand all the same.
 
         Returns:
             (batch, length, d_model) of the text, and (batch, slots, d_model) keys of the slots.
         """
-        prompt, phrases, seen, remembered = self._prompt(prompts, latent)
-        width, length = prompt.shape[1], tokens.shape[1]
-        x = self.dropout(torch.cat([prompt, self._text(tokens, phrases, remembered, 0)], 1))
+        prompt, phrases, seen = self._prompt(prompts, latent)
+        width, length, count = prompt.shape[1], tokens.shape[1], phrases.shape[1]
+        x = self.dropout(torch.cat([prompt, self._text(tokens, phrases, 0)], 1))
         causal = torch.ones(length, length, dtype=torch.bool).tril()
         mask = torch.zeros(len(tokens), 1, width + length, width + length, dtype=torch.bool)
         mask[:, :, :, :width] = seen[:, None, None, :]
         mask[:, :, width:, width:] = causal
+        if unread is not None:
+            mask[:, :, width:, width - count : width] &= ~unread[:, None, None, None]
+            mask[:, :, : width - count, width - count : width] &= ~unread[:, None, None, None]
         for block in self.blocks:
             x, _ = block(x, mask)
         x = self.norm(x)
-        return x[:, width:], self.key(x[:, HEAD + 1 : width])
+        text = x[:, width:] if latent is None else self.latent.mixed(x[:, width:], self.latent.spoken(latent))
+        return text, self.key(x[:, width - count + 1 : width])
 
     def start(self, prompts: Prompts, latent: Tensor | None = None) -> State:
         """Read the prompt once, for sampling.
@@ -325,13 +342,14 @@ class CopyDecoder(nn.Module):
             prompts: the requests.
             latent: (batch, d_latent), None for the plain GPT.
         """
-        x, phrases, seen, remembered = self._prompt(prompts, latent)
+        x, phrases, seen = self._prompt(prompts, latent)
         mask = seen[:, None, None, :].expand(-1, 1, x.shape[1], -1)
         cache: list[KeyValues] = []
         for block in self.blocks:
             x, kept = block(x, mask)
             cache.append(KeyValues(*kept))
-        return State(cache, seen, phrases, self.key(self.norm(x)[:, HEAD + 1 :]), prompts.mask[:, 1:], remembered)
+        keys = self.key(self.norm(x)[:, x.shape[1] - phrases.shape[1] + 1 :])
+        return State(cache, seen, phrases, keys, prompts.mask[:, 1:], None if latent is None else self.latent.spoken(latent))
 
     def step(self, state: State, tokens: Tensor, place: int) -> tuple[Tensor, State]:
         """One more token of every row.
@@ -344,18 +362,25 @@ class CopyDecoder(nn.Module):
         Returns:
             (batch, tokens + slots) logits, and the next state.
         """
-        x = self._text(tokens.unsqueeze(1), state.phrases, state.latent, place)
+        x = self._text(tokens.unsqueeze(1), state.phrases, place)
         mask = torch.cat([state.seen, state.seen.new_ones(len(tokens), place + 1)], 1)[:, None, None, :]
         for block, kept in zip(self.blocks, state.cache, strict=True):
             x, _ = block(x, mask, kept)
-        return self._logits(self.norm(x), state.keys, state.slots)[:, 0], state
+        x = self.norm(x)
+        if state.spoken is not None:
+            x = self.latent.mixed(x, state.spoken)
+        logits = self._logits(x, state.keys, state.slots)[:, 0]
+        if state.spoken is not None:
+            logits[:, EOS] -= self.latent.lateness
+        return logits, state
 
-    def _text(self, tokens: Tensor, phrases: Tensor, remembered: Tensor, place: int) -> Tensor:
+    def _text(self, tokens: Tensor, phrases: Tensor, place: int) -> Tensor:
         slot = (tokens - self.shape.tokens + 1).clamp_min(0)  # phrase 0 is the category: a word's place holder
         pointed = phrases.gather(1, slot.clamp_max(phrases.shape[1] - 1).unsqueeze(-1).expand(-1, -1, phrases.shape[2]))
         spelt = self.words(tokens.clamp_max(self.shape.tokens - 1))
         x = torch.where((slot > 0).unsqueeze(-1), pointed, spelt)
-        return x + self.places.weight[place : place + tokens.shape[1]] + remembered
+        placed: Tensor = x + self.places.weight[place : place + tokens.shape[1]]
+        return placed
 
     def _logits(self, hidden: Tensor, keys: Tensor, slots: Tensor) -> Tensor:
         return torch.cat([hidden @ self.words.weight.T, self._pointed(hidden, keys, slots)], -1)

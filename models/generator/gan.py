@@ -1,7 +1,7 @@
 """Conditional GAN on ℓ: G(z, F, a, scene) → ℓ and D(ℓ, F, a, scene) → ℝ with z ∈ ℝ^100.
 
 After LaTextGAN (Donahue & Rumshisky 2018) and ARAE (Zhao et al. 2018): the adversary plays in the latent space of a text model, never on
-tokens. D is a projection discriminator (Miyato & Koyama 2018) with spectral norm; see `gan_training` for the losses.
+tokens. D is a projection discriminator (Miyato & Koyama 2018) with spectral norm; see `latent_training` for the losses.
 """
 
 from collections.abc import Sequence
@@ -16,8 +16,11 @@ from torch.nn.utils.parametrizations import spectral_norm
 from core.vocabulary import Origin
 from models.generator.copy_model import load_weights, save_weights
 from models.generator.gpt import Sampling
-from models.generator.latent import LatentTextModel, conditions, on_sphere
+from models.generator.latent import LatentTextModel, Scatter, conditions
 from models.generator.request import CopyRequest
+
+CALM = 0.5
+"""Standard deviation of z when G writes (truncation, Brock et al. 2019); training draws it with 1. Chosen on 50 held-out rows."""
 
 
 class Generator(nn.Module):
@@ -32,6 +35,7 @@ class Generator(nn.Module):
 
     def __init__(self, d_noise: int, d_condition: int, d_latent: int, d_hidden: int) -> None:
         super().__init__()
+        self.scatter = Scatter(d_latent)
         self.layers = nn.Sequential(
             nn.Linear(d_noise + d_condition, d_hidden),
             nn.LayerNorm(d_hidden),
@@ -52,11 +56,11 @@ class Generator(nn.Module):
         Returns:
             (batch, d_latent) with root mean square 1.
         """
-        return on_sphere(self.layers(torch.cat([noise, condition], 1)))
+        return self.scatter.latent(self.layers(torch.cat([noise, condition], 1)))
 
 
 class Discriminator(nn.Module):
-    """D: how real an ℓ is for its condition, φ(ℓ)·ψ(c) + v·φ(ℓ), every layer spectrally normalised.
+    """D: how real an ℓ, in even coordinates, is for its condition, φ(ℓ)·ψ(c) + v·φ(ℓ), every layer spectrally normalised.
 
     Args:
         d_condition: size of c.
@@ -72,17 +76,17 @@ class Discriminator(nn.Module):
         self.condition = spectral_norm(nn.Linear(d_condition, d_hidden))
         self.value = spectral_norm(nn.Linear(d_hidden, 1))
 
-    def forward(self, latent: Tensor, condition: Tensor) -> Tensor:
+    def forward(self, even: Tensor, condition: Tensor) -> Tensor:
         """Scores.
 
         Args:
-            latent: (batch, d_latent).
+            even: (batch, d_latent) from `Scatter.even`.
             condition: (batch, d_condition).
 
         Returns:
             (batch,).
         """
-        hidden = self.body(latent)
+        hidden = self.body(even)
         scores: Tensor = self.value(hidden)[:, 0] + (hidden * self.condition(condition)).sum(1) * hidden.shape[1] ** -0.5
         return scores
 
@@ -119,7 +123,8 @@ class GanGenerator:
         generator = torch.Generator().manual_seed(int(rng.integers(2**31)))
         first = self.network.layers[0]
         assert isinstance(first, nn.Linear)
-        latent: Tensor = self.network(torch.randn(len(condition), first.in_features - condition.shape[1], generator=generator), condition)
+        noise = CALM * torch.randn(len(condition), first.in_features - condition.shape[1], generator=generator)
+        latent: Tensor = self.network(noise, condition)
         return latent
 
     def write(self, requests: Sequence[CopyRequest], n: int, rng: np.random.Generator) -> list[list[str]]:

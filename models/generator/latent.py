@@ -16,7 +16,7 @@ from core.vocabulary import CHANNELS, SCENES
 from models.generator.copy_model import CopyModel, load_weights, save_weights
 from models.generator.prompts import Prompts
 
-BLUR = 0.2
+BLUR = 0.3
 """Standard deviation, by dimension, of the noise on ℓ in training; ℓ itself has root mean square 1."""
 
 
@@ -50,31 +50,83 @@ def between(first: Tensor, last: Tensor, share: float) -> Tensor:
     return on_sphere(torch.sin((1 - share) * angle) * first + torch.sin(share * angle) * last)
 
 
-class Projection(nn.Module):
-    """BERT features of a copy → ℓ.
+class Scatter(nn.Module):
+    """The mean and the main axes of real ℓ, blurred as the decoder knows it: coordinates in which each direction has variance 1 then.
+
+    ℓ varies a hundred times more in some directions than in others; a network that is asked for plain ℓ learns the loud ones only. What
+    varies less than the blur the decoder has learned to pass over, and so it stays small here too.
 
     Args:
-        mean: (d_bert,) mean raw vector of the training copies.
         d_latent: size of ℓ.
     """
 
-    mean: Tensor
+    centre: Tensor
+    axes: Tensor
+    scales: Tensor
 
-    def __init__(self, mean: Tensor, d_latent: int) -> None:
+    def __init__(self, d_latent: int) -> None:
         super().__init__()
-        self.register_buffer("mean", mean)
-        self.linear = nn.Linear(len(mean), d_latent)
+        self.register_buffer("centre", torch.zeros(d_latent))
+        self.register_buffer("axes", torch.eye(d_latent))
+        self.register_buffer("scales", torch.ones(d_latent))
+
+    def fit(self, latent: Tensor) -> None:
+        """Take mean and axes of these.
+
+        Args:
+            latent: (n, d_latent), finite; left alone otherwise.
+        """
+        if len(latent) < 2 or not bool(torch.isfinite(latent).all()):
+            return
+        centred = latent - latent.mean(0)
+        variances, axes = torch.linalg.eigh(centred.T @ centred / (len(latent) - 1))
+        self.centre.copy_(latent.mean(0))
+        self.axes.copy_(axes)
+        self.scales.copy_((variances.clamp_min(0.0) + BLUR**2).sqrt())
+
+    def even(self, latent: Tensor) -> Tensor:
+        """ℓ in even coordinates.
+
+        Args:
+            latent: (batch, d_latent).
+        """
+        return (latent - self.centre) @ self.axes / self.scales
+
+    def latent(self, even: Tensor) -> Tensor:
+        """ℓ, on the sphere, of even coordinates.
+
+        Args:
+            even: (batch, d_latent).
+        """
+        return on_sphere(self.centre + (even * self.scales) @ self.axes.T)
+
+
+class Projection(nn.Module):
+    """BERT features of a copy → ℓ: the whole text's slot, then one a part.
+
+    Args:
+        means: (2, d_bert) mean features of the training copies: of whole texts, and of parts.
+        d_slot: size of a slot.
+    """
+
+    means: Tensor
+
+    def __init__(self, means: Tensor, d_slot: int) -> None:
+        super().__init__()
+        self.register_buffer("means", means)
+        self.whole, self.part = nn.Linear(means.shape[1], d_slot), nn.Linear(means.shape[1], d_slot)
 
     def forward(self, raw: Tensor) -> Tensor:
         """Centre, scale to unit length, project, put on the sphere.
 
         Args:
-            raw: (batch, d_bert) raw encoder vectors.
+            raw: (batch, slots, d_bert) features: of the whole text first, then of its parts (`latent_features`).
 
         Returns:
-            (batch, d_latent).
+            (batch, slots · d_slot).
         """
-        return on_sphere(self.linear(fn.normalize(raw - self.mean, dim=-1)))
+        whole, parts = fn.normalize(raw[:, :1] - self.means[0], dim=-1), fn.normalize(raw[:, 1:] - self.means[1], dim=-1)
+        return on_sphere(torch.cat([self.whole(whole), self.part(parts)], 1).flatten(1))
 
 
 @dataclass(frozen=True)
@@ -94,7 +146,7 @@ class LatentTextModel:
         """ℓ of copies.
 
         Args:
-            raw: (n, d_bert) raw encoder vectors of their texts.
+            raw: (n, slots, d_bert) their features.
 
         Returns:
             (n, d_latent).
@@ -119,7 +171,7 @@ class LatentTextModel:
             folder: the folder.
         """
         weights = load_weights(folder / "projection.safetensors")
-        projection = Projection(weights["mean"], weights["linear.weight"].shape[0])
+        projection = Projection(weights["means"], weights["part.weight"].shape[0])
         projection.load_state_dict(weights)
         return cls(CopyModel.load(folder), projection.eval())
 

@@ -57,16 +57,17 @@ class LatentData:
         return self.latent[rows], with_features(self.condition[rows], self.features[audience], personal)
 
 
-def train_vae(data: LatentData, *, d_hidden: int, epochs: int, batch_size: int, seed: int, report: Report) -> Vae:
-    """Fit the conditional VAE.
+def train_vae(data: LatentData, held_out: LatentData, *, d_hidden: int, epochs: int, batch_size: int, seed: int, report: Report) -> Vae:
+    """Fit the conditional VAE; keep the epoch with the smallest loss on held-out ℓ: with a few thousand copies it soon knows them by heart.
 
     Args:
         data: training latents.
+        held_out: validation latents.
         d_hidden: width.
         epochs: passes.
         batch_size: rows a step.
         seed: of initial weights, order and noise.
-        report: receives the loss of each epoch.
+        report: receives the losses of each epoch.
 
     Raises:
         TrainingError: the loss is not finite.
@@ -74,7 +75,10 @@ def train_vae(data: LatentData, *, d_hidden: int, epochs: int, batch_size: int, 
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)
     network = Vae(data.latent.shape[1], data.condition.shape[1], d_hidden)
+    network.scatter.fit(data.latent)
     optimiser = torch.optim.AdamW(network.parameters(), lr=_VAE_RATE, weight_decay=0.01)
+    best, smallest = copy.deepcopy(network), math.inf
+    unseen = torch.randn(len(held_out.latent), D_CODE, generator=generator)
     for epoch in tqdm(range(epochs), desc="vae", unit="epoch", leave=False):
         total, order = 0.0, torch.randperm(len(data.latent), generator=generator)
         for rows in torch.split(order, batch_size):
@@ -87,8 +91,12 @@ def train_vae(data: LatentData, *, d_hidden: int, epochs: int, batch_size: int, 
         loss_of_epoch = total / len(order)
         if not math.isfinite(loss_of_epoch):
             raise TrainingError(f"vae: the loss is {loss_of_epoch} in epoch {epoch}{_blame(data)}")
-        report({"vae_loss": loss_of_epoch}, epoch)
-    return network.eval()
+        with torch.no_grad():
+            held = float(network.loss(held_out.latent, held_out.condition, unseen))
+        if held < smallest:
+            best, smallest = copy.deepcopy(network), held
+        report({"vae_loss": loss_of_epoch, "vae_validation_loss": held}, epoch)
+    return best.eval()
 
 
 def _blame(data: LatentData) -> str:
@@ -106,30 +114,35 @@ def _blame(data: LatentData) -> str:
 class CollapseDetector:
     """Stops a GAN that has collapsed, says why, and remembers the best step.
 
-    It reads, at every check, the Fréchet distance between drawn and held-out ℓ, and how much of the held-out copies' spread the draws
-    for one and the same condition keep.
+    It reads, at every check, the Fréchet distance between drawn and held-out ℓ, their energy score, which unlike it sees whether a draw
+    belongs to its condition, and how much of the held-out copies' spread the draws for one and the same condition keep.
 
     Attributes:
         min_spread: below this share of the real spread the draws count as one mode.
         patience: checks in a row that may be bad.
-        best_distance: smallest Fréchet distance so far.
-        best_step: where it was seen.
+        floor: Fréchet distance between training and held-out ℓ: what lies within it counts as nothing.
+        best_distance: smallest Fréchet distance so far, at least ``floor``.
+        best_energy: smallest energy score so far.
+        best_step: where that was seen.
         reason: why training must stop; empty while it may go on.
     """
 
     min_spread: float = 0.05
     patience: int = 3
+    floor: float = 0.0
     best_distance: float = math.inf
+    best_energy: float = math.inf
     best_step: int = -1
     reason: str = ""
     _bad: dict[str, int] = field(default_factory=dict)
 
-    def check(self, step: int, *, distance: float, spread: float, d_loss: float, g_loss: float) -> bool:
+    def check(self, step: int, *, distance: float, energy: float, spread: float, d_loss: float, g_loss: float) -> bool:
         """Judge one check.
 
         Args:
             step: the training step.
             distance: Fréchet distance to held-out ℓ.
+            energy: energy score on held-out ℓ.
             spread: mean distance between draws of one condition over mean distance between real ℓ.
             d_loss: the discriminator's mean hinge loss since the check before.
             g_loss: the generator's loss.
@@ -137,7 +150,7 @@ class CollapseDetector:
         Returns:
             True when this is the best step so far.
         """
-        if not all(map(math.isfinite, (distance, spread, d_loss, g_loss))):
+        if not all(map(math.isfinite, (distance, energy, spread, d_loss, g_loss))):
             self.reason = f"step {step}: a loss is not finite (d_loss {d_loss}, g_loss {g_loss}, Fréchet distance {distance})"
             return False
         faults = {
@@ -151,8 +164,11 @@ class CollapseDetector:
             if self._bad[fault] >= self.patience:
                 measured = f"spread {spread:.3f}, d_loss {d_loss:.3f}, distance {distance:.3f}"
                 self.reason = f"step {step}: {fault}, {self.patience} checks in a row ({measured})"
-        if distance < self.best_distance and spread >= self.min_spread:
-            self.best_distance, self.best_step = distance, step
+        if spread < self.min_spread:
+            return False
+        self.best_distance = max(min(distance, self.best_distance), self.floor)
+        if energy < self.best_energy:
+            self.best_energy, self.best_step = energy, step
             return True
         return False
 
@@ -166,6 +182,7 @@ class GanSettings:
         d_hidden: width.
         steps: generator steps at most.
         batch_size: rows a step.
+        energy_weight: of the energy score beside the adversary's loss.
         r1_weight: γ of the R1 penalty γ/2 · E‖∇D(ℓ)‖² on real ℓ (Mescheder et al. 2018).
         ema_decay: of G's moving average.
         g_rate: learning rate of G.
@@ -182,6 +199,29 @@ class GanSettings:
     g_rate: float = 2e-4
     d_ratio: float = 4.0
     check_every: int = 100
+    energy_weight: float = 1.0
+
+
+def energy(real: Tensor, first: Tensor, second: Tensor) -> Tensor:
+    """Energy score of two draws for one condition against what was really seen there; smallest when the draws are distributed as it is.
+
+    It sees each row's own condition where the adversary judges batches, and does not chase: with a few thousand copies it is what keeps G
+    on its way, and the adversary what makes the draws sharp.
+
+    Args:
+        real: (batch, d).
+        first: (batch, d) drawn.
+        second: (batch, d) drawn with other noise.
+
+    Returns:
+        A scalar: ½ E‖x − y‖ + ½ E‖x − y′‖ − ½ E‖y − y′‖.
+
+    Source:
+        Gneiting & Raftery 2007, eq. 21.
+    """
+    near = (real - first).norm(dim=1) + (real - second).norm(dim=1) - (first - second).norm(dim=1)
+    score: Tensor = near.mean() / 2
+    return score
 
 
 def frechet(a: Tensor, b: Tensor) -> float:
@@ -195,11 +235,29 @@ def frechet(a: Tensor, b: Tensor) -> float:
     return float((a.mean(0) - b.mean(0)).pow(2).sum() + spread)
 
 
+def _measured(network: Generator, held_out: LatentData, d_noise: int, generator: torch.Generator) -> dict[str, float]:
+    real, condition = held_out.latent, held_out.condition
+    drawn, again = (network(torch.randn(len(real), d_noise, generator=generator), condition) for _ in range(2))
+    even = network.scatter.even
+    return {
+        "distance": frechet(drawn, real),
+        "energy": float(energy(even(real), even(drawn), even(again))),
+        "spread": _spread(network, condition, d_noise, real, generator),
+    }
+
+
 def _spread(network: Generator, condition: Tensor, d_noise: int, real: Tensor, generator: torch.Generator) -> float:
     several = condition[:64].repeat_interleave(4, 0)
     drawn = network(torch.randn(len(several), d_noise, generator=generator), several).view(-1, 4, real.shape[1])
     own = torch.stack([torch.pdist(group).mean() for group in drawn]).mean()
     return float(own / torch.pdist(real[:512]).mean())
+
+
+def _hinge(d: Discriminator, real: Tensor, fake: Tensor, condition: Tensor) -> tuple[Tensor, Tensor]:
+    """D's hinge loss, and E‖∇D‖² on real ℓ."""
+    on_real, on_fake = d(real, condition), d(fake, condition)
+    (slope,) = torch.autograd.grad(on_real.sum(), real, create_graph=True)
+    return fn.relu(1 - on_real).mean() + fn.relu(1 + on_fake).mean(), slope.pow(2).sum(1).mean()
 
 
 def train_gan(
@@ -211,14 +269,14 @@ def train_gan(
     report: Report,
     watch: Callable[[Generator, int], None] | None = None,
 ) -> tuple[Generator, CollapseDetector]:
-    """Play G against D; keep the moving average of G at the step with the smallest Fréchet distance to held-out ℓ.
+    """Play G against D; keep the moving average of G at the step with the smallest energy score on held-out ℓ.
 
     Args:
         data: training latents.
         held_out: validation latents.
         settings: sizes and rates.
         seed: of initial weights, batches and noise.
-        report: receives losses, distance and spread at each check.
+        report: receives losses, distance, energy score and spread at each check.
         watch: shown the moving average of G at each check; it must not change it.
 
     Returns:
@@ -231,10 +289,12 @@ def train_gan(
     generator = torch.Generator().manual_seed(seed)
     d_latent, d_condition = data.latent.shape[1], data.condition.shape[1]
     g, d = Generator(settings.d_noise, d_condition, d_latent, settings.d_hidden), Discriminator(d_condition, d_latent, settings.d_hidden)
+    g.scatter.fit(data.latent)
+    even = g.scatter.even
     average = copy.deepcopy(g).eval().requires_grad_(False)
     g_optimiser = torch.optim.Adam(g.parameters(), lr=settings.g_rate, betas=(0.0, 0.9))
     d_optimiser = torch.optim.Adam(d.parameters(), lr=settings.d_ratio * settings.g_rate, betas=(0.0, 0.9))
-    detector, best = CollapseDetector(), copy.deepcopy(average)
+    detector, best = CollapseDetector(floor=frechet(data.latent[: len(held_out.latent)], held_out.latent)), copy.deepcopy(average)
 
     def batch() -> tuple[Tensor, Tensor, Tensor]:
         rows = torch.randint(len(data.latent), (settings.batch_size,), generator=generator)
@@ -244,18 +304,17 @@ def train_gan(
     d_losses: list[float] = []
     for step in tqdm(range(1, settings.steps + 1), desc="gan", unit="step", leave=False):
         real, condition, noise = batch()
-        real = real.clone().requires_grad_(True)
+        real = even(real).requires_grad_(True)
         with torch.no_grad():
-            fake = g(noise, condition)
-        on_real, on_fake = d(real, condition), d(fake, condition)
-        d_loss = fn.relu(1 - on_real).mean() + fn.relu(1 + on_fake).mean()
-        (slope,) = torch.autograd.grad(on_real.sum(), real, create_graph=True)
+            fake = even(g(noise, condition))
+        d_loss, steep = _hinge(d, real, fake, condition)
         d_optimiser.zero_grad()
-        (d_loss + settings.r1_weight / 2 * slope.pow(2).sum(1).mean()).backward()  # type: ignore[no-untyped-call]
+        (d_loss + settings.r1_weight / 2 * steep).backward()  # type: ignore[no-untyped-call]
         d_optimiser.step()
         d_losses.append(float(d_loss.detach()))
-        _, condition, noise = batch()
-        g_loss = -d(g(noise, condition), condition).mean()
+        real, condition, noise = batch()
+        drawn, again = even(g(noise, condition)), even(g(torch.randn(noise.shape, generator=generator), condition))
+        g_loss = settings.energy_weight * energy(even(real), drawn, again) - d(drawn, condition).mean()
         g_optimiser.zero_grad()
         g_loss.backward()
         g_optimiser.step()
@@ -265,21 +324,18 @@ def train_gan(
         if step % settings.check_every and step != settings.steps:
             continue
         with torch.no_grad():
-            drawn = average(torch.randn(len(held_out.latent), settings.d_noise, generator=generator), held_out.condition)
-            distance, spread = (
-                frechet(drawn, held_out.latent),
-                _spread(average, held_out.condition, settings.d_noise, held_out.latent, generator),
-            )
-        losses = {"gan_d_loss": float(np.mean(d_losses)), "gan_g_loss": float(g_loss.detach())}
+            found = _measured(average, held_out, settings.d_noise, torch.Generator().manual_seed(seed))  # the same noise at every check
+        d_mean, g_last = float(np.mean(d_losses)), float(g_loss.detach())
         d_losses.clear()
-        if detector.check(step, distance=distance, spread=spread, d_loss=losses["gan_d_loss"], g_loss=losses["gan_g_loss"]):
+        if detector.check(step, **found, d_loss=d_mean, g_loss=g_last):
             best = copy.deepcopy(average)
         if not detector.reason:
-            report({**losses, "gan_frechet": distance, "gan_spread": spread}, step)
+            named = {"gan_frechet": found["distance"], "gan_energy": found["energy"], "gan_spread": found["spread"]}
+            report({"gan_d_loss": d_mean, "gan_g_loss": g_last, **named}, step)
             if watch is not None:
                 watch(average, step)
         else:
-            if detector.best_step < 0 and not all(map(math.isfinite, (*losses.values(), distance))):
+            if detector.best_step < 0 and not all(map(math.isfinite, (d_mean, g_last, found["distance"]))):
                 raise TrainingError(f"gan: {detector.reason}, and no step before it was good{_blame(data)}")
             logger.warning("GAN stopped at %s; the moving average of step %d is kept", detector.reason, detector.best_step)
             break

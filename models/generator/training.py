@@ -26,7 +26,7 @@ from models.generator.copy_model import CopyModel
 from models.generator.decoder import DecoderShape
 from models.generator.latent import BLUR, Projection, on_sphere
 from models.generator.prompts import UNKNOWN_PHRASE, Prompts
-from models.generator.reading import BAG_WEIGHT, BLANKED, FRESH_RATE, bag_loss, blanked
+from models.generator.reading import BAG_WEIGHT, BLANKED, FRESH_RATE, UNREAD, bag_loss, blanked
 from models.generator.vocabulary import PAD
 
 logger = logging.getLogger(__name__)
@@ -46,7 +46,7 @@ class CopyData:
     Attributes:
         prompts: their requests, written for everyone, in the tone that each copy has.
         tokens: ids with begin and end, one list a copy.
-        raw: (n, d_bert) raw encoder vectors of the copies.
+        raw: (n, slots, d_bert) features of the copies (`latent_features`).
         weights: (n, audiences) chance that a copy stands for an audience; rows sum to 1.
         features: (audiences, d_feature) standardised F.
     """
@@ -65,7 +65,7 @@ class CopyData:
 
 @dataclass(frozen=True)
 class Batch:
-    """One step's rows: prompts, (batch, length) tokens, (batch, d_bert) raw vectors, (batch, d_latent) blur or None."""
+    """One step's rows: prompts, (batch, length) tokens, (batch, slots, d_bert) features, (batch, d_latent) standard normal or None."""
 
     prompts: Prompts
     tokens: Tensor
@@ -95,7 +95,7 @@ def batches(data: CopyData, size: int, shape: DecoderShape, rng: np.random.Gener
         blur = None
         if rng is not None:
             prompts = _disturbed(prompts, data, rows, rng)
-            blur = torch.from_numpy(rng.standard_normal((len(rows), shape.d_latent), np.float32)) * BLUR
+            blur = torch.from_numpy(rng.standard_normal((len(rows), shape.d_latent), np.float32))
         width = min(shape.max_tokens, -(-(int(lengths[rows].max()) - 1) // _WIDTH_STEP) * _WIDTH_STEP) + 1
         tokens = torch.full((len(rows), width), PAD)
         for line, row in enumerate(rows):
@@ -172,10 +172,11 @@ class _Fit(lightning.LightningModule):
         latent = None
         if self.projection is not None:
             latent = self.projection(batch.raw)
-            latent = on_sphere(latent + batch.blur) if batch.blur is not None else latent
+            latent = on_sphere(latent + BLUR * batch.blur) if batch.blur is not None else latent
         if latent is None or batch.blur is None:
             return self.decoder.loss(batch.prompts, batch.tokens, latent)
-        loss, count = self.decoder.loss(batch.prompts, batch.tokens, latent, blanked(batch.tokens, BLANKED))
+        unread = torch.rand(len(batch.tokens)) < UNREAD
+        loss, count = self.decoder.loss(batch.prompts, batch.tokens, latent, blanked(batch.tokens, BLANKED), unread)
         return loss + BAG_WEIGHT * bag_loss(self.decoder, latent, batch.tokens), count
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
@@ -265,7 +266,7 @@ def fit_decoder(
         TrainingError: the validation loss is not finite, or text vectors that a projection is to read are not.
     """
     if projection is not None:
-        broken = sum(int((~torch.isfinite(part.raw).all(1)).sum()) for part in (data, held_out))
+        broken = sum(int((~torch.isfinite(part.raw.flatten(1)).all(1)).sum()) for part in (data, held_out))
         if broken:
             raise TrainingError(
                 f"{settings.label}: {broken} of {len(data.raw) + len(held_out.raw)} text vectors are not finite; run `encode` again."

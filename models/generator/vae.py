@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from core.vocabulary import Origin
 from models.generator.copy_model import load_weights, save_weights
 from models.generator.gpt import Sampling
-from models.generator.latent import LatentTextModel, conditions, on_sphere
+from models.generator.latent import LatentTextModel, Scatter, conditions
 from models.generator.request import CopyRequest
 
 D_CODE = 32
@@ -29,6 +29,7 @@ class Vae(nn.Module):
 
     def __init__(self, d_latent: int, d_condition: int, d_hidden: int) -> None:
         super().__init__()
+        self.scatter = Scatter(d_latent)
         self.encoder = nn.Sequential(nn.Linear(d_latent + d_condition, d_hidden), nn.GELU(), nn.Linear(d_hidden, 2 * D_CODE))
         self.decoder = nn.Sequential(
             nn.Linear(D_CODE + d_condition, d_hidden), nn.GELU(), nn.Linear(d_hidden, d_hidden), nn.GELU(), nn.Linear(d_hidden, d_latent)
@@ -44,16 +45,17 @@ class Vae(nn.Module):
             noise: (batch, D_CODE) standard normal.
 
         Returns:
-            A scalar: (‖ℓ − ℓ̂‖² / 2σ² + d log σ + KL(q ‖ N(0, I))) / d, mean over the batch.
+            A scalar: (‖ℓ − ℓ̂‖² / 2σ² + d log σ + KL(q ‖ N(0, I))) / d, ℓ in even coordinates, mean over the batch.
 
         Source:
             Kingma & Welling 2014, eq. 10.
         """
-        mean, log_variance = self.encoder(torch.cat([latent, condition], 1)).chunk(2, 1)
+        even = self.scatter.even(latent)
+        mean, log_variance = self.encoder(torch.cat([even, condition], 1)).chunk(2, 1)
         code = mean + (log_variance / 2).exp() * noise
-        error = (self.decoder(torch.cat([code, condition], 1)) - latent).pow(2).sum(1)
+        error = (self.decoder(torch.cat([code, condition], 1)) - even).pow(2).sum(1)
         divergence = 0.5 * (mean.pow(2) + log_variance.exp() - 1 - log_variance).sum(1)
-        size = latent.shape[1]
+        size = even.shape[1]
         bound: Tensor = (error * (-2 * self.log_sigma).exp() / 2 + size * self.log_sigma + divergence) / size
         return bound.mean()
 
@@ -68,7 +70,7 @@ class Vae(nn.Module):
         Returns:
             (batch, d_latent) on the sphere.
         """
-        return on_sphere(self.decoder(torch.cat([code, condition], 1)) + self.log_sigma.exp() * noise)
+        return self.scatter.latent(self.decoder(torch.cat([code, condition], 1)) + self.log_sigma.exp() * noise)
 
 
 @dataclass(frozen=True)

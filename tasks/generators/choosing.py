@@ -81,6 +81,7 @@ def judged(params: GeneratorParams, work: Corpus, trained: Trained, tracker: Tra
         generators,
         HeldOut(work.held_out, work.groups, trained.raw),
         known=trained.known,
+        human=trained.human,
         watched=trained.watched,
         reviewer=work.reviewer,
         encode=encode,

@@ -23,6 +23,8 @@ from models.generator.hf import HfGenerator
 from models.generator.hf.training import TuneSettings, tune
 from models.generator.interface import CopyGenerator
 from models.generator.latent import LatentTextModel, Projection, conditions
+from models.generator.latent_features import latent_features, means_of
+from models.generator.latent_start import begin_reading, end_as_late_as_people
 from models.generator.latent_training import CollapseDetector, GanSettings, LatentData, train_gan, train_vae
 from models.generator.ngram import fit_ngram
 from models.generator.prompts import build_phrase_book, fit_feature_scale
@@ -81,8 +83,9 @@ class Trained:
     Attributes:
         generators: by origin.
         notes: epochs, losses, what became of the GAN: for config.json.
-        raw: (held-out copies, d) raw vectors.
+        raw: (held-out copies, slots, d) features.
         known: (training copies, d_latent) ℓ.
+        human: (training copies, d) raw encoder vectors.
         watched: step → the GAN's generator then.
     """
 
@@ -90,6 +93,7 @@ class Trained:
     notes: dict[str, Any]
     raw: np.ndarray
     known: torch.Tensor
+    human: np.ndarray
     watched: dict[int, Generator]
 
 
@@ -127,11 +131,12 @@ def fit_generators(
         names=len(book.names) + 1,
         values=len(book.values) + 1,
         d_feature=len(scale.mean),
-        d_latent=params.latent_dim,
+        d_latent=params.latent_dim * (1 + params.latent_parts),
         d_model=params.hidden_dim,
         layers=params.layers,
         heads=params.heads,
         max_tokens=max_tokens,
+        slots=1 + params.latent_parts,
     )
     gpt = CopyModel(work.vocabulary, book, scale, CopyDecoder(shape, params.dropout), work.reviewer.repeats)
     gpt.decoder.begin_with(*(torch.from_numpy(word_vectors(words)) for words in (work.vocabulary.tokens, book.values)))
@@ -140,8 +145,8 @@ def fit_generators(
     def tensors(copies: Sequence[Copy], weights: np.ndarray, *, toned: bool = False) -> CopyData:
         prompts, _ = gpt.prompts([replace(copy.request, tone=tone_of(copy.text) if toned else None) for copy in copies])
         tokens = [gpt.tokens(copy.lesson) for copy in copies]
-        raw = torch.from_numpy(np.ascontiguousarray(vectors.vectors_of([copy.source_text for copy in copies]), np.float32))
-        return CopyData(prompts, tokens, raw, weights, features)
+        whole = vectors.vectors_of([copy.source_text for copy in copies])
+        return CopyData(prompts, tokens, latent_features(gpt, copies, whole, word_vectors, params.latent_parts), weights, features)
 
     train, held_out = tensors(work.train, audiences.weights, toned=True), tensors(work.held_out, np.zeros((len(work.held_out), 0)))
     affordable = max(1, int(params.max_positions * 1_000_000) // train.positions)
@@ -154,11 +159,14 @@ def fit_generators(
     decoder.load_state_dict(gpt.decoder.state_dict())
     torch.manual_seed(work.seed + 1)  # ℓ begins alike whether the fit before ran through or was resumed
     latent = LatentTextModel(
-        CopyModel(work.vocabulary, book, scale, decoder, gpt.repeats), Projection(train.raw.mean(0), params.latent_dim)
+        CopyModel(work.vocabulary, book, scale, decoder, gpt.repeats), Projection(means_of(train.raw), params.latent_dim)
     )
+    if not list((checkpoints / "latent").glob("*.ckpt")):
+        begin_reading(decoder, latent.projection, train, seed=work.seed + 1, bf16=True)
     settings = FitSettings(latent_epochs, params.batch_size, params.learning_rate / 3, work.seed + 1, bf16=True, label="latent")
     latent_loss = fit_decoder(latent.model, latent.projection, train, held_out, settings, checkpoints=checkpoints / "latent", report=report)
     latent.projection.requires_grad_(False).eval()
+    end_as_late_as_people(latent, work.held_out, held_out.raw, seed=work.seed + 5)
 
     def latents(data: CopyData) -> LatentData:
         return LatentData(
@@ -171,6 +179,7 @@ def fit_generators(
     known, unseen = latents(train), latents(held_out)
     vae = train_vae(
         known,
+        unseen,
         d_hidden=2 * params.hidden_dim,
         epochs=params.vae_epochs,
         batch_size=params.batch_size,
@@ -178,7 +187,14 @@ def fit_generators(
         report=report,
     )
     gan_settings = GanSettings(
-        params.noise_dim, 2 * params.hidden_dim, params.gan_steps, 2 * params.batch_size, params.r1_weight, params.ema_decay
+        params.noise_dim,
+        2 * params.hidden_dim,
+        params.gan_steps,
+        2 * params.batch_size,
+        params.r1_weight,
+        params.ema_decay,
+        g_rate=5e-4,
+        d_ratio=2.0,
     )
     checks = -(-params.gan_steps // gan_settings.check_every)
     watched: dict[int, Generator] = {}
@@ -212,12 +228,13 @@ def fit_generators(
             work.train, work.held_out, settings_hf, features=audiences.features, weights=audiences.weights, report=report
         )
         generators[Origin.HF] = HfGenerator(tuned, start)
-    return Trained(generators, notes, held_out.raw.numpy(), known.latent, watched)
+    return Trained(generators, notes, held_out.raw.numpy(), known.latent, train.raw[:, 0].numpy(), watched)
 
 
 def _gan_note(detector: CollapseDetector) -> dict[str, Any]:
     return {
         "kept_step": detector.best_step,
         "frechet": detector.best_distance if detector.best_step >= 0 else None,
+        "energy": detector.best_energy if detector.best_step >= 0 else None,
         "stopped": detector.reason,
     }

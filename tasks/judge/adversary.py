@@ -19,48 +19,59 @@ from tasks.judge.copies import REPLICATIONS
 
 Encode = Callable[[list[str]], np.ndarray]
 
+DRAWS = 2
+"""Texts a request that G, the mean and noise are judged by."""
 _WATCHED_TEXTS = 100
 
 
 def against_noise(
-    gan: GanGenerator, known: Tensor, copies: Sequence[Copy], groups: np.ndarray, *, encode: Encode, rng: np.random.Generator
+    gan: GanGenerator,
+    known: Tensor,
+    human: np.ndarray,
+    copies: Sequence[Copy],
+    groups: np.ndarray,
+    *,
+    encode: Encode,
+    rng: np.random.Generator,
 ) -> dict[str, Any]:
     """G against the mean ℓ and against noise with the mean and covariance of real ℓ, decoded alike for the same requests.
 
     Args:
         gan: the generator.
         known: (n, d_latent) ℓ of the training copies.
-        copies: held-out copies.
+        human: (m, d) raw encoder vectors of human copies, which the texts should be distributed as: those of training.
+        copies: held-out copies; `DRAWS` texts are written for each.
         groups: (copies,) the group of each.
         encode: texts → raw encoder vectors.
         rng: noise, sampling and the bootstrap.
 
     Returns:
-        ``n``, ``sources`` (gan, mean, noise → Fréchet distance to the human copies' encoder vectors and Self-BLEU-4 of the texts, with
-        intervals; human → its Self-BLEU-4), ``works`` and ``reasons``.
+        ``n``, ``draws``, ``sources`` (gan, mean, noise → Fréchet distance of the texts' encoder vectors to the human copies', and
+        Self-BLEU-4 of the texts, one a request and the mean of the draws, both with intervals over groups; human → its Self-BLEU-4),
+        ``works`` and ``reasons``.
     """
     requests = [copy.request for copy in copies]
-    rows = len(requests)
+    rows = DRAWS * len(requests)
     mean = known.mean(0)
     factor = torch.linalg.cholesky(torch.cov(known.T) + 1e-4 * torch.eye(known.shape[1]))
     generator = torch.Generator().manual_seed(int(rng.integers(2**31)))
     seed = int(rng.integers(2**31))
     latents = {
-        "gan": gan.draw(requests, 1, np.random.default_rng(seed)),
+        "gan": gan.draw(requests, DRAWS, np.random.default_rng(seed)),
         "mean": on_sphere(mean).expand(rows, -1),
         "noise": on_sphere(mean + torch.randn(rows, known.shape[1], generator=generator) @ factor.T),
     }
-    texts = {name: _decode(gan, requests, latent, seed) for name, latent in latents.items()}
-    human = [copy.text for copy in copies]
-    real = encode(human)
-    distances = frechet_intervals([encode(found) for found in texts.values()], real, groups, replications=REPLICATIONS // 2, rng=rng)
+    texts = {name: _decode(gan, requests, latent, seed, DRAWS) for name, latent in latents.items()}
+    vectors = [encode([text for drawn in found for text in drawn]) for found in texts.values()]
+    distances = frechet_intervals(vectors, human, np.repeat(groups, DRAWS), replications=REPLICATIONS // 2, rng=rng)
     sources: dict[str, dict[str, Any]] = {}
     for (name, found), distance in zip(texts.items(), distances, strict=True):
-        alike = bootstrap_mean(metrics.self_bleu_4_rows(found), groups, REPLICATIONS, rng)
-        sources[name] = {"frechet": distance.as_dict(), "self_bleu_4": alike.as_dict()}
-    sources["human"] = {"self_bleu_4": bootstrap_mean(metrics.self_bleu_4_rows(human), groups, REPLICATIONS, rng).as_dict()}
+        alike = np.mean([metrics.self_bleu_4_rows(draw) for draw in zip(*found, strict=True)], 0)  # among texts of other requests
+        sources[name] = {"frechet": distance.as_dict(), "self_bleu_4": bootstrap_mean(alike, groups, REPLICATIONS, rng).as_dict()}
+    own = metrics.self_bleu_4_rows([copy.text for copy in copies])
+    sources["human"] = {"self_bleu_4": bootstrap_mean(own, groups, REPLICATIONS, rng).as_dict()}
     reasons = failings(sources)
-    return {"n": rows, "sources": sources, "works": not reasons, "reasons": reasons}
+    return {"n": len(requests), "draws": DRAWS, "sources": sources, "works": not reasons, "reasons": reasons}
 
 
 def failings(sources: Mapping[str, Mapping[str, Mapping[str, float]]]) -> list[str]:
@@ -110,12 +121,11 @@ def encoder_path(
     found = {}
     for step, network in watched.items():
         then = replace(gan, network=network)
-        texts = _decode(then, requests, then.draw(requests, 1, np.random.default_rng(seed)), seed)
-        found[step] = frechet(encode(texts), real)
+        texts = _decode(then, requests, then.draw(requests, 1, np.random.default_rng(seed)), seed, 1)
+        found[step] = frechet(encode([drawn[0] for drawn in texts]), real)
     return found
 
 
-def _decode(gan: GanGenerator, requests: Sequence[CopyRequest], latent: Tensor, seed: int) -> list[str]:
+def _decode(gan: GanGenerator, requests: Sequence[CopyRequest], latent: Tensor, seed: int, n: int) -> list[list[str]]:
     sampling, rng = gan.sampling, np.random.default_rng(seed)
-    drawn = gan.latent.model.write(requests, 1, rng, temperature=sampling.temperature, top_p=sampling.top_p, latent=latent)
-    return [texts[0] for texts in drawn]
+    return gan.latent.model.write(requests, n, rng, temperature=sampling.temperature, top_p=sampling.top_p, latent=latent)

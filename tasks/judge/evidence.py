@@ -28,7 +28,7 @@ class HeldOut:
     Attributes:
         copies: the copies.
         groups: (n,) the group of each (`split_groups`).
-        raw: (n, d_bert) their raw encoder vectors.
+        raw: (n, slots, d_bert) their features (`latent_features`).
     """
 
     copies: Sequence[Copy]
@@ -50,6 +50,7 @@ def evidence(
     held_out: HeldOut,
     *,
     known: Tensor,
+    human: np.ndarray,
     watched: Mapping[int, Generator],
     reviewer: Reviewer,
     encode: Encode | None,
@@ -61,6 +62,7 @@ def evidence(
         generators: by name, each at the temperature it will write at.
         held_out: copies.
         known: (n, d_latent) ℓ of the training copies.
+        human: (n, d) raw encoder vectors of the training copies.
         watched: step → G's moving average then.
         reviewer: fluency and copying.
         encode: texts → raw encoder vectors; None leaves the GAN unmeasured.
@@ -81,7 +83,7 @@ def evidence(
         )
         if encode is not None:
             rng = np.random.default_rng([seed, 13])
-            verdict = against_noise(gan, known, some.copies, some.groups, encode=encode, rng=rng)
+            verdict = against_noise(gan, known, human, some.copies, some.groups, encode=encode, rng=rng)
             path = encoder_path(gan, watched, some.copies, encode=encode, seed=seed)
             verdict["encoder_frechet"] = [[step, distance] for step, distance in path.items()]
     return {**found, "gan": verdict}

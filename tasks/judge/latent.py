@@ -42,7 +42,7 @@ def latent_evidence(
     Args:
         latent: copy ↔ ℓ.
         copies: held-out copies, at least two.
-        raw: (n, d_bert) their raw encoder vectors.
+        raw: (n, slots, d_bert) their features (`latent_features`).
         groups: (n,) the group of each.
         reviewer: measures fluency along the walks.
         rng: the shuffle, the choice of walks and the bootstrap.

@@ -30,3 +30,12 @@ def test_intervals_hold_the_distance_itself_and_tell_near_from_far() -> None:
     groups = np.arange(120) // 2
     close, far = frechet_intervals([near, near + 1.0], real, groups, replications=100, rng=rng)
     assert close.low <= close.value <= close.high < far.low <= far.value <= far.high
+    assert close.value == pytest.approx(frechet(near, real))
+
+
+@pytest.mark.parametrize("rows", [3, 30])
+def test_the_distance_to_a_population_is_that_between_two_sets(rows: int) -> None:
+    rng = np.random.default_rng(6)
+    population, one = rng.normal(size=(50, 8)), 0.3 + 1.5 * rng.normal(size=(rows, 8))
+    (found,) = frechet_intervals([one], population, np.arange(rows), replications=5, rng=rng)
+    assert found.value == pytest.approx(frechet(one, population))

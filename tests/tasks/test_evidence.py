@@ -94,10 +94,12 @@ def test_a_decoder_that_passes_over_the_latent_is_told(made: Path) -> None:
     bundle = GeneratorBundle.load(made)
     gan = bundle.generators["gan"]
     deaf = gan.latent  # type: ignore[attr-defined]
-    for weight in (deaf.model.decoder.latent.weight, deaf.model.decoder.memory.weight):
-        torch.nn.init.zeros_(weight)
+    reader = deaf.model.decoder.latent
+    for layer in (reader.position, reader.words):
+        torch.nn.init.zeros_(layer.weight)
     copies = bundle.copies[:12]
-    raw = np.stack([vector(copy.text) for copy in copies])
+    slots = deaf.model.decoder.shape.slots
+    raw = np.stack([np.stack([vector(copy.text)] * slots) for copy in copies])
     found = latent_evidence(deaf, copies, raw, np.arange(12), reviewer=bundle.reviewer, rng=np.random.default_rng(1))
     assert found["bleu_4_shuffled"] == pytest.approx(found["bleu_4"], rel=0.2)
     assert found["kept"] == pytest.approx(1.0)

@@ -22,11 +22,11 @@ class Shop:
     copies: list[Copy]
     vocabulary: Vocabulary
 
-    def model(self, *, d_feature: int = 5, seed: int = 3) -> CopyModel:
+    def model(self, *, d_feature: int = 5, seed: int = 3, slots: int = 3) -> CopyModel:
         torch.manual_seed(seed)
         features = np.random.default_rng(seed).normal(size=(4, d_feature)).astype(np.float32)
         book = build_phrase_book(list(self.products.values()))
-        shape = DecoderShape(len(self.vocabulary), len(book.names) + 1, len(book.values) + 1, d_feature, 6, 16, 2, 4, 64)
+        shape = DecoderShape(len(self.vocabulary), len(book.names) + 1, len(book.values) + 1, d_feature, 6, 16, 2, 4, 64, slots)
         return CopyModel(self.vocabulary, book, fit_feature_scale(features), CopyDecoder(shape).eval())
 
 

@@ -9,6 +9,7 @@ from models.generator.copy_model import CopyModel
 from models.generator.decoder import KeyValues
 from models.generator.gpt import GptGenerator, Sampling
 from models.generator.latent import LatentTextModel, Projection, conditions, on_sphere
+from models.generator.latent_features import means_of
 from models.generator.sampling import sample
 from models.generator.slots import slots_of
 from models.generator.vocabulary import BOS, EOS
@@ -124,8 +125,8 @@ def test_a_feature_of_another_size_is_refused_by_name(shop):
 
 
 def test_latents_lie_on_the_sphere_and_survive_a_round_trip(shop, tmp_path):
-    raw = np.random.default_rng(2).normal(size=(7, 12)).astype(np.float32)
-    model = LatentTextModel(shop.model(), Projection(torch.from_numpy(raw.mean(0)), 6).eval())
+    raw = np.random.default_rng(2).normal(size=(7, 3, 12)).astype(np.float32)
+    model = LatentTextModel(shop.model(), Projection(means_of(torch.from_numpy(raw)), 2).eval())
     latent = model.encode(raw)
     torch.testing.assert_close(latent.pow(2).mean(1), torch.ones(7))
     model.save(tmp_path)
