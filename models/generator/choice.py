@@ -25,7 +25,7 @@ _FLUENCY_WEIGHT = 0.1
 """What reading like human copy is worth."""
 _FOREIGN_WEIGHT = 0.1
 """What a unit of log-odds that words belong to other kinds of product costs (`Belonging.level`): a reviewer refuses for much of it only."""
-_SUPPORT_WEIGHT = 0.5
+_SUPPORT_WEIGHT = 0.8
 """What clauses like those of people are worth (`ClauseIndex`)."""
 _TONE_WEIGHT = 0.5
 """What speaking in the tone that was asked for is worth: more than candidates usually differ by."""
