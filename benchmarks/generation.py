@@ -36,7 +36,7 @@ from models.generator.copy_model import CopyModel
 from models.generator.decoder import CopyDecoder, DecoderShape, Layer, State, never
 from models.generator.prompts import Prompts, build_phrase_book, fit_feature_scale
 from models.generator.request import CopyRequest, requests_of
-from models.generator.sampling import NUCLEUS, sample
+from models.generator.sampling import sample
 from models.generator.slots import lexicalise, slots_of
 from models.generator.training import CopyData, batches
 from models.generator.training_copies import Copy, copies_of, load_copies
@@ -171,7 +171,7 @@ def peer(model: PeerModel, prompts: Prompts, n: int, *, seed: int, greedy: bool,
     """
     torch.manual_seed(seed)
     cache = model.open(prompts, n)
-    drawn = {"do_sample": False} if greedy else {"do_sample": True, "temperature": temperature, "top_p": top_p, "top_k": NUCLEUS}
+    drawn = {"do_sample": False} if greedy else {"do_sample": True, "temperature": temperature, "top_p": top_p, "top_k": 0}
     config = GenerationConfig(
         max_new_tokens=model.decoder.shape.max_tokens - 1, use_cache=True, eos_token_id=EOS, pad_token_id=PAD, bos_token_id=BOS, **drawn
     )
@@ -375,7 +375,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             models.append((f"hidden {width} x {layers}", made, copies))
     temperature = own.temperatures[len(own.temperatures) // 2]
     print(
-        f"{options.rows} products x {options.candidates} candidates; temperature {temperature}, top_p {own.top_p}, top_k {NUCLEUS}; "
+        f"{options.rows} products x {options.candidates} candidates; temperature {temperature}, top_p {own.top_p}; "
         f"{params.threads} threads; {options.rounds} rounds a-b-b-a; torch {torch.__version__}, transformers {transformers.__version__}"
     )
     print(f"{'network':<22}{'ours':>10}{'generate()':>12}{'ratio [95 %]':>21}{'greedy =':>10}{'loop':>10}{'ratio':>8}{'tokens':>9}")

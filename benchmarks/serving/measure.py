@@ -40,7 +40,8 @@ class Result:
     Attributes:
         load: totals of the load generator.
         peak_mb: most memory held.
-        groups: groups of requests decided and committed together.
+        answers: slates acknowledged, those of the warm-up too.
+        groups: groups of requests decided and committed together, those of the warm-up too.
         commit_ms: mean time of a group's insert and commit.
         log_syncs: syncs of the write-ahead log; None where they cannot be counted.
         unrecorded: acknowledged slates whose record is not whole in the log.
@@ -50,6 +51,7 @@ class Result:
 
     load: dict[str, Any]
     peak_mb: float
+    answers: int
     groups: int
     commit_ms: float
     log_syncs: int | None
@@ -143,6 +145,7 @@ def measure_service(shop: Shop, *, connections: int, warm_up: float, seconds: fl
     return Result(
         load=totals,
         peak_mb=peak,
+        answers=len(answers),
         groups=count,
         commit_ms=stored * len(answers) / count,
         log_syncs=syncs and syncs["log"],
@@ -232,7 +235,7 @@ def _read(found: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
 
 def _facts(found: Result, beside: dict[str, Any] | None, shop: Shop, connections: int) -> dict[str, str]:
     seen = found.load
-    per_group = len(found.stages) and (seen["requests"] / max(found.groups, 1))
+    per_group = len(found.stages) and (found.answers / max(found.groups, 1))
     syncs = "not countable here" if found.log_syncs is None else f"{found.log_syncs} for {found.groups} commit groups of the load"
     facts = {
         "shoppers, connections, candidates (fewest)": f"{shop.shoppers}, {connections}, {found.candidates}",

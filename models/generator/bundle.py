@@ -12,6 +12,7 @@ from models.bundle import read_config, writing_bundle
 from models.generator.belonging import NO_BELONGING, Belonging
 from models.generator.choice import SIMILAR, best_first, scores, tone_fit
 from models.generator.clause import ClauseGenerator
+from models.generator.clause_index import ClauseIndex
 from models.generator.compliance import Compliance
 from models.generator.facts import Facts
 from models.generator.fluency import FluencyJudge
@@ -22,7 +23,7 @@ from models.generator.hf import HfGenerator
 from models.generator.interface import CopyGenerator
 from models.generator.latent import LatentTextModel
 from models.generator.ngram import fit_ngram, symbols
-from models.generator.quality import Review, Reviewer, usual_repeats
+from models.generator.quality import Review, Reviewer, usual_noun_repeats, usual_repeats
 from models.generator.request import CopyRequest
 from models.generator.response import ResponseModel
 from models.generator.retrieval import RetrievalGenerator
@@ -65,9 +66,19 @@ def make_reviewer(
     """
     language = FluencyJudge.of([symbols(copy.pieces, slots_of(copy.request), vocabulary) for copy in copies], fluency)
     spans = SpanIndex([*(copy.text for copy in copies), *(copy.source_text for copy in copies)])
-    said = usual_repeats(copies) if repeats is None else repeats
     return Reviewer(
-        facts, Compliance.load(), spans, vocabulary, language, tuple(sorted(levels)), dict(targets), max_copied_span, said, belonging
+        facts,
+        Compliance.load(),
+        spans,
+        ClauseIndex(copies),
+        vocabulary,
+        language,
+        tuple(sorted(levels)),
+        dict(targets),
+        max_copied_span,
+        usual_repeats(copies) if repeats is None else repeats,
+        usual_noun_repeats(copies),
+        belonging,
     )
 
 

@@ -2,7 +2,8 @@
 
 The consensus of a candidate is its mean agreement with the other candidates and with what people wrote for similar products: minimum Bayes
 risk decoding (Kumar & Byrne 2004; Eikema & Aziz 2020). What a model says in most of its samples is what it knows; what it says once is
-often a slip. Since what everybody says is agreed on most, stock phrases count against a candidate; so do words of other kinds of product.
+often a slip. Since what everybody says is agreed on most, stock phrases count against a candidate; so do words of other kinds of product,
+and clauses that resemble none of those that people wrote for this kind.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,6 +25,8 @@ _FLUENCY_WEIGHT = 0.1
 """What reading like human copy is worth."""
 _FOREIGN_WEIGHT = 0.1
 """What a unit of log-odds that words belong to other kinds of product costs (`Belonging.level`): a reviewer refuses for much of it only."""
+_SUPPORT_WEIGHT = 0.8
+"""What clauses like those of people are worth (`ClauseIndex`)."""
 _TONE_WEIGHT = 0.5
 """What speaking in the tone that was asked for is worth: more than candidates usually differ by."""
 _OTHER_TONE, _NO_TONE = 0.1, 0.5
@@ -66,7 +69,7 @@ def tone_fit(text: str, tone: str) -> float:
 def scores(
     texts: Sequence[str], request: CopyRequest, reviewer: Reviewer, similar: Sequence[str], reviews: Mapping[str, Review]
 ) -> dict[str, float]:
-    """How well each candidate speaks for its order: agreed on, stating facts, reading well, in the tone asked for, no stock phrases.
+    """How well each candidate speaks for its order: agreed on, stating facts, in clauses like people's, in the tone asked for.
 
     Args:
         texts: candidates; equal ones count once, and speak for their content twice.
@@ -82,6 +85,7 @@ def scores(
         return {}
     agreed = consensus(texts, reviewer, similar)
     facts = sum(slot.name not in (NOUN, PRICE) for slot in slots_of(request))
+    supported = _SUPPORT_WEIGHT * reviewer.clauses.support(texts, request)
     found: dict[str, float] = {}
     for row, text in enumerate(texts):
         if text not in found:
@@ -90,7 +94,7 @@ def scores(
             foreign = _FOREIGN_WEIGHT * reviewer.belonging.level(text, request)
             told = _COVERAGE_WEIGHT * (review.coverage + share) + _FLUENCY_WEIGHT * review.fluency
             told += _TONE_WEIGHT * tone_fit(text, request.tone) if request.tone else 0.0
-            found[text] = float(agreed[row]) + told - _STOCK_WEIGHT * reviewer.spans.stock(text) - foreign
+            found[text] = float(agreed[row] + supported[row]) + told - _STOCK_WEIGHT * reviewer.spans.stock(text) - foreign
     return found
 
 

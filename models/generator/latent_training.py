@@ -6,7 +6,8 @@ These are seconds of work on matrices that fit a page, so they are plain loops; 
 import copy
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -57,6 +58,18 @@ class LatentData:
         return self.latent[rows], with_features(self.condition[rows], self.features[audience], personal)
 
 
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Matrices this small are faster on one processor than shared out among several."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+@_one_thread()
 def train_vae(data: LatentData, held_out: LatentData, *, d_hidden: int, epochs: int, batch_size: int, seed: int, report: Report) -> Vae:
     """Fit the conditional VAE; keep the epoch with the smallest loss on held-out ℓ: with a few thousand copies it soon knows them by heart.
 
@@ -260,6 +273,7 @@ def _hinge(d: Discriminator, real: Tensor, fake: Tensor, condition: Tensor) -> t
     return fn.relu(1 - on_real).mean() + fn.relu(1 + on_fake).mean(), slope.pow(2).sum(1).mean()
 
 
+@_one_thread()
 def train_gan(
     data: LatentData,
     held_out: LatentData,

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from models.generator.belonging import NO_BELONGING, Belonging
+from models.generator.clause_index import ClauseIndex
 from models.generator.compliance import Compliance
 from models.generator.facts import Facts
 from models.generator.fluency import FluencyJudge
 from models.generator.ngram import symbols
 from models.generator.request import CopyRequest
-from models.generator.slots import delexicalise, slots_of
+from models.generator.slots import NOUN, delexicalise, slots_of
 from models.generator.spans import SpanIndex
 from models.generator.training_copies import Copy
 from models.generator.vocabulary import Vocabulary
@@ -21,6 +22,9 @@ from models.generator.vocabulary import Vocabulary
 MIN_LENGTH = 5
 _FLOOR = 0.05
 _OPEN_ENDS = "，,、；;：:的和与及"
+_EMPTY_CLAUSE = re.compile(r"[，,、；;：:]{2}|[。！？!?][，,、；;：:。]|[，,、；;：:][。！？!?]")
+"""Two marks with nothing said between them."""
+ANY_NUMBER = 1_000
 _STUTTER = re.compile(r"([\u4e00-\u9fff])(?<![哈嘿呵嘻哇])\1\1+|(?!一.一.|.[着啦呀]|.一.一)([\u4e00-\u9fff]{2,4})\2")
 """A word said twice running, or a character thrice: a slip of a network. People say 一步一步, 用着用着, 来啦来啦 and 哈哈哈."""
 
@@ -58,24 +62,28 @@ class Reviewer:
         facts: what the catalogue bears out.
         compliance: the list.
         spans: training texts.
+        clauses: the training texts' clauses, by kind of product.
         vocabulary: cuts texts into words.
         language: tells human copy from damaged copy.
         levels: levels of held-out human copies, ascending; empty without copies: fluency is then 1.
         targets: (scene, channel) → facts that human copy states on average.
         max_copied_span: a longer span shared with training copy refuses a text.
         repeats: how often a text may state one attribute value (`usual_repeats`).
+        noun_repeats: how often it may say what the product is.
         belonging: which words belong to which kind of product.
     """
 
     facts: Facts
     compliance: Compliance
     spans: SpanIndex
+    clauses: ClauseIndex
     vocabulary: Vocabulary
     language: FluencyJudge
     levels: tuple[float, ...]
     targets: dict[tuple[str, str], float]
     max_copied_span: int
     repeats: int = 1
+    noun_repeats: int = ANY_NUMBER
     belonging: Belonging = NO_BELONGING
 
     def review(self, text: str, request: CopyRequest, *, may_copy: bool = False) -> Review:
@@ -101,7 +109,7 @@ class Reviewer:
         limit = request.max_length
         if not MIN_LENGTH <= len(text) <= limit:
             return "length", "too_short" if len(text) < MIN_LENGTH else "too_long", str(len(text))
-        form = _form(text, request, self.repeats)
+        form = _form(text, request, self.repeats, self.noun_repeats)
         if form:
             return "form", *form
         violations = self.compliance.blocks(text, request.category)
@@ -137,9 +145,12 @@ class Reviewer:
         return self.language.level(symbols(delexicalise(text, slots), slots, self.vocabulary))
 
 
-def _form(text: str, request: CopyRequest, repeats: int) -> tuple[str, str] | None:
+def _form(text: str, request: CopyRequest, repeats: int, noun_repeats: int) -> tuple[str, str] | None:
     if text[-1] in _OPEN_ENDS:
         return "unfinished", text[-1]
+    empty = _EMPTY_CLAUSE.search(text)
+    if empty is not None:
+        return "unfinished", empty[0]
     for left, right in ("（）", "“”", "《》", "【】"):
         if text.count(left) != text.count(right):
             return "unbalanced", left
@@ -156,8 +167,11 @@ def _form(text: str, request: CopyRequest, repeats: int) -> tuple[str, str] | No
             if span in seen and not any(span in value for value in own):
                 return "repetition", span
             seen.add(span)
-    values = [slot.value for slot in slots_of(request) if slot.name.startswith("@") and text.count(slot.value) > repeats]
-    return ("repetition", values[0]) if values else None
+    for slot in slots_of(request):
+        allowed = noun_repeats if slot.name == NOUN else repeats if slot.name.startswith("@") else ANY_NUMBER
+        if text.count(slot.value) > allowed:
+            return "repetition", slot.value
+    return None
 
 
 def usual_repeats(copies: Sequence[Copy]) -> int:
@@ -173,6 +187,19 @@ def usual_repeats(copies: Sequence[Copy]) -> int:
         max((copy.text.count(slot.value) for slot in slots_of(copy.request) if slot.name.startswith("@")), default=0) for copy in copies
     ]
     return max(1, int(np.quantile(most, 0.95, method="lower"))) if most else 1
+
+
+def usual_noun_repeats(copies: Sequence[Copy]) -> int:
+    """How often human copy says what its product is: the most that at least one copy in a hundred does.
+
+    Args:
+        copies: training copies.
+
+    Returns:
+        At least 1; any number where there is no copy.
+    """
+    most = [max((copy.text.count(slot.value) for slot in slots_of(copy.request) if slot.name == NOUN), default=0) for copy in copies]
+    return max(1, int(np.quantile(most, 0.99, method="lower"))) if most else ANY_NUMBER
 
 
 def fit_targets(copies: Sequence[Copy], facts: Facts) -> dict[tuple[str, str], float]:

@@ -11,10 +11,8 @@ from models.generator.vocabulary import BOS, EOS
 _ROWS = 256
 _KEPT = 0.9
 """Ended texts leave the batch when no more than this share goes on: to leave costs a copy of what is cached."""
-NUCLEUS = 1024
-"""Ids that a nucleus holds at the most: the tail below them is never in one worth sampling."""
-_USUAL = 64
-"""Ids that most nuclei are found among."""
+_BELOW_ALL = 1 - 1e-6
+"""Keeps a draw below the sum of all chances, whatever it is rounded to."""
 
 
 @torch.inference_mode()
@@ -116,6 +114,9 @@ def _draw(
 def nucleus(logits: Tensor, top_p: float, generator: torch.Generator) -> Tensor:
     """Draw one id a row from the smallest set of best ids that holds ``top_p`` of the probability.
 
+    An id is drawn from all of them, and again where the better ones hold ``top_p`` already: what is kept is distributed as draws from the
+    nucleus are, and nothing needs sorting, which is most of the work else.
+
     Args:
         logits: (rows, ids), divided by the temperature.
         top_p: in (0, 1].
@@ -125,15 +126,18 @@ def nucleus(logits: Tensor, top_p: float, generator: torch.Generator) -> Tensor:
         (rows,) ids.
     """
     chances = logits.softmax(-1)
-    drawn, cut = _among(chances, _USUAL, top_p, generator)  # sorting is most of the work, and few nuclei are wide
-    if cut.numel():
-        drawn[cut] = _among(chances[cut], NUCLEUS, top_p, generator)[0]
+    best, drawn = chances.max(-1)
+    open_ = (best < top_p).nonzero()[:, 0]  # else the best id is the whole nucleus
+    if not len(open_):
+        return drawn
+    chances = chances if len(open_) == len(drawn) else chances[open_]
+    below = chances.cumsum(-1)  # (rows, ids)
+    while len(open_):
+        at = torch.rand(len(open_), 1, generator=generator) * (below[:, -1:] * _BELOW_ALL)
+        ids = torch.searchsorted(below, at, right=True)
+        better = (chances * (chances > chances.gather(1, ids))).sum(-1)
+        kept = better < top_p
+        drawn[open_[kept]] = ids[kept, 0]
+        left = (~kept).nonzero()[:, 0]
+        open_, chances, below = open_[left], chances[left], below[left]
     return drawn
-
-
-def _among(chances: Tensor, size: int, top_p: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """One id a row, drawn from its nucleus among the best ``size``; and the rows whose nucleus may be wider. (rows,), (k,)."""
-    p, ids = chances.topk(min(size, chances.shape[1]))  # (rows, size), best first
-    before = p.cumsum(-1) - p
-    drawn = ids.gather(1, torch.multinomial(p.masked_fill(before >= top_p, 0.0), 1, generator=generator))[:, 0]
-    return drawn, (before[:, -1] < top_p).nonzero()[:, 0]

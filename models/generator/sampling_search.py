@@ -20,6 +20,8 @@ Ints = NDArray[np.int64]
 _PRIOR = 0.25
 """Standard deviation of a setting's mean before anything is seen, in standard deviations of a slot's reward."""
 _ORDER = 4
+_LEAST = 0.5
+"""A text that is worth less than this share of the slot's best is not shown beside it."""
 _NEWNESS_WEIGHT = 0.25
 """What saying something new weighs beside what a text is worth."""
 
@@ -156,19 +158,20 @@ def reward(worths: Sequence[float], newness: Sequence[float], kept: int) -> floa
 
 
 def spread(texts: Sequence[str], worths: Sequence[float], n: int) -> list[int]:
-    """A diverse few: each next text is worth most beyond what it shares with those taken.
+    """A diverse few: each next text is worth most beyond what it shares with those taken, and not much less than the best.
 
     Args:
         texts: accepted candidates of one slot.
         worths: what each is worth, in [0, 1].
-        n: texts to take.
+        n: texts to take at the most.
 
     Returns:
         Their rows, in the order taken; the worthiest first, the text itself decides between equals.
     """
     grams = [frozenset(_grams(text, 2)) for text in texts]
     taken: list[int] = []
-    left = sorted(range(len(texts)), key=lambda row: texts[row])
+    least = _LEAST * max(worths, default=0.0)
+    left = sorted((row for row in range(len(texts)) if worths[row] >= least), key=lambda row: texts[row])
     while left and len(taken) < n:
 
         def gain(row: int) -> float:

@@ -15,7 +15,7 @@ from models.generator.ngram import NgramModel, fit_ngram
 from models.generator.quality import fit_targets
 from models.generator.request import CopyRequest
 from models.generator.retrieval import RetrievalGenerator
-from models.generator.slots import slots_of
+from models.generator.slots import NOUN, slots_of
 from models.generator.spans import SpanIndex
 from models.generator.template import TemplateGenerator
 from models.generator.topics import calibrate_topics
@@ -294,6 +294,10 @@ def test_a_review_names_its_reason(shop):
     assert reviewer.review("穿着轻轻轻出门", search).found == "轻轻轻"
     assert reviewer.review("用着用着就一步一步出门啦哈哈哈", search).rule != "repetition"
     assert reviewer.review("出门带上它，", search).rule == "unfinished"
+    assert reviewer.review("出门带上它：，刚好", search).found == "：，"
+    assert reviewer.review("出门带上它！！刚好", search).rule != "unfinished"
+    noun = next(slot.value for slot in slots_of(search) if slot.name == NOUN)
+    assert reviewer.review(f"{noun}有了，再来{noun}", search).found == noun
     good = reviewer.review(f"{search.brand}陪你出门", search)
     assert good.accepted
     assert 0 < good.quality <= 1

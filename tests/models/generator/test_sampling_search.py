@@ -78,3 +78,11 @@ def test_a_slot_that_wanted_two_texts_and_got_one_is_worth_half() -> None:
     assert reward([0.8], [1.0], 2) == pytest.approx(reward([0.8, 0.8], [1.0, 1.0], 2) / 2)
     assert reward([0.8], [0.2], 1) < reward([0.8], [0.9], 1)
     assert reward([], [], 2) == 0.0
+
+
+def test_nothing_much_worse_than_the_best_is_kept_beside_it() -> None:
+    texts = ["轻便又耐看的背包", "轻便又耐看的背包呀", "出门带上它就好", "不知所云的话"]
+    assert spread(texts, [1.0, 0.95, 0.7, 0.3], 3) == [0, 2, 1]
+    assert spread(texts, [0.4, 0.0, 0.0, 0.3], 4) == [0, 3]
+    assert spread(texts, [0.0, 0.0, 0.0, 0.0], 1) != []
+    assert spread([], [], 2) == []

@@ -1,0 +1,121 @@
+"""Whether a text's clauses are such as people have written for this kind of product: a network's slips of sense are clauses like nobody's.
+
+A small network joins halves of clauses that each read well (不锈钢内胆 + 猫咪接受得快). Word pairs do not show it, since both halves are
+human; that no clause for this kind of product resembles the whole does.
+"""
+
+import re
+from collections import defaultdict
+from collections.abc import Sequence
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from models.generator.request import CopyRequest
+from models.generator.slots import Piece, Slot, delexicalise, slots_of
+from models.generator.training_copies import Copy
+
+ENOUGH = 50
+"""A kind of product with fewer clauses is compared with those of all kinds."""
+_HELD = 100_000
+"""Clauses whose likeness is remembered, about: candidates for one order share most of theirs."""
+_ENDS = re.compile(r"[，,、；;：:。！？!?…～~\s#]+")
+_BEGIN, _END = "<", ">"
+
+Clause = tuple[str, ...]
+"""Characters, and the names of slots in place of the product's own words."""
+
+
+class _Clauses:
+    """Clauses of one kind of product as rows of pairs of neighbours."""
+
+    def __init__(self, clauses: Sequence[Clause]) -> None:
+        self._numbers: dict[tuple[str, str], int] = {}
+        for clause in clauses:
+            for pair in _pairs(clause):
+                self._numbers.setdefault(pair, len(self._numbers))
+        self._rows = self._matrix(clauses).T.tocsr()
+        self._sizes = np.array([len(_pairs(clause)) for clause in clauses], np.float32)
+
+    def _matrix(self, clauses: Sequence[Clause]) -> sparse.csr_matrix:
+        found = [[self._numbers[pair] for pair in _pairs(clause) if pair in self._numbers] for clause in clauses]
+        ends = np.cumsum([0, *map(len, found)])
+        columns = np.array([number for row in found for number in row], np.int64)
+        return sparse.csr_matrix((np.ones(len(columns), np.float32), columns, ends), shape=(len(clauses), len(self._numbers)))
+
+    def likeness(self, clauses: Sequence[Clause]) -> NDArray[np.float64]:
+        """How much each clause resembles the clause most like it: the Dice coefficient of their pairs of neighbours. (n,) in [0, 1]."""
+        shared = (self._matrix(clauses) @ self._rows).tocoo()
+        sizes = np.array([len(_pairs(clause)) for clause in clauses], np.float32)
+        dice = 2 * shared.data / (sizes[shared.row] + self._sizes[shared.col])
+        best = np.zeros(len(clauses))
+        np.maximum.at(best, shared.row, dice)
+        return best
+
+
+class ClauseIndex:
+    """Clauses of training copy, by kind of product.
+
+    Args:
+        copies: training copies.
+    """
+
+    def __init__(self, copies: Sequence[Copy]) -> None:
+        by_kind: dict[str, dict[Clause, None]] = defaultdict(dict)
+        for copy in copies:
+            by_kind[copy.request.category].update(dict.fromkeys(_clauses(copy.pieces, slots_of(copy.request))))
+        self._by_kind = by_kind
+        self._built: dict[str, _Clauses] = {}
+        self._known: dict[tuple[str, Clause], float] = {}
+
+    def support(self, texts: Sequence[str], request: CopyRequest) -> NDArray[np.float64]:
+        """How much texts are made of clauses like those people wrote for this kind of product.
+
+        Args:
+            texts: for one order.
+            request: the order.
+
+        Returns:
+            (n,) in [0, 1]: half the mean over a text's clauses, half its worst clause; 1 where there is no training copy.
+        """
+        slots, kind = slots_of(request), self._kind(request.category)
+        cut = [_clauses(delexicalise(text, slots), slots) for text in texts]
+        if not self._by_kind:
+            return np.ones(len(texts))
+        if len(self._known) > _HELD:
+            self._known.clear()
+        new = [clause for clause in dict.fromkeys(clause for clauses in cut for clause in clauses) if (kind, clause) not in self._known]
+        if new:
+            found = self._clauses_of(kind).likeness(new)
+            self._known.update(zip(((kind, clause) for clause in new), found.tolist(), strict=True))
+        parts = [[self._known[kind, clause] for clause in clauses] or [0.0] for clauses in cut]
+        return np.array([(sum(part) / len(part) + min(part)) / 2 for part in parts])
+
+    def _kind(self, category: str) -> str:
+        return category if len(self._by_kind.get(category, ())) >= ENOUGH else ""
+
+    def _clauses_of(self, kind: str) -> _Clauses:
+        if kind not in self._built:
+            held = self._by_kind[kind] if kind else {clause: None for clauses in self._by_kind.values() for clause in clauses}
+            self._built[kind] = _Clauses(list(held))
+        return self._built[kind]
+
+
+def _clauses(pieces: Sequence[Piece], slots: Sequence[Slot]) -> list[Clause]:
+    """A delexicalised text cut at its punctuation marks, which are left out."""
+    found: list[list[str]] = [[]]
+    for piece in pieces:
+        if isinstance(piece, int):
+            found[-1].append(slots[piece].name)
+            continue
+        for number, part in enumerate(_ENDS.split(piece)):
+            if number:
+                found.append([])
+            found[-1] += part
+    return [tuple(clause) for clause in found if clause]
+
+
+def _pairs(clause: Clause) -> frozenset[tuple[str, str]]:
+    return frozenset(pairwise((_BEGIN, *clause, _END)))

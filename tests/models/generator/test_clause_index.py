@@ -1,0 +1,71 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from models.generator.bundle import make_reviewer
+from models.generator.choice import best_first
+from models.generator.clause_index import ClauseIndex
+from models.generator.facts import fit_facts
+from models.generator.request import CopyRequest
+from models.generator.slots import delexicalise, slots_of
+from models.generator.training_copies import Copy
+
+CUP = CopyRequest("c", "不锈钢儿童保温杯", "母婴", brand="绵绵象", attributes=(("内胆", "不锈钢"),))
+LITTER = CopyRequest("l", "膨润土猫砂", "宠物", brand="毛茸町", attributes=(("材质", "膨润土"),))
+
+
+def copies_of(request, texts):
+    return [Copy(text, request, text, tuple(delexicalise(text, slots_of(request))), text) for text in texts]
+
+
+def filler(request, count=60):
+    """Clauses that make a kind of product large enough to be asked by itself, and are like nothing."""
+    return copies_of(request, [f"{chr(0x5000 + 7 * number)}{chr(0x7000 + 5 * number)}" for number in range(count)])
+
+
+@pytest.fixture
+def index():
+    cups = copies_of(CUP, ["绵绵象保温杯，不锈钢摸着凉。", "一按就弹开，带着去上学！"])
+    return ClauseIndex([*cups, *filler(CUP), *copies_of(LITTER, ["膨润土猫咪接受得快。"]), *filler(LITTER)])
+
+
+def test_a_clause_that_people_wrote_has_all_support_whatever_the_product_is_called(index):
+    other = replace(CUP, brand="小兔子", attributes=(("内胆", "陶瓷"),))
+    assert index.support(["绵绵象保温杯，不锈钢摸着凉"], CUP) == pytest.approx([1.0])
+    assert index.support(["小兔子保温杯：陶瓷摸着凉；一按就弹开"], other) == pytest.approx([1.0])
+
+
+def test_likeness_by_hand_and_the_worst_clause_counts_as_much_as_all_of_them(index):
+    # <一 一按 按就 就好 好> against <一 一按 按就 就弹 弹开 开>: 3 shared of 5 and 6
+    likeness = 2 * 3 / (5 + 6)
+    assert index.support(["一按就好"], CUP) == pytest.approx([likeness])
+    assert index.support(["一按就好，带着去上学"], CUP) == pytest.approx([((likeness + 1) / 2 + likeness) / 2])
+
+
+def test_halves_of_two_kinds_of_product_have_little_support(index):
+    joined, whole = index.support(["不锈钢猫咪接受得快", "不锈钢摸着凉"], CUP)
+    assert joined < 0.5 < whole
+
+
+def test_a_small_kind_is_compared_with_all_kinds_and_without_copy_everything_has_support():
+    index = ClauseIndex([*copies_of(CUP, ["一按就弹开"]), *copies_of(LITTER, ["猫咪接受得快"]), *filler(LITTER)])
+    assert index.support(["猫咪接受得快", "一按就弹开"], CUP) == pytest.approx([1.0, 1.0])
+    assert index.support(["猫咪接受得快", "一按就弹开"], LITTER)[1] < 0.5
+    assert ClauseIndex([]).support(["猫咪接受得快", ""], CUP).tolist() == [1.0, 1.0]
+    assert index.support([], CUP).shape == (0,)
+    assert index.support(["，。"], CUP).tolist() == [0.0]
+
+
+def test_of_two_candidates_that_state_the_same_the_one_in_peoples_clauses_is_shown(shop):
+    request = next(request for request in shop.products.values() if request.brand and len(request.attributes) > 1)
+    (_, first), (_, second) = request.attributes[:2]
+    good, odd = f"{request.brand}陪你出门，{first}耐看，{second}轻便。", f"陪你{first}{request.brand}出，{second}门耐看，轻便。"
+    known = ClauseIndex([*copies_of(request, [good]), *filler(request)])
+    facts = fit_facts(list(shop.products.values()), shop.copies, shop.copies[:9])
+    blind = make_reviewer(facts, [], shop.vocabulary, levels=[], targets={}, max_copied_span=20)
+    reading = replace(blind, clauses=known)
+    assert best_first([odd, good], request, reading)[0] == good
+    weights = [dict(zip([odd, good], known.support([odd, good], request), strict=True))[text] for text in (odd, good)]
+    assert np.diff(weights)[0] > 0.4
+    assert set(best_first([odd, good], request, blind)) == {odd, good}
