@@ -190,16 +190,16 @@ def usual_repeats(copies: Sequence[Copy]) -> int:
 
 
 def usual_noun_repeats(copies: Sequence[Copy]) -> int:
-    """How often human copy says what its product is: the most that at least one copy in a hundred does.
+    """How often a text may say what its product is: once more than the most that at least one human copy in a hundred does.
 
     Args:
         copies: training copies.
 
     Returns:
-        At least 1; any number where there is no copy.
+        At least 2; any number where there is no copy.
     """
     most = [max((copy.text.count(slot.value) for slot in slots_of(copy.request) if slot.name == NOUN), default=0) for copy in copies]
-    return max(1, int(np.quantile(most, 0.99, method="lower"))) if most else ANY_NUMBER
+    return 1 + max(1, int(np.quantile(most, 0.99, method="lower"))) if most else ANY_NUMBER
 
 
 def fit_targets(copies: Sequence[Copy], facts: Facts) -> dict[tuple[str, str], float]:

@@ -13,9 +13,9 @@ from models.generator.request import requests_of
 from models.generator.training_copies import copies_of
 from tasks.gates.verdict import Gate, difference_gate
 from tasks.gates.window import HeldOut
-from tasks.judge.copies import MAIN, judge
+from tasks.judge.copies import MAIN, as_shown, judge
 
-ENOUGH, AT_MOST = 30, 300
+ENOUGH, AT_MOST = 30, 200
 """Held-out copies that a comparison needs, and that it uses at the most."""
 
 
@@ -40,12 +40,7 @@ def generator_gates(challenger: Path, champion: Path | None, held_out: HeldOut) 
         return (Gate("main metric", False, told),)
     seed = int(held_out.rng.integers(2**31))
     scores = [
-        judge(
-            [written[0] if written else "" for written in each.write(requests, 1, np.random.default_rng(seed))],
-            requests,
-            references,
-            bundle.reviewer,
-        ).score
+        judge(as_shown(each, each.chosen, requests, np.random.default_rng(seed)), requests, references, bundle.reviewer).score
         for each in (bundle, other)
     ]
     groups = np.array([request.item_id for request in requests], dtype=object)

@@ -1,7 +1,7 @@
 """Every generator on held-out products, and which of them writes the pool."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -9,20 +9,25 @@ import numpy as np
 
 from core.params import GeneratorParams
 from core.tracking import Tracker
+from evaluation.intervals import bootstrap_mean
 from models.generator.bundle import GeneratorBundle
 from models.generator.gan import GanGenerator
 from models.generator.gpt import GptGenerator
 from models.generator.held_out import HeldOutTexts
 from models.generator.hf import HfGenerator
 from models.generator.interface import CopyGenerator
+from models.generator.request import CopyRequest
 from models.generator.vae import VaeGenerator
 from tasks.generators.corpus import Corpus
 from tasks.generators.networks import Trained
 from tasks.judge.adversary import Encode
-from tasks.judge.copies import MAIN, judge, measure
+from tasks.judge.copies import MAIN, REPLICATIONS, SCORE, as_shown, judge, measure
 from tasks.judge.evidence import HeldOut, evidence, figures
 
 logger = logging.getLogger(__name__)
+
+TRIED = 200
+"""Held-out copies, at most, that temperatures and what would be shown are judged on."""
 
 
 def best_of(table: Mapping[str, Mapping[str, Mapping[str, float]]]) -> str:
@@ -55,27 +60,35 @@ def judged(params: GeneratorParams, work: Corpus, trained: Trained, tracker: Tra
     """
     requests, references = [copy.request for copy in work.held_out], [copy.text for copy in work.held_out]
 
-    def texts_of(generator: CopyGenerator) -> list[str]:
-        return [(texts or [""])[0] for texts in generator.write(requests, 1, np.random.default_rng([work.seed, 9]))]
+    def texts_of(generator: CopyGenerator, orders: Sequence[CopyRequest]) -> list[str]:
+        return [(texts or [""])[0] for texts in generator.write(orders, 1, np.random.default_rng([work.seed, 9]))]
 
+    rows = np.sort(np.random.default_rng([work.seed, 14]).permutation(len(requests))[:TRIED])
+    some, some_references = [requests[row] for row in rows], [references[row] for row in rows]
     generators, table, sweeps, written = dict(trained.generators), {}, {}, {}
     for name, generator in trained.generators.items():
-        texts = texts_of(generator)
         if isinstance(generator, GptGenerator | VaeGenerator | GanGenerator | HfGenerator):
-            drawn = {}
+            sweeps[name] = {}
             for temperature in params.temperatures:
                 warm = replace(generator, sampling=replace(generator.sampling, temperature=temperature))
-                found = texts_of(warm)
-                drawn[temperature] = (float(judge(found, requests, references, work.reviewer).score.mean()), found, warm)
-            best = max(drawn, key=lambda temperature: drawn[temperature][0])
-            _, texts, generators[name] = drawn[best]
-            sweeps[name] = {str(temperature): score for temperature, (score, _, _) in drawn.items()}
-        written[name] = tuple(texts)
+                found = judge(texts_of(warm, some), some, some_references, work.reviewer)
+                sweeps[name][str(temperature)] = float(found.score.mean())
+            best = max(params.temperatures, key=lambda temperature: sweeps[name][str(temperature)])
+            generators[name] = replace(generator, sampling=replace(generator.sampling, temperature=best))
+        written[name] = tuple(texts_of(generators[name], requests))
+        texts = written[name]
         table[name] = measure(texts, requests, references, work.groups, reviewer=work.reviewer, rng=np.random.default_rng([work.seed, 10]))
         tracker.log_metrics({f"{name}_{metric}": value["value"] for metric, value in table[name].items()})
     table["human"] = measure(
         references, requests, references, work.groups, reviewer=work.reviewer, rng=np.random.default_rng([work.seed, 10]), human=True
     )
+    judging = GeneratorBundle(generators, next(iter(generators)), work.reviewer, tuple(work.train), {})
+    for name in generators:
+        shown = as_shown(judging, name, some, np.random.default_rng([work.seed, 15]))
+        score = judge(shown, some, some_references, work.reviewer).score
+        table[name][MAIN] = bootstrap_mean(score, work.groups[rows], REPLICATIONS, np.random.default_rng([work.seed, 16])).as_dict()
+        tracker.log_metrics({f"{name}_{MAIN}": table[name][MAIN]["value"]})
+    table["human"][MAIN] = table["human"][SCORE]
     chosen = best_of({name: table[name] for name in trained.generators})
     measured = evidence(
         generators,

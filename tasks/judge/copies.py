@@ -9,12 +9,17 @@ from numpy.typing import NDArray
 from evaluation import text as metrics
 from evaluation.intervals import Interval, bootstrap_mean, bootstrap_ratio
 from models.generator.belonging import Belonging
+from models.generator.bundle import GeneratorBundle
 from models.generator.facts import Facts
 from models.generator.ngram import NgramModel
 from models.generator.quality import Review, Reviewer
 from models.generator.request import CopyRequest
 
-MAIN = "score"
+SCORE = "score"
+"""The metric of single texts, nobody having chosen among several."""
+MAIN = "shown_score"
+"""What generators are compared by: the score of the texts that would be shown, each the first choice among `SHOWN_OF`."""
+SHOWN_OF = 4
 REPLICATIONS = 500
 PER = 10_000
 """Violations are counted per so many copies."""
@@ -63,6 +68,24 @@ def judge(
     return Judgement(score * variety, reviews)
 
 
+def as_shown(bundle: GeneratorBundle, name: str, requests: Sequence[CopyRequest], rng: np.random.Generator) -> list[str]:
+    """What a generator would have shown: of `SHOWN_OF` texts a request the first choice.
+
+    A network's slips are refused or chosen against, and a choice makes little of texts that are nearly the same; both are seen only so.
+
+    Args:
+        bundle: holds the generator and chooses.
+        name: of the generator.
+        requests: the orders.
+        rng: the stream that sampling draws from.
+
+    Returns:
+        One text a request; empty where there is none.
+    """
+    written = bundle.generators[name].write(requests, SHOWN_OF, rng)
+    return [(bundle.best_first(request, texts) or [""])[0] for request, texts in zip(requests, written, strict=True)]
+
+
 def row_measures(
     texts: Sequence[str], requests: Sequence[CopyRequest], references: Sequence[str], reviewer: Reviewer, *, human: bool = False
 ) -> dict[str, NDArray[np.float64]]:
@@ -87,7 +110,7 @@ def row_measures(
         for reason in ("length", "form", "compliance", "fact", "foreign word", "copied")
     }
     return {
-        MAIN: found.score,
+        SCORE: found.score,
         "accepted": np.array([review.accepted for review in found.reviews], float),
         "quality": np.array([review.quality for review in found.reviews]),
         "fluency": np.array([review.fluency for review in found.reviews]),

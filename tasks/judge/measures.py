@@ -15,6 +15,7 @@ from evaluation.detection import Detection
 from evaluation.intervals import Interval, bootstrap_mean, bootstrap_paired_difference, bootstrap_ratio
 from evaluation.off_policy import Estimator, Refusal, logged_choices, policy_value
 from models.pool import Pool
+from tasks.judge.copies import MAIN
 from tasks.judge.policies import LoggedRequests
 from tasks.judge.writing import WritingEvidence
 
@@ -235,7 +236,7 @@ def copy_measures(
     }
     if "reason" in evidence.config:
         facts["reason"] = evidence.config["reason"]
-    return Measure("score", evidence.chosen, evidence.models, facts)
+    return Measure(MAIN, evidence.chosen, evidence.models, facts)
 
 
 def _off_policy(logged: LoggedRequests, challenger: Floats, params: EvaluateParams, rng: np.random.Generator) -> dict[str, Any]:

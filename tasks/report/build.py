@@ -15,7 +15,17 @@ from tasks.report.page import Chapter, Page, ShopperView, Table, interval_words,
 
 SAMPLES = 20
 _SHOWN_REJECTS = 12
-_COPY_METRICS = ("score", "bleu_4", "rouge_l", "self_bleu_4", "attribute_coverage", "copy_rate", "contradiction_rate", "accepted")
+_COPY_METRICS = (
+    "shown_score",
+    "score",
+    "bleu_4",
+    "rouge_l",
+    "self_bleu_4",
+    "attribute_coverage",
+    "copy_rate",
+    "contradiction_rate",
+    "accepted",
+)
 """Of the many; the copy report has them all."""
 
 
@@ -215,7 +225,7 @@ def _copies(measure: Measure, pool: Pool, rejected: pd.DataFrame) -> Chapter:
     f = measure.facts
     wrote = ", ".join(f"{name} {count:,}" for name, count in f["by_origin"].items())
     chosen = measure.challenger or "nothing was trained"
-    lead = f"The pool takes what scores best on held-out copy: {chosen}. It holds {len(pool):,} creatives ({wrote})."
+    lead = f"The pool takes what is best on held-out products when the first choice of four is shown: {chosen}. It holds {len(pool):,} creatives ({wrote})."
     if "reason" in f:
         lead += f" {f['reason']}."
     tables = []

@@ -18,6 +18,7 @@ PERCENT = frozenset(
     {"accepted", "copy_rate", "span_share", "attribute_coverage", "contradiction_rate", "foreign_word_rate", "distinct_1", "distinct_2"}
 )
 NAMES = {
+    "shown_score": "score of the first choice of four (0–1)",
     "score": "score (0–1)",
     "bleu_4": "BLEU-4",
     "rouge_1": "ROUGE-1",
@@ -39,7 +40,7 @@ NAMES = {
     "accepted": "accepted by the gate, %",
 }
 """Metric → how the page calls it, in the order of its table."""
-_DIGITS = {"score": 3, "frechet": 4, "longest_span": 0, "violations_per_10k": 0}
+_DIGITS = {"score": 3, "shown_score": 3, "frechet": 4, "longest_span": 0, "violations_per_10k": 0}
 _EXAMPLES = 3
 
 

@@ -297,7 +297,7 @@ def test_a_review_names_its_reason(shop):
     assert reviewer.review("出门带上它：，刚好", search).found == "：，"
     assert reviewer.review("出门带上它！！刚好", search).rule != "unfinished"
     noun = next(slot.value for slot in slots_of(search) if slot.name == NOUN)
-    assert reviewer.review(f"{noun}有了，再来{noun}", search).found == noun
+    assert reviewer.review(f"{noun}有{noun}，再来{noun}", search).found == noun
     good = reviewer.review(f"{search.brand}陪你出门", search)
     assert good.accepted
     assert 0 < good.quality <= 1
