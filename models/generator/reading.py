@@ -59,7 +59,8 @@ def bag_loss(decoder: CopyDecoder, latent: Tensor, tokens: Tensor) -> Tensor:
         Mean over the words, in nats.
     """
     spoken = decoder.latent.spoken(latent)[:, 1:]  # slot 0 stands for the whole text
-    every = torch.logsumexp((spoken @ decoder.words.weight.T + decoder.latent.usual).float(), -1)  # (batch, parts)
+    logits = spoken.flatten(0, 1) @ decoder.words.weight.T + decoder.latent.usual  # (batch · parts, tokens)
+    every = torch.logsumexp(logits.float(), -1).view(spoken.shape[:2])  # (batch, parts)
     rows, places = ((tokens >= len(SPECIALS)) & (tokens < decoder.shape.tokens)).nonzero(as_tuple=True)
     parts, ids = part_of(tokens, spoken.shape[1])[rows, places], tokens[rows, places]
     said = (spoken[rows, parts] * fn.embedding(ids, decoder.words.weight)).sum(-1) + decoder.latent.usual[ids]

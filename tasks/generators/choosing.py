@@ -26,7 +26,7 @@ from tasks.judge.evidence import HeldOut, evidence, figures
 
 logger = logging.getLogger(__name__)
 
-TRIED = 200
+TRIED = 150
 """Held-out copies, at most, that temperatures and what would be shown are judged on."""
 
 
@@ -65,7 +65,8 @@ def judged(params: GeneratorParams, work: Corpus, trained: Trained, tracker: Tra
 
     rows = np.sort(np.random.default_rng([work.seed, 14]).permutation(len(requests))[:TRIED])
     some, some_references = [requests[row] for row in rows], [references[row] for row in rows]
-    generators, table, sweeps, written = dict(trained.generators), {}, {}, {}
+    generators, table, written = dict(trained.generators), {}, {}
+    sweeps: dict[str, dict[str, float]] = {}
     for name, generator in trained.generators.items():
         if isinstance(generator, GptGenerator | VaeGenerator | GanGenerator | HfGenerator):
             sweeps[name] = {}

@@ -225,7 +225,8 @@ def _copies(measure: Measure, pool: Pool, rejected: pd.DataFrame) -> Chapter:
     f = measure.facts
     wrote = ", ".join(f"{name} {count:,}" for name, count in f["by_origin"].items())
     chosen = measure.challenger or "nothing was trained"
-    lead = f"The pool takes what is best on held-out products when the first choice of four is shown: {chosen}. It holds {len(pool):,} creatives ({wrote})."
+    lead = f"The pool takes what is best on held-out products when the first choice of four is shown: {chosen}."
+    lead += f" It holds {len(pool):,} creatives ({wrote})."
     if "reason" in f:
         lead += f" {f['reason']}."
     tables = []
