@@ -53,6 +53,8 @@ SIZES: dict[str, Any] = {
     "heads": 4,
     "dropout": 0.3,
     "gpt_epochs": 12,
+    "latent_parts": 4,
+    "latent_blur": 0.3,
     "latent_epochs": 4,
     "batch_size": 32,
     "learning_rate": 0.0015,

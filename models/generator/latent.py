@@ -16,9 +16,6 @@ from core.vocabulary import CHANNELS, SCENES
 from models.generator.copy_model import CopyModel, load_weights, save_weights
 from models.generator.prompts import Prompts
 
-BLUR = 0.3
-"""Standard deviation, by dimension, of the noise on ℓ in training; ℓ itself has root mean square 1."""
-
 
 def on_sphere(x: Tensor) -> Tensor:
     """Scale to length √d, root mean square 1.
@@ -70,11 +67,12 @@ class Scatter(nn.Module):
         self.register_buffer("axes", torch.eye(d_latent))
         self.register_buffer("scales", torch.ones(d_latent))
 
-    def fit(self, latent: Tensor) -> None:
+    def fit(self, latent: Tensor, blur: float) -> None:
         """Take mean and axes of these.
 
         Args:
             latent: (n, d_latent), finite; left alone otherwise.
+            blur: standard deviation, by dimension, of the noise that the decoder learned to read ℓ through.
         """
         if len(latent) < 2 or not bool(torch.isfinite(latent).all()):
             return
@@ -82,7 +80,7 @@ class Scatter(nn.Module):
         variances, axes = torch.linalg.eigh(centred.T @ centred / (len(latent) - 1))
         self.centre.copy_(latent.mean(0))
         self.axes.copy_(axes)
-        self.scales.copy_((variances.clamp_min(0.0) + BLUR**2).sqrt())
+        self.scales.copy_((variances.clamp_min(0.0) + blur**2).sqrt())
 
     def even(self, latent: Tensor) -> Tensor:
         """ℓ in even coordinates.

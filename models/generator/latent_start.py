@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from models.generator.decoder import CopyDecoder
-from models.generator.latent import BLUR, LatentTextModel, Projection, on_sphere
+from models.generator.latent import LatentTextModel, Projection, on_sphere
 from models.generator.reading import bag_loss
 from models.generator.training import CopyData, batches
 from models.generator.training_copies import Copy
@@ -21,7 +21,7 @@ _TRIED = 64
 _TEMPERATURE = 0.8
 
 
-def begin_reading(decoder: CopyDecoder, projection: Projection, data: CopyData, *, seed: int, bf16: bool) -> None:
+def begin_reading(decoder: CopyDecoder, projection: Projection, data: CopyData, *, blur: float, seed: int, bf16: bool) -> None:
     """Fit ℓ to say its copy's words, part by part, while the decoder and its word vectors stand still.
 
     Without it the decoder, which has been a GPT before, meets an ℓ that says nothing, and learns in its first steps to do without.
@@ -30,6 +30,7 @@ def begin_reading(decoder: CopyDecoder, projection: Projection, data: CopyData, 
         decoder: its `latent` is changed.
         projection: changed.
         data: training copies.
+        blur: standard deviation, by dimension, of the noise on ℓ.
         seed: of order and noise.
         bf16: mixed precision.
     """
@@ -45,8 +46,8 @@ def begin_reading(decoder: CopyDecoder, projection: Projection, data: CopyData, 
     for turn in range(_PASSES):
         for batch in batches(data, _ROWS, decoder.shape, np.random.default_rng([seed, turn])):
             with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-                blur = torch.zeros(()) if batch.blur is None else BLUR * batch.blur
-                loss = bag_loss(decoder, on_sphere(projection(batch.raw) + blur), batch.tokens)
+                noise = torch.zeros(()) if batch.blur is None else blur * batch.blur
+                loss = bag_loss(decoder, on_sphere(projection(batch.raw) + noise), batch.tokens)
             optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()

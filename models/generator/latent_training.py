@@ -37,12 +37,14 @@ class LatentData:
         condition: (n, d_condition), written for everyone.
         weights: (n, audiences) chance that a copy stands for an audience; rows sum to 1; no columns without shoppers.
         features: (audiences, d_feature) standardised F.
+        blur: of ℓ, as the decoder knows it (`Scatter.fit`).
     """
 
     latent: Tensor
     condition: Tensor
     weights: Tensor
     features: Tensor
+    blur: float
 
     def draw(self, rows: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """ℓ and conditions, each with an audience drawn for it, or none (one time in three).
@@ -88,7 +90,7 @@ def train_vae(data: LatentData, held_out: LatentData, *, d_hidden: int, epochs: 
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)
     network = Vae(data.latent.shape[1], data.condition.shape[1], d_hidden)
-    network.scatter.fit(data.latent)
+    network.scatter.fit(data.latent, data.blur)
     optimiser = torch.optim.AdamW(network.parameters(), lr=_VAE_RATE, weight_decay=0.01)
     best, smallest = copy.deepcopy(network), math.inf
     unseen = torch.randn(len(held_out.latent), D_CODE, generator=generator)
@@ -303,7 +305,7 @@ def train_gan(
     generator = torch.Generator().manual_seed(seed)
     d_latent, d_condition = data.latent.shape[1], data.condition.shape[1]
     g, d = Generator(settings.d_noise, d_condition, d_latent, settings.d_hidden), Discriminator(d_condition, d_latent, settings.d_hidden)
-    g.scatter.fit(data.latent)
+    g.scatter.fit(data.latent, data.blur)
     even = g.scatter.even
     average = copy.deepcopy(g).eval().requires_grad_(False)
     g_optimiser = torch.optim.Adam(g.parameters(), lr=settings.g_rate, betas=(0.0, 0.9))

@@ -24,7 +24,7 @@ from torch.utils.data import DataLoader, Dataset
 from core.errors import TrainingError
 from models.generator.copy_model import CopyModel
 from models.generator.decoder import DecoderShape
-from models.generator.latent import BLUR, Projection, on_sphere
+from models.generator.latent import Projection, on_sphere
 from models.generator.prompts import UNKNOWN_PHRASE, Prompts
 from models.generator.reading import BAG_WEIGHT, BLANKED, FRESH_RATE, UNREAD, bag_loss, blanked
 from models.generator.vocabulary import PAD
@@ -126,6 +126,7 @@ class FitSettings:
         seed: of order, audiences and dropout.
         bf16: mixed precision.
         label: what the tracker and the progress bar call it.
+        blur: standard deviation, by dimension, of the noise on ℓ in training; ℓ itself has root mean square 1.
     """
 
     epochs: int
@@ -134,6 +135,7 @@ class FitSettings:
     seed: int
     bf16: bool
     label: str
+    blur: float = 0.0
 
 
 def _loader(found: Iterator[Batch]) -> DataLoader[Batch]:
@@ -172,7 +174,7 @@ class _Fit(lightning.LightningModule):
         latent = None
         if self.projection is not None:
             latent = self.projection(batch.raw)
-            latent = on_sphere(latent + BLUR * batch.blur) if batch.blur is not None else latent
+            latent = on_sphere(latent + self.settings.blur * batch.blur) if batch.blur is not None else latent
         if latent is None or batch.blur is None:
             return self.decoder.loss(batch.prompts, batch.tokens, latent)
         unread = torch.rand(len(batch.tokens)) < UNREAD

@@ -162,8 +162,10 @@ def fit_generators(
         CopyModel(work.vocabulary, book, scale, decoder, gpt.repeats), Projection(means_of(train.raw), params.latent_dim)
     )
     if not list((checkpoints / "latent").glob("*.ckpt")):
-        begin_reading(decoder, latent.projection, train, seed=work.seed + 1, bf16=True)
-    settings = FitSettings(latent_epochs, params.batch_size, params.learning_rate / 3, work.seed + 1, bf16=True, label="latent")
+        begin_reading(decoder, latent.projection, train, blur=params.latent_blur, seed=work.seed + 1, bf16=True)
+    settings = FitSettings(
+        latent_epochs, params.batch_size, params.learning_rate / 3, work.seed + 1, bf16=True, label="latent", blur=params.latent_blur
+    )
     latent_loss = fit_decoder(latent.model, latent.projection, train, held_out, settings, checkpoints=checkpoints / "latent", report=report)
     latent.projection.requires_grad_(False).eval()
     end_as_late_as_people(latent, work.held_out, held_out.raw, seed=work.seed + 5)
@@ -174,6 +176,7 @@ def fit_generators(
             conditions(latent.model, data.prompts),
             torch.from_numpy(data.weights).float(),
             features,
+            params.latent_blur,
         )
 
     known, unseen = latents(train), latents(held_out)

@@ -8,7 +8,7 @@ import torch
 from core.errors import TrainingError
 from models.generator.gan import Discriminator, GanGenerator
 from models.generator.gpt import Sampling
-from models.generator.latent import BLUR, LatentTextModel, Projection, Scatter, on_sphere
+from models.generator.latent import LatentTextModel, Projection, Scatter, on_sphere
 from models.generator.latent_training import CollapseDetector, GanSettings, LatentData, energy, frechet, train_gan, train_vae
 from models.generator.vae import Vae, VaeGenerator
 
@@ -21,7 +21,7 @@ def ring(n: int, seed: int) -> LatentData:
     latent[torch.arange(n), product] += 3.0 * (2.0 * torch.randint(2, (n,), generator=generator) - 1)
     condition = torch.zeros(n, 4)
     condition[torch.arange(n), 2 + product] = 1.0
-    return LatentData(on_sphere(latent), condition, torch.zeros(n, 0), torch.zeros(0, 1))
+    return LatentData(on_sphere(latent), condition, torch.zeros(n, 0), torch.zeros(0, 1), 0.3)
 
 
 def modes(drawn: torch.Tensor, axis: int) -> set[float]:
@@ -72,7 +72,7 @@ def test_the_vae_learns_both_places_of_each_product():
 
 def test_a_vae_that_learns_its_copies_by_heart_keeps_an_earlier_epoch():
     torch.manual_seed(2)
-    data, unseen = (LatentData(torch.randn(12, 6), torch.randn(12, 3), torch.zeros(12, 0), torch.zeros(0, 1)) for _ in range(2))
+    data, unseen = (LatentData(torch.randn(12, 6), torch.randn(12, 3), torch.zeros(12, 0), torch.zeros(0, 1), 0.3) for _ in range(2))
     losses: list[float] = []
     network = train_vae(
         data, unseen, d_hidden=64, epochs=60, batch_size=6, seed=1, report=lambda found, _: losses.append(found["vae_validation_loss"])
@@ -131,16 +131,16 @@ def test_a_collapse_is_stopped_with_its_reason_and_the_best_step_is_kept(bad, wo
 def test_what_the_decoder_cannot_tell_apart_is_small_in_even_coordinates_and_the_rest_alike():
     generator = torch.Generator().manual_seed(2)
     turn = torch.linalg.qr(torch.randn(4, 4, generator=generator))[0]
-    spread = torch.tensor([3.0, 1.0, BLUR, 0.01])
+    spread = torch.tensor([3.0, 1.0, 0.3, 0.01])
     latent = 5 + (torch.randn(4000, 4, generator=generator) * spread) @ turn
     scatter = Scatter(4)
-    scatter.fit(latent)
+    scatter.fit(latent, 0.3)
     even = scatter.even(latent)
-    expected = (spread.pow(2) / (spread.pow(2) + BLUR**2)).sqrt().flip(0)
+    expected = (spread.pow(2) / (spread.pow(2) + 0.3**2)).sqrt().flip(0)
     torch.testing.assert_close(even.std(0), expected, atol=0.03, rtol=0.03)
     torch.testing.assert_close(scatter.latent(even), on_sphere(latent), atol=1e-4, rtol=1e-4)
     before = scatter.axes.clone()
-    scatter.fit(latent * torch.nan)
+    scatter.fit(latent * torch.nan, 0.3)
     assert torch.equal(scatter.axes, before)
 
 
