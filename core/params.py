@@ -135,10 +135,10 @@ class GeneratorParams(Section):
     """The latent text model and the generators over it."""
 
     latent_dim: int = Field(ge=8, description="size of one slot of ℓ")
-    latent_parts: int = Field(ge=1, description="parts of a copy that have a slot of ℓ of their own, beside the slot of the whole")
+    latent_parts: int = Field(ge=0, description="parts of a copy that have a slot of ℓ of their own, beside the slot of the whole")
     latent_blur: float = Field(
         ge=0.0,
-        description="standard deviation, by dimension, of the noise through which the decoder learns to read ℓ, which has root mean square 1",
+        description="standard deviation, by dimension, of noise through which the decoder learns to read ℓ, itself of root mean square 1",
     )
     hidden_dim: int = Field(ge=16)
     layers: int = Field(ge=1)

@@ -262,6 +262,7 @@ def _choose(request: CopyRequest, texts: Sequence[str], params: GenerateParams, 
     bundle, known = shelf.bundle, shelf.texts.get(request.item_id, ())
     reviews = {text: bundle.review(request, text) for text in dict.fromkeys(texts)}
     passed: list[str] = []
+    supports = dict(zip(texts, bundle.reviewer.clauses.support(texts, request).tolist(), strict=True))
     for text in texts:
         shelf.candidates += 1
         review = reviews[text]
@@ -269,6 +270,8 @@ def _choose(request: CopyRequest, texts: Sequence[str], params: GenerateParams, 
             shelf.refuse(request, text, bundle.chosen, reason=review.reason, rule=review.rule, found=review.found)
         elif text in known or text in passed:
             shelf.refuse(request, text, bundle.chosen, reason="duplicate", rule="item", found="")
+        elif supports[text] < bundle.least_support:
+            shelf.refuse(request, text, bundle.chosen, reason="sense", rule="unlike people's clauses", found=f"{supports[text]:.2f}")
         else:
             passed.append(text)
     weights = bundle.weights(request, texts, reviews)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ from models.generator.vae import VaeGenerator
 from models.generator.vocabulary import Vocabulary
 
 KIND = "generator"
+_UNSUPPORTED = 0.2
 FIT_WEIGHT = 0.25
 """What fitting the audience weighs among accepted candidates: as much as coverage, fluency or novelty. So does the tone asked for."""
 
@@ -182,6 +184,13 @@ class GeneratorBundle:
             compliance: the list.
         """
         return replace(self, reviewer=replace(self.reviewer, compliance=compliance))
+
+    @cached_property
+    def least_support(self) -> float:
+        """The support (`ClauseIndex`) that four of five held-out human copies have; a pool keeps no text below. 0 without copies."""
+        index, copies = self.reviewer.clauses, self.held_out.copies
+        found = [index.support([copy.text], copy.request)[0] for copy in copies]
+        return float(np.quantile(found, _UNSUPPORTED)) if found else 0.0
 
     def worth(self, request: CopyRequest, text: str, quality: float) -> float:
         """What the order in which accepted texts are shown goes by: quality, and how well the text fits the audience and the tone.

@@ -43,12 +43,12 @@ def latent_features(
         copies: the copies.
         whole: (n, d_bert) raw encoder vectors of their texts.
         word_vectors: texts → (n, d_bert) mean input vectors of their words.
-        parts: how many parts a copy is cut into, at least 1.
+        parts: how many parts a copy is cut into.
 
     Returns:
         (n, 1 + parts, d_bert): of the whole text, then of each part; zero where a part is empty.
     """
-    texts = [text for copy in copies for text in parts_of(model, copy, parts)]
+    texts = [text for copy in copies for text in parts_of(model, copy, parts)] if parts else []
     known = sorted(set(texts) - {""})
     vectors = dict(zip(known, word_vectors(known), strict=True)) if known else {}
     features = np.zeros((len(copies), 1 + parts, whole.shape[1]), np.float32)
@@ -68,4 +68,5 @@ def means_of(features: Tensor) -> Tensor:
     Returns:
         (2, d_bert).
     """
-    return torch.stack([features[:, 0].mean(0), features[:, 1:].mean((0, 1))])
+    whole, parts = features[:, 0], features[:, 1:]
+    return torch.stack([whole.mean(0), parts.mean((0, 1)) if parts.numel() else torch.zeros_like(whole[0])])

@@ -58,7 +58,8 @@ def bag_loss(decoder: CopyDecoder, latent: Tensor, tokens: Tensor) -> Tensor:
     Returns:
         Mean over the words, in nats.
     """
-    spoken = decoder.latent.spoken(latent)[:, 1:]  # slot 0 stands for the whole text
+    spoken = decoder.latent.spoken(latent)
+    spoken = spoken[:, 1:] if spoken.shape[1] > 1 else spoken  # slot 0 stands for the whole text
     logits = spoken.flatten(0, 1) @ decoder.words.weight.T + decoder.latent.usual  # (batch · parts, tokens)
     every = torch.logsumexp(logits.float(), -1).view(spoken.shape[:2])  # (batch, parts)
     rows, places = ((tokens >= len(SPECIALS)) & (tokens < decoder.shape.tokens)).nonzero(as_tuple=True)

@@ -182,7 +182,7 @@ def test_machine_written_copy_is_labelled_true_compliant_and_not_copied(made):
 
 def test_every_refused_text_has_a_reason_and_a_rule(made):
     rejected, config = read_table(made["out"] / "rejected.parquet"), read_json(made["out"] / "pool" / "config.json")
-    assert set(rejected[C.REASON]) <= {"length", "form", "compliance", "fact", "foreign word", "copied", "duplicate"}
+    assert set(rejected[C.REASON]) <= {"length", "form", "compliance", "fact", "foreign word", "copied", "duplicate", "sense"}
     assert (rejected["rule"].str.len() > 0).all()
     counts = config["generated"]
     of_machine = sum(rejected[C.ORIGIN] != Origin.HUMAN)
