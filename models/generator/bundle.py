@@ -190,7 +190,7 @@ class GeneratorBundle:
         """The support (`ClauseIndex`) that four of five held-out human copies have; a pool keeps no text below. 0 without copies."""
         index, copies = self.reviewer.clauses, self.held_out.copies
         found = [index.support([copy.text], copy.request)[0] for copy in copies]
-        return float(np.quantile(found, _UNSUPPORTED)) if found else 0.0
+        return float(np.quantile(found, _UNSUPPORTED, method="lower")) if found else 0.0
 
     def worth(self, request: CopyRequest, text: str, quality: float) -> float:
         """What the order in which accepted texts are shown goes by: quality, and how well the text fits the audience and the tone.

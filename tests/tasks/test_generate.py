@@ -1,4 +1,5 @@
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from core.vocabulary import CHANNELS, LENGTH_LIMITS, SCENES, Origin
 from models.bundle import load_arrays
 from models.embeddings import Embeddings
 from models.generator import GeneratorBundle
+from models.generator.held_out import HeldOutTexts
 from models.generator.request import requests_of
 from models.generator.training_copies import DATE, OFFER
 from tasks.sources.market.assortment import Assortment, draw_products
@@ -178,6 +180,21 @@ def test_machine_written_copy_is_labelled_true_compliant_and_not_copied(made):
         assert bundle.review(request, row[C.TEXT]).accepted
         assert not OFFER.search(row[C.TEXT])
         assert not DATE.search(row[C.TEXT])
+
+
+def test_no_machine_written_copy_is_less_like_peoples_clauses_than_the_last_fifth_of_people(made):
+    bundle = GeneratorBundle.load(made["generator"])
+    products, creatives = requests_of(read_table(made["items"])), read_table(made["out"] / "pool" / "creatives.parquet")
+    supports = np.array(
+        [
+            bundle.reviewer.clauses.support([row[C.TEXT]], products[row[C.ITEM]])[0]
+            for row in creatives[creatives[C.ORIGIN] == bundle.chosen].to_dict("records")
+        ]
+    )
+    assert 0 < bundle.least_support <= supports.min()
+    human = [bundle.reviewer.clauses.support([copy.text], copy.request)[0] for copy in bundle.held_out.copies]
+    assert np.mean(np.array(human) >= bundle.least_support) >= 0.8
+    assert replace(bundle, held_out=HeldOutTexts.none()).least_support == 0.0
 
 
 def test_every_refused_text_has_a_reason_and_a_rule(made):

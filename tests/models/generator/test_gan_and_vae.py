@@ -228,7 +228,7 @@ def test_a_gan_that_blows_up_late_keeps_its_best_step():
 
     calls: list[int] = []
     held = ring(100, 0)
-    data = Late(held.latent, held.condition, held.weights, held.features)
+    data = Late(held.latent, held.condition, held.weights, held.features, held.blur)
     g, detector = train_gan(data, ring(50, 1), GanSettings(8, 16, 80, 32, 0.1, 0.9, check_every=10), seed=3, report=quiet)
     assert "a loss is not finite" in detector.reason
     assert 0 < detector.best_step <= 30
