@@ -25,8 +25,8 @@ _FLUENCY_WEIGHT = 0.1
 """What reading like human copy is worth."""
 _FOREIGN_WEIGHT = 0.1
 """What a unit of log-odds that words belong to other kinds of product costs (`Belonging.level`): a reviewer refuses for much of it only."""
-_SUPPORT_WEIGHT = 0.8
-"""What clauses like those of people are worth (`ClauseIndex`)."""
+_SUPPORT_WEIGHT = 1.0
+"""What clauses like those of people are worth where all their clauses come again (`ClauseIndex.repeated`)."""
 _TONE_WEIGHT = 0.5
 """What speaking in the tone that was asked for is worth: more than candidates usually differ by."""
 _OTHER_TONE, _NO_TONE = 0.1, 0.5
@@ -85,7 +85,7 @@ def scores(
         return {}
     agreed = consensus(texts, reviewer, similar)
     facts = sum(slot.name not in (NOUN, PRICE) for slot in slots_of(request))
-    supported = _SUPPORT_WEIGHT * reviewer.clauses.support(texts, request)
+    supported = _SUPPORT_WEIGHT * reviewer.clauses.repeated * reviewer.clauses.support(texts, request)
     found: dict[str, float] = {}
     for row, text in enumerate(texts):
         if text not in found:

@@ -5,7 +5,7 @@ human; that no clause for this kind of product resembles the whole does.
 """
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -60,13 +60,19 @@ class ClauseIndex:
 
     Args:
         copies: training copies.
+
+    Attributes:
+        repeated: share of the clauses that another copy for the same kind of product has too: where people hardly repeat themselves,
+            that a clause is like nobody's says little.
     """
 
     def __init__(self, copies: Sequence[Copy]) -> None:
-        by_kind: dict[str, dict[Clause, None]] = defaultdict(dict)
+        by_kind: dict[str, Counter[Clause]] = defaultdict(Counter)
         for copy in copies:
-            by_kind[copy.request.category].update(dict.fromkeys(_clauses(copy.pieces, slots_of(copy.request))))
+            by_kind[copy.request.category].update(set(_clauses(copy.pieces, slots_of(copy.request))))
         self._by_kind = by_kind
+        again = sum(count for clauses in by_kind.values() for count in clauses.values() if count > 1)
+        self.repeated = again / max(sum(clauses.total() for clauses in by_kind.values()), 1)
         self._built: dict[str, _Clauses] = {}
         self._known: dict[tuple[str, Clause], float] = {}
 
@@ -98,7 +104,7 @@ class ClauseIndex:
 
     def _clauses_of(self, kind: str) -> _Clauses:
         if kind not in self._built:
-            held = self._by_kind[kind] if kind else {clause: None for clauses in self._by_kind.values() for clause in clauses}
+            held = self._by_kind[kind] if kind else dict.fromkeys(clause for clauses in self._by_kind.values() for clause in clauses)
             self._built[kind] = _Clauses(list(held))
         return self._built[kind]
 

@@ -48,6 +48,13 @@ def test_halves_of_two_kinds_of_product_have_little_support(index):
     assert joined < 0.5 < whole
 
 
+def test_where_people_hardly_repeat_themselves_support_hardly_counts():
+    often, seldom = copies_of(CUP, ["一按就弹开，不凉", "一按就弹开，不烫"]), copies_of(CUP, ["一按就弹开", "带着去上学"])
+    assert ClauseIndex(often).repeated == pytest.approx(2 / 4)
+    assert ClauseIndex(seldom).repeated == 0.0
+    assert ClauseIndex([]).repeated == 0.0
+
+
 def test_a_small_kind_is_compared_with_all_kinds_and_without_copy_everything_has_support():
     index = ClauseIndex([*copies_of(CUP, ["一按就弹开"]), *copies_of(LITTER, ["猫咪接受得快"]), *filler(LITTER)])
     assert index.support(["猫咪接受得快", "一按就弹开"], CUP) == pytest.approx([1.0, 1.0])
@@ -61,7 +68,8 @@ def test_of_two_candidates_that_state_the_same_the_one_in_peoples_clauses_is_sho
     request = next(request for request in shop.products.values() if request.brand and len(request.attributes) > 1)
     (_, first), (_, second) = request.attributes[:2]
     good, odd = f"{request.brand}陪你出门，{first}耐看，{second}轻便。", f"陪你{first}{request.brand}出，{second}门耐看，轻便。"
-    known = ClauseIndex([*copies_of(request, [good]), *filler(request)])
+    known = ClauseIndex([*copies_of(request, [good] * 9), *filler(request)])
+    assert known.repeated > 0.2
     facts = fit_facts(list(shop.products.values()), shop.copies, shop.copies[:9])
     blind = make_reviewer(facts, [], shop.vocabulary, levels=[], targets={}, max_copied_span=20)
     reading = replace(blind, clauses=known)
