@@ -37,6 +37,7 @@ from models.generator.vocabulary import Vocabulary
 
 KIND = "generator"
 _UNSUPPORTED = 0.2
+"""Share of held-out human copy that has less support than a pool's texts must have."""
 FIT_WEIGHT = 0.25
 """What fitting the audience weighs among accepted candidates: as much as coverage, fluency or novelty. So does the tone asked for."""
 

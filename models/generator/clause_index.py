@@ -20,7 +20,7 @@ from models.generator.training_copies import Copy
 ENOUGH = 50
 """A kind of product with fewer clauses is compared with those of all kinds."""
 _HELD = 100_000
-"""Clauses whose likeness is remembered, about: candidates for one order share most of theirs."""
+"""Clauses of a kind whose likeness is remembered, about: candidates for one order share most of theirs."""
 _ENDS = re.compile(r"[，,、；;：:。！？!?…～~\s#]+")
 _BEGIN, _END = "<", ">"
 
@@ -74,7 +74,7 @@ class ClauseIndex:
         again = sum(count for clauses in by_kind.values() for count in clauses.values() if count > 1)
         self.repeated = again / max(sum(clauses.total() for clauses in by_kind.values()), 1)
         self._built: dict[str, _Clauses] = {}
-        self._known: dict[tuple[str, Clause], float] = {}
+        self._known: dict[str, dict[Clause, float]] = {}
 
     def support(self, texts: Sequence[str], request: CopyRequest) -> NDArray[np.float64]:
         """How much texts are made of clauses like those people wrote for this kind of product.
@@ -90,13 +90,16 @@ class ClauseIndex:
         cut = [_clauses(delexicalise(text, slots), slots) for text in texts]
         if not self._by_kind:
             return np.ones(len(texts))
-        if len(self._known) > _HELD:
-            self._known.clear()
-        new = [clause for clause in dict.fromkeys(clause for clauses in cut for clause in clauses) if (kind, clause) not in self._known]
+        known = self._known.setdefault(kind, {})
+        found = {clause: known.get(clause) for clauses in cut for clause in clauses}
+        new = [clause for clause, likeness in found.items() if likeness is None]
         if new:
-            found = self._clauses_of(kind).likeness(new)
-            self._known.update(zip(((kind, clause) for clause in new), found.tolist(), strict=True))
-        parts = [[self._known[kind, clause] for clause in clauses] or [0.0] for clauses in cut]
+            fresh = dict(zip(new, self._clauses_of(kind).likeness(new).tolist(), strict=True))
+            found |= fresh
+            if len(known) > _HELD:
+                self._known[kind] = {}  # others may still be reading the old one
+            self._known[kind].update(fresh)
+        parts = [[found[clause] or 0.0 for clause in clauses] or [0.0] for clauses in cut]
         return np.array([(sum(part) / len(part) + min(part)) / 2 for part in parts])
 
     def _kind(self, category: str) -> str:

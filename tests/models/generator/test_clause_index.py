@@ -1,3 +1,4 @@
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -77,3 +78,13 @@ def test_of_two_candidates_that_state_the_same_the_one_in_peoples_clauses_is_sho
     weights = [dict(zip([odd, good], known.support([odd, good], request), strict=True))[text] for text in (odd, good)]
     assert np.diff(weights)[0] > 0.4
     assert set(best_first([odd, good], request, blind)) == {odd, good}
+
+
+def test_what_is_remembered_stays_small_and_threads_do_not_take_it_from_each_other(index, monkeypatch):
+    monkeypatch.setattr("models.generator.clause_index._HELD", 3)
+    texts = [f"一按就{chr(0x6000 + number)}，带着去上学" for number in range(200)]
+    alone = [float(index.support([text], CUP)[0]) for text in texts]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(lambda text: float(index.support([text], CUP)[0]), texts * 3))
+    assert together == alone * 3
+    assert sum(map(len, index._known.values())) <= 16
