@@ -21,7 +21,7 @@ from models.generator.vae import VaeGenerator
 from tasks.generators.corpus import Corpus
 from tasks.generators.networks import Trained
 from tasks.judge.adversary import Encode
-from tasks.judge.copies import MAIN, REPLICATIONS, SCORE, as_shown, judge, measure
+from tasks.judge.copies import MAIN, REPLICATIONS, SHOWN_OF, as_shown, judge, measure
 from tasks.judge.evidence import HeldOut, evidence, figures
 
 logger = logging.getLogger(__name__)
@@ -89,7 +89,8 @@ def judged(params: GeneratorParams, work: Corpus, trained: Trained, tracker: Tra
         score = judge(shown, some, some_references, work.reviewer).score
         table[name][MAIN] = bootstrap_mean(score, work.groups[rows], REPLICATIONS, np.random.default_rng([work.seed, 16])).as_dict()
         tracker.log_metrics({f"{name}_{MAIN}": table[name][MAIN]["value"]})
-    table["human"][MAIN] = table["human"][SCORE]
+    score = judge(some_references, some, some_references, work.reviewer, human=True).score
+    table["human"][MAIN] = bootstrap_mean(score, work.groups[rows], REPLICATIONS, np.random.default_rng([work.seed, 16])).as_dict()
     chosen = best_of({name: table[name] for name in trained.generators})
     measured = evidence(
         generators,
@@ -105,7 +106,16 @@ def judged(params: GeneratorParams, work: Corpus, trained: Trained, tracker: Tra
     for step, distance in measured["gan"].get("encoder_frechet", ()):
         tracker.log_metrics({"gan_encoder_frechet": distance}, step=step)
     notes = {**trained.notes, **measured, "gan": _gan_verdict(trained.notes["gan"], measured["gan"])}
-    config = {"trained": True, "reason": "", "main": MAIN, "models": table, "temperatures": sweeps, "copies": work.counts, **notes}
+    config = {
+        "trained": True,
+        "reason": "",
+        "main": MAIN,
+        "shown": {"products": len(some), "texts": SHOWN_OF},
+        "models": table,
+        "temperatures": sweeps,
+        "copies": work.counts,
+        **notes,
+    }
     tracker.set_tags({"generator": chosen})
     held_out = HeldOutTexts(tuple(work.held_out), tuple(map(str, work.groups)), written)
     return GeneratorBundle(generators, chosen, work.reviewer, tuple(work.train), config, held_out)

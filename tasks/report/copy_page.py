@@ -112,14 +112,15 @@ def _generators(evidence: WritingEvidence) -> Chapter:
         if any(metric in found for found in evidence.models.values())
     ]
     note = (
-        "One unselected text a held-out product; under a number its 95 % bootstrap interval over groups, which measures of the whole set "
-        "lack. Copied: a span of 20 characters or more of a training text. Span share: characters in spans of 8 or more. Contradictions: "
+        "But for the first row: one unselected text a held-out product; under a number its 95 % bootstrap interval over groups, which "
+        "measures of the whole set lack. Copied: a span of 20 characters or more of a training text. Span share: characters in spans of 8 or more. Contradictions: "
         "another type, colour, length, brand, price or number than the product has. Fréchet: distance to training copy in the encoder's "
         "space, which human copy has too. Perplexity: a character 3-gram model of the other half of the held-out human copy."
     )
-    return Chapter(
-        "Generators", f"The pool takes from {evidence.chosen}.", (table(("metric", *names), rows, accent=evidence.chosen, note=note),)
-    )
+    lead, shown = f"The pool takes from {evidence.chosen}", evidence.config.get("shown")
+    if shown:
+        lead += f": of {shown['texts']} texts for each of {shown['products']} held-out products the first choice scores best"
+    return Chapter("Generators", f"{lead}.", (table(("metric", *names), rows, accent=evidence.chosen, note=note),))
 
 
 _CURVE = ("temperature", "bleu4", "self_bleu4", "copy_rate")

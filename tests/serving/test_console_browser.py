@@ -188,6 +188,7 @@ def test_a_raw_user_id_is_not_on_the_page_and_goes_to_the_service_once(visit, ad
     page.on("request", lambda sent: bodies.append(sent.post_data or ""))
     page.fill("#user", "u1")
     page.locator("#named button").click()
+    page.wait_for_selector("#channels:not([aria-busy])")  # answered: until then nothing but the raw id says who is meant
     page.locator("#past li").filter(has_text="运动商品0").wait_for()
     page.locator("#ask .strong").click()
     said(page, "Slates updated")

@@ -238,6 +238,11 @@ def test_every_generator_is_in_the_table_and_the_best_score_is_chosen(made):
     scores = {name: config["models"][name][config["main"]] for name in generators}
     assert config["chosen"] == max(scores, key=lambda name: scores[name]["value"])
     assert all(score["low"] <= score["value"] <= score["high"] for score in scores.values())
+    assert config["shown"] == {"products": min(150, config["copies"]["validation"]), "texts": 4}
+    assert scores["template"] != config["models"]["template"]["score"]
+    assert config["models"]["human"][config["main"]]["value"] == pytest.approx(
+        config["models"]["human"]["score"]["value"]
+    )  # all are judged here
 
 
 @pytest.mark.parametrize("epoch", [1])
