@@ -115,7 +115,8 @@ def _generators(evidence: WritingEvidence) -> Chapter:
         "But for the first row: one unselected text a held-out product; under a number its 95 % bootstrap interval over groups, which "
         "measures of the whole set lack. Copied: a span of 20 characters or more of a training text. Span share: characters in spans "
         "of 8 or more. Contradictions: another type, colour, length, brand, price or number than the product has. Fréchet: distance "
-        "to training copy in the encoder's space, which human copy has too. Perplexity: a character 3-gram model of the other half of the held-out human copy."
+        "to training copy in the encoder's space, which human copy has too. Perplexity: a character "
+        "3-gram model of the other half of the held-out human copy."
     )
     lead, shown = f"The pool takes from {evidence.chosen}", evidence.config.get("shown")
     if shown:
