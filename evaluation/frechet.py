@@ -16,16 +16,19 @@ def frechet(a: np.ndarray, b: np.ndarray) -> float:
 
     Returns:
         ‖μ_a − μ_b‖² + tr(Σ_a + Σ_b − 2 (Σ_a Σ_b)^½). The last trace is the sum of the singular values of A·Bᵀ, A and B the centred
-        sets over √(n − 1) and √(m − 1): an n × m matrix, whatever d. Falls with the size of the sets: compare sets of one size.
+        sets over √(n − 1) and √(m − 1), or d × d factors of them: no root of a matrix. Falls with the size of the sets: compare sets
+        of one size.
 
     Raises:
         ValueError: a set has fewer than two rows, or the widths differ.
     """
     if min(len(a), len(b)) < 2 or a.shape[1] != b.shape[1]:
         raise ValueError(f"sets of shape {a.shape} and {b.shape}: two rows each and equal widths are needed")
+    a, b = np.asarray(a, float), np.asarray(b, float)
     gap = a.mean(0) - b.mean(0)
     first, second = (a - a.mean(0)) / np.sqrt(len(a) - 1), (b - b.mean(0)) / np.sqrt(len(b) - 1)
-    shared = float(np.linalg.svd(first @ second.T, compute_uv=False).sum())
+    factors = [one if len(one) <= one.shape[1] else np.linalg.qr(one, mode="r") for one in (first, second)]
+    shared = float(np.linalg.svd(factors[0] @ factors[1].T, compute_uv=False).sum())
     return max(float(gap @ gap + (first**2).sum() + (second**2).sum() - 2 * shared), 0.0)
 
 

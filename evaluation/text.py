@@ -13,7 +13,6 @@ from importlib.metadata import version
 from typing import Any
 
 import numpy as np
-from scipy import linalg
 
 _LIBRARIES = ("jieba", "rouge-chinese", "nltk", "sacrebleu")
 SIGNATURE = "chatglm-advertisegen|bleu4:char,nltk-method3|rouge:jieba,f1|" + "|".join(f"{name}:{version(name)}" for name in _LIBRARIES)
@@ -229,25 +228,3 @@ def attribute_coverage(texts: Sequence[str], attributes: Sequence[Sequence[tuple
     return np.array(
         [np.mean([value in text for _, value in pairs]) if len(pairs) else np.nan for text, pairs in zip(texts, attributes, strict=True)]
     )
-
-
-def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
-    """Fréchet distance between the Gaussians that fit two sets of vectors (Heusel et al. 2017, eq. 6), shrunk for small sets.
-
-    Args:
-        a: (n, d).
-        b: (m, d).
-
-    Returns:
-        ‖μ_a − μ_b‖² + tr(Σ_a + Σ_b − 2 (Σ_a Σ_b)^½), at least 0; covariances have a millionth of their mean variance added.
-
-    Raises:
-        ValueError: a set has fewer than two rows, or the widths differ.
-    """
-    if min(len(a), len(b)) < 2 or a.shape[1] != b.shape[1]:
-        raise ValueError(f"sets of shape {a.shape} and {b.shape}: two rows each and equal widths are needed")
-    first, second = (np.atleast_2d(np.cov(np.asarray(x, float), rowvar=False)) for x in (a, b))
-    ridge = np.eye(len(first)) * 1e-6 * max((np.trace(first) + np.trace(second)) / (2 * len(first)), 1e-12)
-    root = linalg.sqrtm((first + ridge) @ (second + ridge))
-    gap = np.mean(a, axis=0) - np.mean(b, axis=0)
-    return max(float(gap @ gap + np.trace(first + second) - 2 * np.trace(np.real(root))), 0.0)

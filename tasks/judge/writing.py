@@ -12,6 +12,7 @@ from core.columns import Columns as C
 from core.vocabulary import CHANNELS, SCENES, Origin
 from evaluation import text as metrics
 from evaluation.detection import wilson
+from evaluation.frechet import frechet
 from evaluation.intervals import Interval, bootstrap_mean
 from models.generator.bundle import GeneratorBundle
 from models.generator.held_out import HeldOutTexts
@@ -215,7 +216,7 @@ def _add_frechet(models: dict[str, dict[str, Interval]], held: HeldOutTexts, lea
         return
     target = encode([copy.text for copy in learned[:: _step(learned)]])
     for name, written in {**held.texts, HUMAN: held.references}.items():
-        distance = metrics.frechet_distance(encode([text or "。" for text in written]), target)
+        distance = frechet(encode([text or "。" for text in written]), target)
         models[name]["frechet"] = Interval(distance, distance, distance)
 
 

@@ -1,16 +1,26 @@
 import numpy as np
 import pytest
+from scipy import linalg
 
 from evaluation.frechet import frechet, frechet_intervals
-from evaluation.text import frechet_distance
 
 
-@pytest.mark.parametrize("width", [3, 40])
-def test_the_fast_distance_is_the_one_by_matrix_root(width: int) -> None:
+@pytest.mark.parametrize(("width", "rows"), [(3, 25), (40, 25), (6, 2000)])
+def test_it_is_the_distance_by_the_root_of_the_product_of_covariances(width: int, rows: int) -> None:
     rng = np.random.default_rng(3)
-    a, b = rng.normal(size=(25, width)), 0.5 + 2 * rng.normal(size=(30, width))
-    assert frechet(a, b) == pytest.approx(frechet_distance(a, b), rel=2e-2)
+    a, b = rng.normal(size=(rows, width)), 0.5 + 2 * rng.normal(size=(rows + 5, width))
+    first, second = np.cov(a, rowvar=False), np.cov(b, rowvar=False)
+    ridge = 1e-9 * np.eye(width)
+    root = np.real(linalg.sqrtm((first + ridge) @ (second + ridge)))
+    expected = ((a.mean(0) - b.mean(0)) ** 2).sum() + np.trace(first + second - 2 * root)
+    assert frechet(a, b) == pytest.approx(expected, rel=1e-3)
     assert frechet(a, a) == pytest.approx(0.0, abs=1e-9)
+
+
+def test_many_vectors_of_known_gaussians() -> None:
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(size=(20000, 3)), rng.normal(size=(20000, 3)) * np.array([2.0, 1.0, 1.0]) + np.array([0.0, 3.0, 0.0])
+    assert frechet(a, b) == pytest.approx(9 + 1, rel=0.05)  # (2 - 1)² for the wider axis, 3² for the shift
 
 
 def test_in_one_dimension_it_is_the_gap_of_means_and_of_deviations() -> None:

@@ -15,7 +15,6 @@ from evaluation.text import (
     bleu_4,
     copying,
     distinct,
-    frechet_distance,
     rouge,
     sacrebleu_zh,
     self_bleu_4,
@@ -117,15 +116,6 @@ def test_coverage_is_the_share_of_values_said_and_unknown_without_attributes():
     covered = attribute_coverage(["透气网面很透气", "云朵白的透气网面", ""], [pairs, pairs, []])
     assert covered[:2].tolist() == [0.5, 1.0]
     assert np.isnan(covered[2])
-
-
-def test_the_frechet_distance_of_known_gaussians():
-    rng = np.random.default_rng(0)
-    a, b = rng.normal(size=(20000, 3)), rng.normal(size=(20000, 3)) * np.array([2.0, 1.0, 1.0]) + np.array([0.0, 3.0, 0.0])
-    assert frechet_distance(a, b) == pytest.approx(9 + 1, rel=0.05)  # (2 - 1)² for the wider axis, 3² for the shift
-    assert frechet_distance(a, a) == pytest.approx(0.0, abs=1e-6)
-    with pytest.raises(ValueError, match="equal widths"):
-        frechet_distance(a, b[:, :2])
 
 
 def test_lists_of_different_lengths_are_refused():
