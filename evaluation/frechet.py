@@ -52,8 +52,9 @@ def frechet_intervals(
     centre, values, axes = population.mean(0), *np.linalg.eigh(np.atleast_2d(np.cov(population, rowvar=False)))
     root = axes * np.sqrt(np.maximum(values, 0.0))  # root · rootᵀ = Σ of the population
 
-    def distance(one: np.ndarray) -> float:
-        gap, first = one.mean(0) - centre, (one - one.mean(0)) / np.sqrt(len(one) - 1)
+    def distance(one: np.ndarray, times: np.ndarray) -> float:
+        mean, n = times @ one / times.sum(), times.sum()
+        gap, first = mean - centre, (one - mean) * np.sqrt(times / (n - 1))[:, None]
         shared = first @ root
         inner = shared @ shared.T if len(one) < shared.shape[1] else shared.T @ shared
         trace = float(np.sqrt(np.maximum(np.linalg.eigvalsh(inner), 0.0)).sum())
@@ -61,12 +62,16 @@ def frechet_intervals(
 
     drawn = np.zeros((replications, len(sets)))
     for row in range(replications):
-        rows = np.concatenate([members[index] for index in rng.integers(len(members), size=len(members))])
-        drawn[row] = [distance(one[rows]) if len(rows) > 1 else 0.0 for one in sets]
+        hits = np.bincount(rng.integers(len(members), size=len(members)), minlength=len(members))
+        times = np.zeros(len(groups))
+        for index in np.flatnonzero(hits):
+            times[members[index]] = hits[index]
+        rows = times > 0  # what is drawn twice weighs twice: a third of the rows need no place in the matrix
+        drawn[row] = [distance(one[rows], times[rows]) if times.sum() > 1 else 0.0 for one in sets]
     tail = (1 - CONFIDENCE) / 2
     found = []
     for column, one in enumerate(sets):
-        value, off = distance(one), drawn[:, column] - drawn[:, column].mean()
+        value, off = distance(one, np.ones(len(one))), drawn[:, column] - drawn[:, column].mean()
         low, high = np.quantile(off, [tail, 1 - tail])
         found.append(Interval(value, max(value + float(low), 0.0), value + float(high)))
     return found

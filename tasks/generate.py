@@ -274,7 +274,7 @@ def _choose(request: CopyRequest, texts: Sequence[str], params: GenerateParams, 
             shelf.refuse(request, text, bundle.chosen, reason="sense", rule="unlike people's clauses", found=f"{supports[text]:.2f}")
         else:
             passed.append(text)
-    weights = bundle.weights(request, texts, reviews)
+    weights = bundle.weights(request, texts, reviews) if len(passed) > 1 else dict.fromkeys(passed, 1.0)
     kept = [passed[row] for row in spread(passed, [weights[text] for text in passed], params.kept_per_slot)]
     shelf.served += bool(passed)
     shelf.surplus += len(passed) - len(kept)

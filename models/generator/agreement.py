@@ -1,7 +1,6 @@
 """How much texts for one order say the same: BLEU-4 and ROUGE-L of each against each, for minimum Bayes risk decoding."""
 
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,8 +45,7 @@ def bleu_4_each(texts: Sequence[str], others: Sequence[str]) -> NDArray[np.float
     lengths, wanted = (np.array([len(text) for text in side], np.float64) for side in (texts, others))
     logs = np.zeros((len(texts), len(others)))
     nothing = np.zeros(logs.shape, bool)
-    for order in _ORDERS:
-        counts = _counts([*texts, *others], order)
+    for order, counts in zip(_ORDERS, _counts([*texts, *others]), strict=True):
         hits = counts[: len(texts)] @ counts[len(texts) :].T  # (n, m)
         total = np.maximum(lengths - order + 1, 1.0)[:, None]
         logs += 0.25 * np.log(np.where(hits > 0, hits, 2.0 ** (1 - order)) / total)
@@ -56,19 +54,21 @@ def bleu_4_each(texts: Sequence[str], others: Sequence[str]) -> NDArray[np.float
     return np.where(nothing, 0.0, penalty * np.exp(logs))
 
 
-def _counts(texts: Sequence[str], order: int) -> NDArray[np.float32]:
-    """(texts, 2 · n-grams): whether a text has an n-gram once, and whether twice."""
-    numbers: dict[str, int] = {}
-    rows = [Counter(text[start : start + order] for start in range(len(text) - order + 1)) for text in texts]
-    for row in rows:
-        for gram in row:
-            numbers.setdefault(gram, len(numbers))
-    found = np.zeros((len(texts), 2 * len(numbers)), np.float32)
-    for number, row in enumerate(rows):
-        for gram, count in row.items():
-            found[number, numbers[gram]] = 1.0
-            found[number, len(numbers) + numbers[gram]] = float(count > 1)
-    return found
+def _counts(texts: Sequence[str]) -> Iterator[NDArray[np.float32]]:
+    """For each order (texts, 2 · n-grams): whether a text has an n-gram once, and whether twice."""
+    characters = np.frombuffer("".join(texts).encode("utf-32-le"), np.uint32)
+    lengths = np.array([len(text) for text in texts], np.int64)
+    row, left = np.repeat(np.arange(len(texts)), lengths), np.concatenate([np.arange(size, 0, -1) for size in lengths] or [lengths])
+    _, letter = np.unique(characters, return_inverse=True)
+    letters, gram = int(letter.max(initial=0)) + 1, letter  # gram: the number of the n-gram that begins at a character
+    for order in _ORDERS:
+        if order > 1:
+            longer = gram[:-1] * letters + letter[order - 1 :] if len(gram) > 1 else gram[:0]
+            _, gram = np.unique(longer, return_inverse=True)
+        whole = left[: len(gram)] >= order
+        size = int(gram.max(initial=-1)) + 1
+        counted = np.bincount(row[: len(gram)][whole] * size + gram[whole], minlength=len(texts) * size).reshape(len(texts), size)
+        yield np.concatenate([counted > 0, counted > 1], axis=1).astype(np.float32)
 
 
 def rouge_l_each(words: Sequence[Sequence[str]], others: Sequence[Sequence[str]]) -> NDArray[np.float64]:

@@ -44,6 +44,8 @@ class RetrievalGenerator:
         object.__setattr__(self, "_index", index)
         object.__setattr__(self, "_matrix", matrix)
         object.__setattr__(self, "_sizes", matrix.sum(1))
+        places = np.array([(copy.request.scene, copy.request.channel) for copy in self.copies], dtype=object).reshape(-1, 2)
+        object.__setattr__(self, "_places", places)
 
     def nearest(self, request: CopyRequest) -> np.ndarray:
         """Training copies, the most similar first; ties by place in the table.
@@ -59,7 +61,8 @@ class RetrievalGenerator:
         sizes: np.ndarray = self._sizes  # type: ignore[attr-defined]
         wanted = features_of(request)
         shared = matrix[:, [index[feature] for feature in sorted(wanted) if feature in index]].sum(1)
-        place = np.array([(copy.request.scene == request.scene) + (copy.request.channel == request.channel) for copy in self.copies])
+        places: np.ndarray = self._places  # type: ignore[attr-defined]
+        place = (places == np.array([request.scene, request.channel], dtype=object)).sum(1)
         return np.argsort(-(shared / (sizes + len(wanted) - shared) + 2.0 * place), kind="stable")
 
     def write(self, requests: Sequence[CopyRequest], n: int, rng: np.random.Generator) -> list[list[str]]:

@@ -107,33 +107,29 @@ def delexicalise(text: str, slots: Sequence[Slot]) -> list[Piece]:
     Returns:
         Pieces; no two neighbours are both strings.
     """
-    order = sorted(range(len(slots)), key=lambda index: (-len(slots[index].value), index))
     pieces: list[Piece] = []
-    run, position = "", 0
-    while position < len(text):
-        hit = next((index for index in order if _stands(text, position, slots[index].value)), None)
-        if hit is None:
-            run += text[position]
-            position += 1
-            continue
-        if run:
-            pieces.append(run)
-            run = ""
-        pieces.append(hit)
-        position += len(slots[hit].value)
-    return [*pieces, run] if run else pieces
+    position = 0
+    for found in _pattern(tuple(slot.value for slot in slots)).finditer(text):
+        if found.start() > position:
+            pieces.append(text[position : found.start()])
+        pieces.append(int(found.lastgroup[1:]))  # type: ignore[index]
+        position = found.end()
+    return [*pieces, text[position:]] if position < len(text) else pieces
 
 
-def _stands(text: str, position: int, value: str) -> bool:
-    if not text.startswith(value, position):
-        return False
-    before, after = text[position - 1 : position], text[position + len(value) : position + len(value) + 1]
-    split_before = value[0].isdigit() and (before.isdigit() or before == ".")
-    split_after = value[-1].isdigit() and after.isdigit()
-    split_word = value.isascii() and (
-        (value[-1].isalpha() and after.isascii() and after.isalpha()) or (value[0].isalpha() and before.isascii() and before.isalpha())
-    )
-    return not (split_before or split_after or split_word)
+@lru_cache(maxsize=1 << 12)
+def _pattern(values: tuple[str, ...]) -> re.Pattern[str]:
+    """Finds the values, the longest first, but none that is a part of a longer number or of a longer Latin word."""
+    order = sorted(range(len(values)), key=lambda index: (-len(values[index]), index))
+    return re.compile("|".join(f"(?P<_{index}>{_standing(values[index])})" for index in order) or "(?!)")
+
+
+def _standing(value: str) -> str:
+    before, after = ["[0-9.]"] * value[0].isdigit(), ["[0-9]"] * value[-1].isdigit()
+    if value.isascii():
+        before += ["[A-Za-z]"] * value[0].isalpha()
+        after += ["[A-Za-z]"] * value[-1].isalpha()
+    return "".join([*(f"(?<!{one})" for one in before), re.escape(value), *(f"(?!{one})" for one in after)])
 
 
 def lexicalise(pieces: Sequence[Piece], slots: Sequence[Slot]) -> str:

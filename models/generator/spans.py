@@ -80,13 +80,11 @@ class SpanIndex:
         Args:
             text: any text without line breaks.
         """
-        covered_to, covered = 0, 0
-        for start in range(len(text) - PROBE + 1):
-            if text[start : start + PROBE] not in self._probes:
-                continue
+        covered_to, covered, hits = 0, 0, self._hits(text)
+        for start in hits:
             covered += start + PROBE - max(covered_to, start)
             covered_to = start + PROBE
-        return Overlap(self._longest(text)[1], covered, len(text))
+        return Overlap(self._longest(text, hits)[1], covered, len(text))
 
     def shared(self, text: str) -> SharedSpan | None:
         """The longest shared span and where it comes from.
@@ -97,7 +95,7 @@ class SpanIndex:
         Returns:
             None when no span of `PROBE` characters is shared.
         """
-        start, length = self._longest(text)
+        start, length = self._longest(text, self._hits(text))
         if not length:
             return None
         place = self._joined.index(text[start : start + length])
@@ -105,18 +103,21 @@ class SpanIndex:
         end = self._joined.find("\n", place)
         return SharedSpan(start, length, self._joined[first : end if end >= 0 else None], place - first)
 
-    def _longest(self, text: str) -> tuple[int, int]:
+    def _hits(self, text: str) -> list[int]:
+        """Where spans of `PROBE` characters begin that training texts have."""
+        return [start for start in range(len(text) - PROBE + 1) if text[start : start + PROBE] in self._probes]
+
+    def _longest(self, text: str, hits: Sequence[int]) -> tuple[int, int]:
         """Start and length of the longest shared span; (0, 0) when there is none."""
         at, longest = 0, 0
-        for start in range(len(text) - PROBE + 1):
-            if text[start : start + PROBE] not in self._probes:
-                continue
-            size = max(longest + 1, PROBE)
-            while (
-                start + size <= len(text)
-                and text[start + size - PROBE : start + size] in self._probes
-                and text[start : start + size] in self._joined
-            ):
+        end = -1  # of the run of hits that a hit stands in: what is shared from there is no longer
+        for place, start in enumerate(hits):
+            if start > end or place == 0:
+                end = start
+                while place + end - start + 1 < len(hits) and hits[place + end - start + 1] == end + 1:
+                    end += 1
+            size, most = max(longest + 1, PROBE), end + PROBE - start
+            while size <= most and text[start : start + size] in self._joined:
                 at, longest, size = start, size, size + 1
         return at, longest
 
