@@ -1,9 +1,11 @@
 """Ten days of a market with the service in the loop: CTR of the loop, of the frozen champion, of uniform and of the oracle, day by day.
 
-python -m benchmarks.market_days [--requests 1000] [--k 3] [--fresh] [--arms frozen loop thompson nightly]
+python -m benchmarks.market_days [--requests 2000] [--k 3] [--fresh] [--arms frozen loop floor thompson nightly]
 
-The loop learns twice: `linear_thompson` from every click at once, and the ranker every night from the service's own log. `thompson` is the
-first alone, `nightly` the second alone, under the policy of the frozen champion.
+The frozen champion is the service as it starts: `epsilon_greedy` with the floor of params.yaml. The loop learns twice: `linear_thompson`
+from every click at once, and the ranker every night from the service's own log; since it explores where it doubts, its own floor is low, as
+of `adloom challenge linear_thompson --exploration 0.01`. `floor` is the frozen champion with that floor and nothing learnt, `thompson`
+the policy alone, `nightly` the nights alone, all with the low floor: what each part of the loop is worth.
 
 The service is asked as an ASGI application in this process, eight requests at a time; shoppers click by their true probabilities, with
 the same random number for the same request and position whatever is shown. CTR is the mean true probability of what was shown. Intervals:
@@ -55,13 +57,16 @@ class Run:
     seconds: float
 
 
+LOW_FLOOR = 0.01
+"""Exploration of the loop; the default of `models.policies.linear.LinearThompson`."""
 ARMS = {
-    "frozen": ("epsilon_greedy", False),
-    "loop": ("linear_thompson", True),
-    "thompson": ("linear_thompson", False),
-    "nightly": ("epsilon_greedy", True),
+    "frozen": ("epsilon_greedy", None, False),
+    "loop": ("linear_thompson", LOW_FLOOR, True),
+    "floor": ("epsilon_greedy", LOW_FLOOR, False),
+    "thompson": ("linear_thompson", LOW_FLOOR, False),
+    "nightly": ("epsilon_greedy", LOW_FLOOR, True),
 }
-"""Policy, and whether the ranker is trained every night."""
+"""Policy, its floor (None: that of params.yaml), and whether the ranker is trained every night."""
 
 
 async def serve(place: Market, asking: Asking, params: ServingParams, *, k: int, luck: np.ndarray, name: str, nightly: bool) -> Run:
@@ -214,7 +219,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run and print; the exit code is 0 when the loop ends above the frozen one, intervals apart."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, default=Path(".run") / "market-days", help="where the market is kept")
-    parser.add_argument("--requests", type=int, default=1000, help="a day, at the most")
+    parser.add_argument("--requests", type=int, default=2000, help="a day, at the most")
     parser.add_argument("--k", type=int, default=3, help="positions of a slate")
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--fresh", action="store_true", help="train the champions anew")
@@ -226,8 +231,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     luck = rng.random((len(asking.time), options.k))
     runs = {}
     for name in dict.fromkeys(["frozen", "loop", *options.arms]):
-        policy, nightly = ARMS[name]
-        params = serving_params().model_copy(update={"policy": policy})
+        policy, floor, nightly = ARMS[name]
+        params = serving_params().model_copy(update={"policy": policy} | ({} if floor is None else {"exploration": floor}))
         runs[name] = asyncio.run(serve(place, asking, params, k=options.k, luck=luck, name=name, nightly=nightly))
     uniform, oracle = bounds(place, asking, runs["frozen"], options.k, rng)
     arms = {"uniform": uniform, **{name: run.value for name, run in runs.items()}, "oracle": oracle}
