@@ -4,20 +4,18 @@ After LaTextGAN (Donahue & Rumshisky 2018) and ARAE (Zhao et al. 2018): the adve
 tokens. D is a projection discriminator (Miyato & Koyama 2018) with spectral norm; see `latent_training` for the losses.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 from core.vocabulary import Origin
-from models.generator.copy_model import load_weights, save_weights
+from models.generator.copy_model import load_weights
 from models.generator.gpt import Sampling
-from models.generator.latent import LatentTextModel, Scatter, conditions
-from models.generator.request import CopyRequest
+from models.generator.latent import LatentTextModel, Scatter
+from models.generator.latent_writer import LatentWriter
 
 CALM = 0.5
 """Standard deviation of z when G writes (truncation, Brock et al. 2019); training draws it with 1. Chosen on 50 held-out rows."""
@@ -92,64 +90,18 @@ class Discriminator(nn.Module):
 
 
 @dataclass(frozen=True)
-class GanGenerator:
-    """The generator's moving average and the latent text model that decodes its ℓ.
+class GanGenerator(LatentWriter):
+    """The generator's moving average and the latent text model that decodes its ℓ."""
 
-    Attributes:
-        latent: copy ↔ ℓ.
-        network: G, in eval mode.
-        sampling: temperature and nucleus of the decoder.
-    """
-
-    latent: LatentTextModel
     network: Generator
-    sampling: Sampling
     name: str = Origin.GAN
 
-    @torch.inference_mode()
-    def draw(self, requests: Sequence[CopyRequest], n: int, rng: np.random.Generator) -> Tensor:
-        """ℓ for n texts a request.
-
-        Args:
-            requests: the orders.
-            n: texts a request.
-            rng: the stream.
-
-        Returns:
-            (requests · n, d_latent).
-        """
-        prompts, _ = self.latent.model.prompts(requests)
-        condition = conditions(self.latent.model, prompts).repeat_interleave(n, 0)
-        generator = torch.Generator().manual_seed(int(rng.integers(2**31)))
+    def _drawn(self, condition: Tensor, generator: torch.Generator) -> Tensor:
         first = self.network.layers[0]
         assert isinstance(first, nn.Linear)
         noise = CALM * torch.randn(len(condition), first.in_features - condition.shape[1], generator=generator)
         latent: Tensor = self.network(noise, condition)
         return latent
-
-    def write(self, requests: Sequence[CopyRequest], n: int, rng: np.random.Generator) -> list[list[str]]:
-        """See `CopyGenerator.write`.
-
-        Args:
-            requests: the orders.
-            n: texts a request.
-            rng: the stream.
-        """
-        if not requests:
-            return []
-        latent = self.draw(requests, n, rng)
-        s = self.sampling
-        return self.latent.model.write(requests, n, rng, temperature=s.temperature, top_p=s.top_p, latent=latent, guidance=s.guidance)
-
-    def save(self, folder: Path) -> None:
-        """Write G's weights and its sampling; the bundle writes the latent text model.
-
-        Args:
-            folder: the folder.
-        """
-        folder.mkdir(parents=True, exist_ok=True)
-        save_weights(self.network, folder / "gan.safetensors")
-        self.sampling.save(folder)
 
     @classmethod
     def load(cls, folder: Path, latent: LatentTextModel) -> "GanGenerator":

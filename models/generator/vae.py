@@ -1,18 +1,16 @@
 """Conditional VAE on ℓ: z ~ N(0, I), ℓ ~ N(f(z, F, a, scene), σ²) (Sohn et al. 2015), with σ fitted (σ-VAE, Rybkin et al. 2021)."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from core.vocabulary import Origin
-from models.generator.copy_model import load_weights, save_weights
+from models.generator.copy_model import load_weights
 from models.generator.gpt import Sampling
-from models.generator.latent import LatentTextModel, Scatter, conditions
-from models.generator.request import CopyRequest
+from models.generator.latent import LatentTextModel, Scatter
+from models.generator.latent_writer import LatentWriter
 
 D_CODE = 32
 """Size of the VAE's own code z."""
@@ -74,62 +72,16 @@ class Vae(nn.Module):
 
 
 @dataclass(frozen=True)
-class VaeGenerator:
-    """The conditional VAE and the latent text model that decodes its ℓ.
+class VaeGenerator(LatentWriter):
+    """The conditional VAE and the latent text model that decodes its ℓ."""
 
-    Attributes:
-        latent: copy ↔ ℓ.
-        network: the VAE, in eval mode.
-        sampling: temperature and nucleus of the decoder.
-    """
-
-    latent: LatentTextModel
     network: Vae
-    sampling: Sampling
     name: str = Origin.VAE
 
-    @torch.inference_mode()
-    def draw(self, requests: Sequence[CopyRequest], n: int, rng: np.random.Generator) -> Tensor:
-        """ℓ for n texts a request.
-
-        Args:
-            requests: the orders.
-            n: texts a request.
-            rng: the stream.
-
-        Returns:
-            (requests · n, d_latent).
-        """
-        prompts, _ = self.latent.model.prompts(requests)
-        condition = conditions(self.latent.model, prompts).repeat_interleave(n, 0)
-        generator = torch.Generator().manual_seed(int(rng.integers(2**31)))
+    def _drawn(self, condition: Tensor, generator: torch.Generator) -> Tensor:
         code = torch.randn(len(condition), D_CODE, generator=generator)
         noise = torch.randn(len(condition), self.latent.model.decoder.shape.d_latent, generator=generator)
         return self.network.draw(condition, code, noise)
-
-    def write(self, requests: Sequence[CopyRequest], n: int, rng: np.random.Generator) -> list[list[str]]:
-        """See `CopyGenerator.write`.
-
-        Args:
-            requests: the orders.
-            n: texts a request.
-            rng: the stream.
-        """
-        if not requests:
-            return []
-        latent = self.draw(requests, n, rng)
-        s = self.sampling
-        return self.latent.model.write(requests, n, rng, temperature=s.temperature, top_p=s.top_p, latent=latent, guidance=s.guidance)
-
-    def save(self, folder: Path) -> None:
-        """Write the VAE's weights and its sampling; the bundle writes the latent text model.
-
-        Args:
-            folder: the folder.
-        """
-        folder.mkdir(parents=True, exist_ok=True)
-        save_weights(self.network, folder / "vae.safetensors")
-        self.sampling.save(folder)
 
     @classmethod
     def load(cls, folder: Path, latent: LatentTextModel) -> "VaeGenerator":
