@@ -27,7 +27,7 @@ def frechet(a: np.ndarray, b: np.ndarray) -> float:
     a, b = np.asarray(a, float), np.asarray(b, float)
     gap = a.mean(0) - b.mean(0)
     first, second = (a - a.mean(0)) / np.sqrt(len(a) - 1), (b - b.mean(0)) / np.sqrt(len(b) - 1)
-    factors = [one if len(one) <= one.shape[1] else np.linalg.qr(one, mode="r") for one in (first, second)]
+    factors = [one if len(one) <= one.shape[1] else np.asarray(np.linalg.qr(one, mode="r")) for one in (first, second)]
     shared = float(np.linalg.svd(factors[0] @ factors[1].T, compute_uv=False).sum())
     return max(float(gap @ gap + (first**2).sum() + (second**2).sum() - 2 * shared), 0.0)
 

@@ -14,7 +14,7 @@ from core.identity import check_fingerprint
 from core.params import ServingParams
 from models.bundle import load_arrays, read_config
 from models.correction import Beliefs
-from models.decision import Decider
+from models.decider import Decider
 from models.generator import CopyRequest, GeneratorBundle
 from models.generator.compliance import Compliance
 from models.generator.request import requests_of

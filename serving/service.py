@@ -9,7 +9,8 @@ from functools import cached_property
 import numpy as np
 
 from core.identity import pseudonymise
-from models.decision import Ask, Decider, Decision, Rival
+from models.decider import Decider
+from models.decision import Ask, Decision, Rival
 from models.features import Responses
 from models.history import History
 from models.pacing import Standing

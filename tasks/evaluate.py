@@ -13,7 +13,7 @@ from core.identity import check_fingerprint, pseudonymise, user_key
 from core.lineage import Lineage
 from core.params import EvaluateParams
 from core.tracking import Tracker
-from models.decision import Decider
+from models.decider import Decider
 from models.encoder import TextEncoder
 from models.generator import GeneratorBundle
 from models.generator.audiences import audience_features

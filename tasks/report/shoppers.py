@@ -10,7 +10,8 @@ import pandas as pd
 from core.columns import Columns
 from core.vocabulary import Channel, EventType, Scene
 from models.card import Card, campaign_dates, card_svg
-from models.decision import Choice, Decider
+from models.decider import Decider
+from models.decision import Choice
 from models.generator import GeneratorBundle
 from models.generator.on_demand import write_reviewed
 from models.generator.request import requests_of

@@ -169,7 +169,7 @@ def test_no_raw_user_id_is_stored_or_logged(shop, caplog):
 
 
 def test_a_replayed_request_draws_the_same_slate(shop):
-    from models.decision import Decider
+    from models.decider import Decider
     from models.history import History
     from models.pool import Pool
     from models.ranker import RankerBundle

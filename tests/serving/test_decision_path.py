@@ -10,7 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from core.vocabulary import CHANNELS, SCENES
-from models.decision import Ask, Decider
+from models.decider import Decider
+from models.decision import Ask
 from models.features import Responses
 from models.history import History
 from models.pacing import Standing

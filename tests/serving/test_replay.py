@@ -12,7 +12,7 @@ from tiny_ranker import train_ranker
 from core.columns import Columns as C
 from core.files import read_table
 from core.vocabulary import CHANNELS, SCENES
-from models.decision import Decider
+from models.decider import Decider
 from models.features import Requests, logged_candidates, requests_of
 from models.history import History
 from models.pool import Pool

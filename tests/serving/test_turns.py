@@ -10,7 +10,8 @@ from service_runs import running
 from test_replay import trained_shop  # noqa: F401
 
 from core.vocabulary import CHANNELS, SCENES
-from models.decision import Ask, Decider
+from models.decider import Decider
+from models.decision import Ask
 from models.history import History
 from models.pool import Pool
 from models.ranker import RankerBundle
