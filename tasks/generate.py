@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from tqdm import tqdm
 
 from core.columns import Columns as C
@@ -32,6 +33,8 @@ _PERSONAL_SHARE = 2 / 3
 """Share of the slots that are written for one audience; the others are for everyone."""
 _ROUND = 250
 """Slots that are written and reviewed at a time."""
+_HELPINGS = 2
+"""How often a slot is written for, at the most, while nothing that was written for it is accepted."""
 _COLUMNS = [C.CREATIVE, C.ITEM, C.SCENE, C.CHANNEL, C.TEXT, C.ORIGIN, C.AUDIENCE, C.GENERATOR_VERSION, C.QUALITY, C.VERDICT, C.AI_LABEL]
 _REJECTED = [C.ITEM, C.SCENE, C.CHANNEL, C.AUDIENCE, C.TEXT, C.ORIGIN, C.REASON, "rule", "found"]
 
@@ -243,26 +246,40 @@ def _write(
     for first in tqdm(range(0, len(slots), _ROUND), desc=f"write ({bundle.chosen})", unit="round", leave=False):
         requests = slots[first : first + _ROUND]
         dealt = search.deal(len(requests), rng) if search else np.zeros(len(requests), np.int64)
-        candidates: list[list[str]] = [[] for _ in requests]
-        for arm in sorted(set(dealt.tolist())):
-            rows = np.flatnonzero(dealt == arm)
-            drawing = bundle.drawing(search.arms[arm]) if search else bundle
-            for row, texts in zip(
-                rows.tolist(), drawing.write([requests[row] for row in rows.tolist()], params.candidates_per_slot, rng), strict=True
-            ):
-                candidates[row] = texts
-        rewards = [_choose(request, texts, params, shelf, said) for request, texts in zip(requests, candidates, strict=True)]
-        if search:
-            search.learn(dealt, np.array(rewards))
+        rewards, left = np.zeros(len(requests)), list(range(len(requests)))
+        for helping in range(_HELPINGS):
+            found = _drawn(bundle, search, [requests[row] for row in left], dealt[left], n=params.candidates_per_slot, rng=rng)
+            rewards[left] = [_choose(requests[row], texts, params, shelf, said) for row, texts in zip(left, found, strict=True)]
+            if search and not helping:
+                search.learn(dealt, rewards)
+            left = np.flatnonzero(rewards == 0).tolist()
     return search
+
+
+def _drawn(
+    bundle: GeneratorBundle,
+    search: SamplingSearch | None,
+    requests: Sequence[CopyRequest],
+    dealt: NDArray[np.int64],
+    *,
+    n: int,
+    rng: np.random.Generator,
+) -> list[list[str]]:
+    """Candidates for each request, written with the setting that it was dealt."""
+    found: list[list[str]] = [[] for _ in requests]
+    for arm in sorted(set(dealt.tolist())):
+        rows = np.flatnonzero(dealt == arm).tolist()
+        drawing = bundle.drawing(search.arms[arm]) if search else bundle
+        for row, texts in zip(rows, drawing.write([requests[row] for row in rows], n, rng), strict=True):
+            found[row] = texts
+    return found
 
 
 def _choose(request: CopyRequest, texts: Sequence[str], params: GenerateParams, shelf: _Shelf, said: Said) -> float:
     """Review the candidates of a slot and shelve a diverse few of the accepted; what came of it, in [0, 1]."""
     bundle, known = shelf.bundle, shelf.texts.get(request.item_id, ())
-    reviews = {text: bundle.review(request, text) for text in dict.fromkeys(texts)}
+    reviews = bundle.reviewed(request, texts)
     passed: list[str] = []
-    supports = dict(zip(texts, bundle.reviewer.clauses.support(texts, request).tolist(), strict=True))
     for text in texts:
         shelf.candidates += 1
         review = reviews[text]
@@ -270,8 +287,6 @@ def _choose(request: CopyRequest, texts: Sequence[str], params: GenerateParams, 
             shelf.refuse(request, text, bundle.chosen, reason=review.reason, rule=review.rule, found=review.found)
         elif text in known or text in passed:
             shelf.refuse(request, text, bundle.chosen, reason="duplicate", rule="item", found="")
-        elif supports[text] < bundle.least_support:
-            shelf.refuse(request, text, bundle.chosen, reason="sense", rule="unlike people's clauses", found=f"{supports[text]:.2f}")
         else:
             passed.append(text)
     weights = bundle.weights(request, texts, reviews) if len(passed) > 1 else dict.fromkeys(passed, 1.0)

@@ -36,8 +36,8 @@ from models.generator.vae import VaeGenerator
 from models.generator.vocabulary import Vocabulary
 
 KIND = "generator"
-_UNSUPPORTED = 0.2
-"""Share of held-out human copy that has less support than a pool's texts must have."""
+_UNSUPPORTED = 0.7
+"""Share of held-out human copy that has less support than copy that is shown must have, where all clauses of people come again."""
 FIT_WEIGHT = 0.25
 """What fitting the audience weighs among accepted candidates: as much as coverage, fluency or novelty. So does the tone asked for."""
 
@@ -188,10 +188,27 @@ class GeneratorBundle:
 
     @cached_property
     def least_support(self) -> float:
-        """The support (`ClauseIndex`) that four of five held-out human copies have; a pool keeps no text below. 0 without copies."""
+        """The support (`ClauseIndex`) that copy needs to be shown: what all but a share of held-out human copy has.
+
+        The share grows with how much people repeat themselves (`ClauseIndex.repeated`); 0 without copies.
+        """
         index, copies = self.reviewer.clauses, self.held_out.copies
         found = [index.support([copy.text], copy.request)[0] for copy in copies]
-        return float(np.quantile(found, _UNSUPPORTED, method="lower")) if found else 0.0
+        return float(np.quantile(found, _UNSUPPORTED * index.repeated, method="lower")) if found else 0.0
+
+    def reviewed(self, request: CopyRequest, texts: Sequence[str]) -> dict[str, Review]:
+        """`review` of each distinct candidate; one whose clauses are too unlike people's is refused as well.
+
+        Args:
+            request: what they were written for.
+            texts: candidates of a generator that has learnt to write.
+        """
+        found = {text: self.review(request, text) for text in dict.fromkeys(texts)}
+        supports = self.reviewer.clauses.support(list(found), request)
+        for (text, review), support in zip(list(found.items()), supports.tolist(), strict=True):
+            if review.accepted and support < self.least_support:
+                found[text] = replace(review, accepted=False, reason="sense", rule="unlike people's clauses", found=f"{support:.2f}")
+        return found
 
     def worth(self, request: CopyRequest, text: str, quality: float) -> float:
         """What the order in which accepted texts are shown goes by: quality, and how well the text fits the audience and the tone.

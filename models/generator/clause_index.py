@@ -18,7 +18,9 @@ from models.generator.slots import Piece, Slot, delexicalise, slots_of
 from models.generator.training_copies import Copy
 
 ENOUGH = 50
-"""A kind of product with fewer clauses is compared with those of all kinds."""
+"""A kind of product with fewer clauses is compared with its category, a category with fewer with all."""
+TELLING = 20
+"""Copies a kind, on average, from which on a category's kinds are told apart."""
 _HELD = 100_000
 """Clauses of a kind whose likeness is remembered, about: candidates for one order share most of theirs."""
 _ENDS = re.compile(r"[，,、；;：:。！？!?…～~\s#]+")
@@ -26,6 +28,9 @@ _BEGIN, _END = "<", ">"
 
 Clause = tuple[str, ...]
 """Characters, and the names of slots in place of the product's own words."""
+Kind = tuple[str, frozenset[str] | None]
+"""Category and attribute keys: a monitor and a mouse share a category, not their keys. Keys None: the whole category; category "": all."""
+_ALL: Kind = ("", None)
 
 
 class _Clauses:
@@ -56,25 +61,42 @@ class _Clauses:
 
 
 class ClauseIndex:
-    """Clauses of training copy, by kind of product.
+    """Clauses of training copy, by kind of product: what people say of it, or of several kinds of its category.
 
     Args:
         copies: training copies.
 
     Attributes:
-        repeated: share of the clauses that another copy for the same kind of product has too: where people hardly repeat themselves,
+        repeated: share of the clauses that another copy of the same category has too: where people hardly repeat themselves,
             that a clause is like nobody's says little.
     """
 
     def __init__(self, copies: Sequence[Copy]) -> None:
-        by_kind: dict[str, Counter[Clause]] = defaultdict(Counter)
+        by_kind: dict[Kind, Counter[Clause]] = defaultdict(Counter)
+        spoken_of: Counter[Kind] = Counter()
         for copy in copies:
-            by_kind[copy.request.category].update(set(_clauses(copy.pieces, slots_of(copy.request))))
-        self._by_kind = by_kind
-        again = sum(count for clauses in by_kind.values() for count in clauses.values() if count > 1)
-        self.repeated = again / max(sum(clauses.total() for clauses in by_kind.values()), 1)
-        self._built: dict[str, _Clauses] = {}
-        self._known: dict[str, dict[Clause, float]] = {}
+            by_kind[_kind_of(copy.request)].update(set(_clauses(copy.pieces, slots_of(copy.request))))
+            spoken_of[_kind_of(copy.request)] += 1
+        kinds: dict[str, list[Kind]] = defaultdict(list)
+        for kind in by_kind:
+            kinds[kind[0]].append(kind)
+        whole = {category: sum((by_kind[kind] for kind in found), Counter[Clause]()) for category, found in kinds.items()}
+        self._pools: dict[Kind, list[Clause]] = {_ALL: list(dict.fromkeys(clause for clauses in whole.values() for clause in clauses))}
+        for category, found in kinds.items():
+            if not category or len(whole[category]) < ENOUGH:
+                continue
+            self._pools[category, None] = list(whole[category])
+            if len(found) < 2 or sum(spoken_of[kind] for kind in found) < TELLING * len(found):
+                continue
+            spread = Counter(clause for kind in found for clause in by_kind[kind])
+            shared = [clause for clause, times in spread.items() if times > 1]
+            for kind in found:
+                if len(by_kind[kind]) >= ENOUGH:
+                    self._pools[kind] = list(dict.fromkeys([*by_kind[kind], *shared]))
+        again = sum(count for clauses in whole.values() for count in clauses.values() if count > 1)
+        self.repeated = again / max(sum(clauses.total() for clauses in whole.values()), 1)
+        self._built: dict[Kind, _Clauses] = {}
+        self._known: dict[Kind, dict[Clause, float]] = {}
 
     def support(self, texts: Sequence[str], request: CopyRequest) -> NDArray[np.float64]:
         """How much texts are made of clauses like those people wrote for this kind of product.
@@ -86,9 +108,9 @@ class ClauseIndex:
         Returns:
             (n,) in [0, 1]: half the mean over a text's clauses, half its worst clause; 1 where there is no training copy.
         """
-        slots, kind = slots_of(request), self._kind(request.category)
+        slots, kind = slots_of(request), self._pool_of(request)
         cut = [_clauses(delexicalise(text, slots), slots) for text in texts]
-        if not self._by_kind:
+        if not self._pools[kind]:
             return np.ones(len(texts))
         known = self._known.setdefault(kind, {})
         found = {clause: known.get(clause) for clauses in cut for clause in clauses}
@@ -102,14 +124,18 @@ class ClauseIndex:
         parts = [[found[clause] or 0.0 for clause in clauses] or [0.0] for clauses in cut]
         return np.array([(sum(part) / len(part) + min(part)) / 2 for part in parts])
 
-    def _kind(self, category: str) -> str:
-        return category if len(self._by_kind.get(category, ())) >= ENOUGH else ""
+    def _pool_of(self, request: CopyRequest) -> Kind:
+        kind = _kind_of(request)
+        return next(one for one in (kind, (kind[0], None), _ALL) if one in self._pools)
 
-    def _clauses_of(self, kind: str) -> _Clauses:
+    def _clauses_of(self, kind: Kind) -> _Clauses:
         if kind not in self._built:
-            held = self._by_kind[kind] if kind else dict.fromkeys(clause for clauses in self._by_kind.values() for clause in clauses)
-            self._built[kind] = _Clauses(list(held))
+            self._built[kind] = _Clauses(self._pools[kind])
         return self._built[kind]
+
+
+def _kind_of(request: CopyRequest) -> Kind:
+    return request.category, frozenset(key for key, _ in request.attributes)
 
 
 def _clauses(pieces: Sequence[Piece], slots: Sequence[Slot]) -> list[Clause]:

@@ -182,7 +182,7 @@ def test_machine_written_copy_is_labelled_true_compliant_and_not_copied(made):
         assert not DATE.search(row[C.TEXT])
 
 
-def test_no_machine_written_copy_is_less_like_peoples_clauses_than_the_last_fifth_of_people(made):
+def test_no_machine_written_copy_is_less_like_peoples_clauses_than_most_of_people(made):
     bundle = GeneratorBundle.load(made["generator"])
     products, creatives = requests_of(read_table(made["items"])), read_table(made["out"] / "pool" / "creatives.parquet")
     supports = np.array(
@@ -193,8 +193,20 @@ def test_no_machine_written_copy_is_less_like_peoples_clauses_than_the_last_fift
     )
     assert 0 < bundle.least_support <= supports.min()
     human = [bundle.reviewer.clauses.support([copy.text], copy.request)[0] for copy in bundle.held_out.copies]
-    assert np.mean(np.array(human) >= bundle.least_support) >= 0.8
+    below = np.mean(np.array(human) < bundle.least_support)
+    assert 0.4 * bundle.reviewer.clauses.repeated < below <= 0.7 * bundle.reviewer.clauses.repeated
     assert replace(bundle, held_out=HeldOutTexts.none()).least_support == 0.0
+
+
+def test_a_slot_without_an_accepted_text_is_written_for_once_more(made):
+    rejected, config = read_table(made["out"] / "rejected.parquet"), read_json(made["out"] / "pool" / "config.json")
+    slots, n = config["slots"], 3
+    empty = slots["wanted"] - slots["with_a_creative"]
+    written = config["generated"]["candidates"]
+    assert slots["wanted"] * n < written <= 2 * slots["wanted"] * n
+    place = [C.ITEM, C.SCENE, C.CHANNEL, C.AUDIENCE]
+    refused = rejected[rejected[C.ORIGIN] == config["generator"]].fillna({C.AUDIENCE: ""}).groupby(place).size()
+    assert (refused == 2 * n).sum() == empty  # both helpings, and nothing passed
 
 
 def test_every_refused_text_has_a_reason_and_a_rule(made):

@@ -49,6 +49,24 @@ def test_halves_of_two_kinds_of_product_have_little_support(index):
     assert joined < 0.5 < whole
 
 
+def test_within_a_category_kinds_are_told_apart_by_their_attributes_where_each_has_copies_enough():
+    mouse = CopyRequest("m", "静音鼠标", "电脑", attributes=(("连接", "蓝牙"),))
+    screen = CopyRequest("s", "窄边显示器", "电脑", attributes=(("尺寸", "27寸"),))
+    told = [copy for one in (mouse, screen) for copy in [*filler(one), *copies_of(one, ["放在桌上不占地"])]]
+    told += [*copies_of(screen, ["画面干净少反光"]), *copies_of(mouse, ["点击没有声音"])]
+    index = ClauseIndex(told)
+    assert index.support(["画面干净少反光", "点击没有声音", "放在桌上不占地"], mouse) == pytest.approx([0.0, 1.0, 1.0], abs=0.3)
+    assert index.support(["画面干净少反光", "点击没有声音", "放在桌上不占地"], screen) == pytest.approx([1.0, 0.0, 1.0], abs=0.3)
+    keyboard = replace(mouse, attributes=(("轴体", "青轴"),))  # a kind without copy is compared with its category
+    assert index.support(["画面干净少反光", "点击没有声音"], keyboard) == pytest.approx([1.0, 1.0])
+
+
+def test_kinds_of_few_copies_each_are_not_told_apart():
+    kinds = [CopyRequest(str(number), "半身裙", "裙", attributes=((f"键{number}", "值值"),)) for number in range(9)]
+    index = ClauseIndex([copy for kind in kinds for copy in [*filler(kind, 12), *copies_of(kind, [f"第{kind.item_id}件好看"])]])
+    assert index.support(["第1件好看"], kinds[2]) == pytest.approx([1.0])
+
+
 def test_where_people_hardly_repeat_themselves_support_hardly_counts():
     often, seldom = copies_of(CUP, ["一按就弹开，不凉", "一按就弹开，不烫"]), copies_of(CUP, ["一按就弹开", "带着去上学"])
     assert ClauseIndex(often).repeated == pytest.approx(2 / 4)
