@@ -19,6 +19,8 @@ GENERAL_CLAUSE, GENERAL_SUGGESTION = "广告法第四条", "只写可以查证�
 """Of what the judge finds where no rule of the list is of that family."""
 REMEMBERED = 1 << 14
 """Texts whose findings are kept at hand: a text is asked about when it is reviewed, when it is shelved and when the pool is judged."""
+NEAR = 5
+"""Characters on either side of a hit, within its clause, that are read by themselves."""
 HIT = 2.0
 """Log-odds that a hit of the list adds to the judge's. Chosen on rounds 6 to 8, each judged by what the other rounds taught."""
 
@@ -114,8 +116,9 @@ class Compliance:
         """Every place where a text breaks a rule, disguised words among them, and what the judge makes of it.
 
         A hit of a blocking rule of this package counts `HIT` towards the judge's log-odds of the sentence it stands in; what stays below
-        nought is a note (`warn`). A sentence that the judge puts above nought, and no rule blocks, breaks the rule `RESEMBLES`. Where a
-        rule of the user's own has spoken, blocking or not, it stands whatever the judge thinks.
+        nought, and does so by itself in the clause that holds the hit, is a note (`warn`). A sentence that the judge puts above nought, and
+        no rule blocks, breaks the rule `RESEMBLES`. Where a rule of the user's own has spoken, blocking or not, it stands whatever the
+        judge thinks.
 
         Args:
             text: the copy.
@@ -156,11 +159,28 @@ class Compliance:
             left = [one for one in left if not start <= one.start < end]
             hit = any(one.severity == BLOCK for one in here)
             if hit and opinion.margin + HIT + opinion.doubt < 0:
-                here = [replace(one, severity=WARN) if one.rule not in self.own else one for one in here]
+                here = [self._weighed(one, judge, reading, opinion, category) for one in here]
             told += here
             if not hit and opinion.margin > opinion.doubt and not any(one.rule in self.own for one in here):
                 told.append(self._resembling(judge, reading, opinion, text, category))
         return sorted(told + left, key=lambda one: self._places_of[one.rule])  # type: ignore[attr-defined]
+
+    def _weighed(self, one: Violation, judge: Judge, reading: Reading, opinion: Opinion, category: str) -> Violation:
+        """A hit in a sentence that the judge takes for innocent: a note, if clause and nearest words read so by themselves as well.
+
+        Among enough harmless words any claim looks harmless.
+        """
+        if one.rule in self.own:
+            return one
+        for start, end in judge.clauses(reading.text, opinion):
+            first, last = reading.original(start, end)
+            if one.start + len(one.found) <= first or last <= one.start:
+                continue
+            at = reading.text.find(one.found, start, end)
+            near = (start, end) if at < 0 else (max(start, at - NEAR), min(end, at + len(one.found) + NEAR))
+            if any(judge.margin(reading.text[slice(*place)], category) >= 0 for place in {(start, end), near}):
+                return one
+        return replace(one, severity=WARN)
 
     def _resembling(self, judge: Judge, reading: Reading, opinion: Opinion, text: str, category: str) -> Violation:
         start, end, family = judge.place(reading.text, opinion)

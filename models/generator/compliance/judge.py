@@ -44,8 +44,10 @@ _STRENGTH = 50.0
 _DAMPING = 40.0
 """Length of a tf-idf row at which it counts for 1 / √2: of a few characters little can be said."""
 Weighed = tuple[float, float, str]
+_HAN = re.compile(r"[\u4e00-\u9fff]")
 _ENDS = re.compile(r"[。！？!?；;\n]+")
 _COMMA = re.compile(r"[，,、 ]")
+_CLAUSE_ENDS = re.compile(r"[。！？!?；;：:，,～~…#\n ]+")
 
 
 @dataclass(frozen=True)
@@ -142,7 +144,7 @@ class Judge:
         """A short text as it stands, a long one piece by piece.
 
         Of n pieces each has to be ln n surer, for it had n chances; so has a piece of fewer than `SHORT` characters, by a quarter for each
-        that it lacks. Fewer than `FEWEST` say nothing to the judge.
+        that it lacks. Fewer than `FEWEST` Chinese ones say nothing to the judge, who has read Chinese only.
 
         Args:
             text: as it reads.
@@ -152,8 +154,19 @@ class Judge:
         return [
             Opinion(start, end, self.margin(text[start:end], category), math.log(len(found)) + max(0, SHORT - (end - start)) / 4)
             for start, end in found
-            if end - start >= FEWEST
+            if len(_HAN.findall(text, start, end)) >= FEWEST
         ]
+
+    def clauses(self, text: str, opinion: Opinion) -> list[tuple[int, int]]:
+        """Where the clauses of a piece begin and end.
+
+        Args:
+            text: as it reads.
+            opinion: of a piece of it.
+        """
+        marks = [match.span() for match in _CLAUSE_ENDS.finditer(text, opinion.start, opinion.end)]
+        starts, ends = [opinion.start, *(end for _, end in marks)], [*(start for start, _ in marks), opinion.end]
+        return [(start, end) for start, end in zip(starts, ends, strict=True) if start < end]
 
     def place(self, text: str, opinion: Opinion) -> tuple[int, int, str]:
         """What carries a verdict: the span whose grams add most, and the family that most of what speaks against it stands for.

@@ -55,6 +55,34 @@ def test_a_long_text_is_judged_piece_by_piece():
     assert all(len(fine) - 1 <= violation.start < len(fine) + len(broken) for violation in found)
 
 
+HARMLESS = (
+    ("雾里青禾燕麦奶，标价56.9元", "茶饮咖啡"),
+    ("桌面新朋友案野！每款样品都请上班族试用", "电脑办公"),
+    ("照顾自己，从一件小东西开始。朝颜社护手霜，滋润霜裹住手背的干，慢慢用", "美妆护肤"),
+    ("水果干酸甜有滋味，放包里随时来一片", "食品零食"),
+)
+CLAIMS = ("，包治百病。", "，全网第一！", "。全网销量第一！", "，现在史上最低价！", "，吃了能抗癌。")
+
+
+@pytest.mark.parametrize("claim", CLAIMS)
+def test_among_harmless_words_a_claim_of_the_list_is_stopped_as_it_is_alone(claim):
+    for text, category in HARMLESS:
+        assert not COMPLIANCE.blocks(text, category)
+        found = COMPLIANCE.blocks(text + claim, category)
+        assert [one.rule for one in found], text + claim
+        assert all(one.start >= len(text) for one in found), "the place is that of the claim"
+
+
+def test_a_hit_that_reads_innocent_in_its_own_clause_stays_a_note():
+    assert ALONE.blocks("网上说的百分百有效别信，肤质差异很大", "护肤")
+    assert not COMPLIANCE.blocks("网上说的百分百有效别信，肤质差异很大", "护肤")
+
+
+@pytest.mark.parametrize("text", ["Steel bottle 1 l", "Trail running shoes", "Soft cotton T-shirt for every day", "iPhone 15 Pro 壳"])
+def test_the_judge_says_nothing_of_what_it_cannot_read(text):
+    assert not COMPLIANCE.check(text, "Bottles")
+
+
 @pytest.mark.parametrize("text", ["", "短", "很长" * 60, "一句，" * 40, "一句。" * 40])
 def test_the_pieces_of_a_text_hold_all_that_is_said(text):
     found = pieces(text)
