@@ -145,6 +145,10 @@ class Reviewer:
         return self.language.level(symbols(delexicalise(text, slots), slots, self.vocabulary))
 
 
+_JOINED = "(?:和|与|配|加|跟|及|、|＋|\\+|&)(?:这款|一款|一件|一个)?"
+"""What stands between two things that are shown together; a product is not shown with itself."""
+
+
 def _form(text: str, request: CopyRequest, repeats: int, noun_repeats: int) -> tuple[str, str] | None:
     if text[-1] in _OPEN_ENDS:
         return "unfinished", text[-1]
@@ -167,6 +171,10 @@ def _form(text: str, request: CopyRequest, repeats: int, noun_repeats: int) -> t
             if span in seen and not any(span in value for value in own):
                 return "repetition", span
             seen.add(span)
+    noun = next((slot.value for slot in slots_of(request) if slot.name == NOUN), "")
+    paired = re.search(f"{re.escape(noun)}{_JOINED}{re.escape(noun)}", text) if noun else None
+    if paired is not None:
+        return "repetition", paired[0]
     for slot in slots_of(request):
         allowed = noun_repeats if slot.name == NOUN else repeats if slot.name.startswith("@") else ANY_NUMBER
         if text.count(slot.value) > allowed:

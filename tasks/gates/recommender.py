@@ -16,6 +16,9 @@ from tasks.gates.window import HeldOut
 from tasks.judge.recommenders import judge_recommenders
 
 BASELINE = "popularity"
+CHAMPION = "the champion"
+FEWEST = 20
+"""Shoppers below which an interval over shoppers says nothing."""
 
 
 def recommender_gates(challenger: Path, champion: Path | None, held_out: HeldOut) -> tuple[Gate, ...]:
@@ -59,11 +62,15 @@ def _against_champion(mine: "pd.Series[float]", champion: Path, held_out: HeldOu
         k=int(digits or 10),
         models=[other.champion.name],
     )
-    return _compare(mine, _ndcg(rows, other.champion.name), held_out, metric, "the champion")
+    return _compare(mine, _ndcg(rows, other.champion.name), held_out, metric, CHAMPION)
 
 
 def _compare(mine: "pd.Series[float]", other: "pd.Series[float]", held_out: HeldOut, metric: str, against: str) -> Gate:
     users = mine.index.intersection(other.index).sort_values()
+    if len(users) < FEWEST:
+        first = against != CHAMPION
+        then = "it becomes the first champion unjudged" if first else "the champion stays"
+        return Gate("main metric", first, f"{len(users)} shoppers in the held-out window; {FEWEST} are needed to compare {metric}: {then}")
     ours, theirs = (series.loc[users].to_numpy(np.float64) for series in (mine, other))
     difference = bootstrap_paired_difference(ours, theirs, None, held_out.params.bootstrap, held_out.rng)
     return difference_gate(difference, metric=metric, against=against)

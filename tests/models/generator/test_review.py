@@ -293,6 +293,9 @@ def test_a_review_names_its_reason(shop):
     assert reviewer.review("搭配搭配出门正好", search).found == "搭配搭配"
     assert reviewer.review("穿着轻轻轻出门", search).found == "轻轻轻"
     assert reviewer.review("用着用着就一步一步出门啦哈哈哈", search).rule != "repetition"
+    noun = next(slot.value for slot in slots_of(search) if slot.name == NOUN)
+    assert reviewer.review(f"{noun}与{noun}一起出门", search).found == f"{noun}与{noun}"
+    assert reviewer.review(f"{noun}出门，{noun}回家", search).rule != "repetition"
     assert reviewer.review("出门带上它，", search).rule == "unfinished"
     assert reviewer.review("出门带上它：，刚好", search).found == "：，"
     assert reviewer.review("出门带上它！！刚好", search).rule != "unfinished"
