@@ -99,13 +99,23 @@ def promote(
 
 @main.command()
 def challenge(
-    policy: Annotated[str, typer.Argument(help="epsilon_greedy or linear_thompson")],
-    exploration: Annotated[float, typer.Option(help="its floor: every candidate keeps this much over the candidates' number")],
+    policy: Annotated[str | None, typer.Argument(help="epsilon_greedy or linear_thompson")] = None,
+    exploration: Annotated[
+        float | None, typer.Option(help="its floor: every candidate keeps this much over the candidates' number")
+    ] = None,
+    withdraw: Annotated[bool, typer.Option("--withdraw", help="end the challenge that stands")] = False,
 ) -> None:
-    """Let another policy challenge the one that serves (docs/policy-promotion.md)."""
-    from flows.console import challenge_policy
+    """Let another policy challenge the one that serves, or withdraw it (docs/policy-promotion.md)."""
+    from flows.console import challenge_policy, withdraw_policy
 
-    challenge_policy(console, policy, exploration)
+    if withdraw:
+        if policy is not None or exploration is not None:
+            raise typer.BadParameter("--withdraw ends the challenge that stands; leave the policy and --exploration out")
+        withdraw_policy(console)
+    elif policy is None or exploration is None:
+        raise typer.BadParameter("name a policy and its floor, as in `adloom challenge linear_thompson --exploration 0.01`")
+    else:
+        challenge_policy(console, policy, exploration)
 
 
 @main.command()

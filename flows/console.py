@@ -13,6 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from core.environment import project_root
+from core.errors import ServiceError
 from core.params import load_params
 from core.stage import PARAMS_FILE, stage_function
 from flows.freshness import Outlook, look_ahead
@@ -100,6 +101,14 @@ def _walk_in_prefect(
     token = WATCHER.set(Lines(console, _import_ahead(stages)))
     try:
         return loop(overrides=list(overrides), profile=base[0], fragment=str(base[1]) if base[1] else None)
+    except RuntimeError as error:
+        if "ephemeral Prefect API server" not in str(error):
+            raise
+        seconds = os.environ["PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS"]
+        raise ServiceError(
+            f"Prefect's embedded server did not answer within {seconds} s, and nothing has run; the machine may be busy. Run again, set "
+            "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS higher, or use `dvc repro`, which needs no server."
+        ) from None
     finally:
         WATCHER.reset(token)
 
@@ -189,6 +198,21 @@ def challenge_policy(console: Console, name: str, exploration: float) -> None:
         raise RegistryError(f"{error}.") from None
     entry = challenge(project_root(), policy)
     console.print(f"policy {entry.version} ({policy.version}) {escape('; '.join(entry.reasons))}: the service asks it from now on.")
+
+
+def withdraw_policy(console: Console) -> None:
+    """End the challenge that stands, and say so.
+
+    Args:
+        console: where to print.
+
+    Raises:
+        RegistryError: nobody challenges, or the registry refuses.
+    """
+    from flows.contest import withdraw
+
+    entry = withdraw(project_root())
+    console.print(f"policy {entry.version} challenges no more; policy {entry.before} serves everybody. `adloom ledger policy` has it.")
 
 
 def show_ledger(console: Console, model: str | None) -> None:

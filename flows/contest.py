@@ -157,3 +157,23 @@ def challenge(root: Path, policy: ServedPolicy) -> Entry:
     contest.registry.point(challenger.registered, CHALLENGER)
     told = f"challenges {champion}" + (f", in the place of {standing}" if standing else "")
     return contest.write("challenged", challenger, before=champion, reasons=(told,))
+
+
+def withdraw(root: Path) -> Entry:
+    """End a challenge by hand: the service asks the challenger no more, and the canary's users go back to the champion.
+
+    Args:
+        root: the project's folder.
+
+    Returns:
+        The ledger's new entry.
+
+    Raises:
+        RegistryError: nobody challenges, or the store refuses.
+    """
+    contest = Contest(root)
+    challenger = contest.held(CHALLENGER)
+    if challenger is None:
+        raise RegistryError("no policy challenges the champion: there is nothing to withdraw. `adloom ledger policy` says what was.")
+    contest.registry.free(POLICY, CHALLENGER)
+    return contest.write("ended", challenger, before=contest.held(CHAMPION), reasons=("withdrawn by hand",))

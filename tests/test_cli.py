@@ -63,6 +63,7 @@ def test_help_lists_every_verb(tmp_path: Path) -> None:
         (["rollback", "policy"], "RegistryError: policy has no champion"),
         (["challenge", "oracle", "--exploration", "0.1"], "RegistryError: no policy 'oracle' can serve; there are epsilon_greedy"),
         (["challenge", "epsilon_greedy", "--exploration", "0"], "RegistryError: exploration is 0.0; it must lie in (0, 1)"),
+        (["challenge", "--withdraw"], "RegistryError: no policy challenges the champion: there is nothing to withdraw"),
         (["promote", "policy"], "RegistryError: no policy challenges the champion; begin with `adloom challenge"),
         (["recommend"], "SourceError: whose items?"),
         (["recommend", "--history", "view:p1", "--at", "noon"], "SourceError: --at 'noon' is not ISO 8601"),

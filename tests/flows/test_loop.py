@@ -9,10 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 import flows.loop
 import flows.overrides
+from core.errors import ServiceError
 from core.params import load_params
+from flows.console import _walk_in_prefect
 from flows.progress import WATCHER, StageOutcome, Watcher
 
 ROOT = Path(__file__).parents[2]
@@ -121,3 +124,12 @@ def test_every_deployment_has_what_a_person_looks_for() -> None:
         assert entry["tags"]
         assert entry["concurrency_limit"]["limit"] == 1
         assert entry["schedules"]
+
+
+def test_a_prefect_server_that_does_not_start_is_told_with_what_to_do(toy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(**_: object) -> list[StageOutcome]:
+        raise RuntimeError("Timed out while attempting to connect to ephemeral Prefect API server.")
+
+    monkeypatch.setattr(flows.loop, "loop", never)
+    with pytest.raises(ServiceError, match=r"did not answer within \d+ s, and nothing has run; .*`dvc repro`"):
+        _walk_in_prefect(Console(), [], (None, None), [])

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from core.errors import RegistryError
-from flows.contest import Contest, challenge
+from flows.contest import Contest, challenge, withdraw
 from flows.guard import guard
 from flows.policies import judge_challenger, watch
 from models.policies.served import ServedPolicy
@@ -209,6 +209,17 @@ def test_a_canary_that_harms_is_ended_and_one_that_does_not_goes_on(root):
     contest = Contest(root)
     assert (contest.held(CHAMPION), contest.held(CHALLENGER)) == (champion, None)
     assert watch(root) == []
+
+
+def test_a_challenge_is_withdrawn_by_hand_and_may_be_made_again(root):
+    champion, challenger, _ = begin(root, 0.37, champion_noise=0.5, challenger_noise=0.5)
+    entry = withdraw(root)
+    assert (entry.action, entry.version, entry.before) == ("ended", challenger.registered.version, champion.registered.version)
+    contest = Contest(root)
+    assert (contest.held(CHAMPION), contest.held(CHALLENGER)) == (champion, None)
+    with pytest.raises(RegistryError, match="nothing to withdraw"):
+        withdraw(root)
+    assert challenge(root, challenger.policy).version == challenger.registered.version
 
 
 def test_what_was_logged_before_a_challenge_does_not_count_for_it(root):
