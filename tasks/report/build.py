@@ -65,7 +65,7 @@ def build_page(
             _policies(measured["policy"]),
             _rankers(measured["ranker"]),
             _copies(measured["generator"], pool, rejected),
-            _data(data_report, quarantine, campaigns),
+            data_chapter(data_report, quarantine, campaigns),
         ),
         cautions=tuple(facts["missing"]),
     )
@@ -300,10 +300,18 @@ def _samples(pool: Pool) -> Table:
     )
 
 
-def _data(data_report: Mapping[str, Any], quarantine: pd.DataFrame, campaigns: int) -> Chapter:
-    found: Mapping[str, Any] = data_report.get("tables", {})
-    rows = [(name, *(f"{counts.get(key, 0):,}" for key in ("raw", "clean", "quarantined"))) for name, counts in found.items()]
-    tables = [table(("table", "rows read", "rows kept", "in quarantine"), rows)]
+def data_chapter(data_report: Mapping[str, Any], quarantine: pd.DataFrame, campaigns: int) -> Chapter:
+    """What was read, kept and refused, table by table.
+
+    Args:
+        data_report: data_report.json, as `tasks.prepare` writes it.
+        quarantine: refused rows and rows set aside.
+        campaigns: how many campaigns there are.
+    """
+    found: Mapping[str, Mapping[str, int]] = data_report["tables"]
+    rows = [(name, *(f"{counts[key]:,}" for key in ("rows", "accepted", "refused", "set_aside"))) for name, counts in found.items()]
+    note = "Refused rows and rows set aside are in quarantine, with reasons."
+    tables = [table(("table", "rows read", "rows kept", "refused", "set aside"), rows, note=note)]
     if len(quarantine):
         reasons = quarantine.groupby([Columns.TABLE, Columns.REASON]).size().sort_values(ascending=False).head(_SHOWN_REJECTS)
         tables.append(
