@@ -9,7 +9,7 @@ from test_generate import data, tiny, train, vector
 
 import tasks.train_copy
 import tasks.write_copy
-from core.errors import SourceError
+from core.errors import BundleError, SourceError
 from core.params import Params, load_params
 from core.tracking import NullTracker
 from models.generator import GeneratorBundle
@@ -93,6 +93,24 @@ def test_every_product_gets_a_labelled_line_with_all_scores(bundle: Path, tmp_pa
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
     with pytest.raises(SourceError, match="exists already"):
         write_copy(file, tmp_path / "out.jsonl", bundle=bundle, writing=Writing())
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [(None, r"p\.jsonl: cannot be read \(No such file"), (b"", "p.jsonl: holds no product"), (b"\xef\xbb\xbf\n \n", "holds no product")],
+)
+def test_a_file_that_is_missing_or_empty_is_refused_before_anything_is_made(content: bytes | None, words: str, tmp_path: Path) -> None:
+    file = tmp_path / "p.jsonl"
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(SourceError, match=words):
+        write_copy(file, tmp_path / "out.jsonl", bundle=tmp_path / "none", writing=Writing())
+    assert [path.name for path in tmp_path.iterdir()] == ([] if content is None else ["p.jsonl"])
+
+
+def test_a_generator_that_the_bundle_has_not_is_named_beside_those_it_has(bundle: Path, tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match=r"no generator 'foo'; there are .*template.*--generator"):
+        write_copy(lines(tmp_path / "p.jsonl", OWN), tmp_path / "out.jsonl", bundle=bundle, writing=Writing(generator="foo"))
 
 
 def test_a_killed_run_goes_on_to_an_equal_file(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
