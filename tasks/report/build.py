@@ -11,6 +11,7 @@ from evaluation.intervals import Interval
 from models.pool import Pool
 from tasks.judge.measures import Measure
 from tasks.report.charts import Bar, calibration_chart, interval_chart
+from tasks.report.latent_chapter import GAN_IDLE, pool_by_gan
 from tasks.report.page import Chapter, Page, ShopperView, Table, interval_words, table
 
 SAMPLES = 20
@@ -64,7 +65,7 @@ def build_page(
             _scenes(measured["scenes"]),
             _policies(measured["policy"]),
             _rankers(measured["ranker"]),
-            _copies(measured["generator"], pool, rejected),
+            copy_chapter(measured["generator"], pool, rejected),
             data_chapter(data_report, quarantine, campaigns),
         ),
         cautions=tuple(facts["missing"]),
@@ -221,12 +222,21 @@ def _rankers(measure: Measure) -> Chapter:
     return Chapter("Ranker", lead, tables, (chart, interval_chart(_bars(measure, "log_loss"), "log loss")))
 
 
-def _copies(measure: Measure, pool: Pool, rejected: pd.DataFrame) -> Chapter:
+def copy_chapter(measure: Measure, pool: Pool, rejected: pd.DataFrame) -> Chapter:
+    """Who writes the pool, how the generators compare, what copy for an audience is worth, and samples.
+
+    Args:
+        measure: of `tasks.judge.measures.copy_measures`.
+        pool: the creative pool.
+        rejected: texts that generate refused.
+    """
     f = measure.facts
     wrote = ", ".join(f"{name} {count:,}" for name, count in f["by_origin"].items())
     chosen = measure.challenger or "nothing was trained"
     lead = f"The pool takes what is best on held-out products when the first choice of four is shown: {chosen}."
     lead += f" It holds {len(pool):,} creatives ({wrote})."
+    if told := pool_by_gan(chosen, f.get("gan_works")):
+        lead += f" {GAN_IDLE} {told}"
     if "reason" in f:
         lead += f" {f['reason']}."
     tables = []
