@@ -237,8 +237,8 @@ def copy_chapter(measure: Measure, pool: Pool, rejected: pd.DataFrame) -> Chapte
     lead += f" It holds {len(pool):,} creatives ({wrote})."
     if told := pool_by_gan(chosen, f.get("gan_works")):
         lead += f" {GAN_IDLE} {told}"
-    if "reason" in f:
-        lead += f" {f['reason']}."
+    if reason := str(f.get("reason", "")).rstrip("."):
+        lead += f" {reason}."
     tables = []
     if measure.models:
         tables.append(
@@ -285,7 +285,9 @@ def _personal(found: Mapping[str, Any]) -> Table:
         if "recognition" in found
         else []
     )
-    rows += [(words, shown(name)) for name, words in names.items() if name in found]
+    rows += [
+        (words, shown(name) + (_verdict(found[name]) if name == "true_ctr_lift" else "")) for name, words in names.items() if name in found
+    ]
     for name in ("accepted", "quality"):
         pair = [("–" if part is None else f"{part:.3f}") for part in found[name].values()]
         rows.append((f"{name}: for an audience / for everyone", " / ".join(pair)))
@@ -294,6 +296,11 @@ def _personal(found: Mapping[str, Any]) -> Table:
         f"{found['audiences']} audiences and for everyone. Chance of recognition: {1 / found['audiences']:.0%}."
     )
     return table(("copy for an audience", "value"), rows, note=note)
+
+
+def _verdict(lift: Mapping[str, float]) -> str:
+    """What a ratio of click-throughs says, by whether its interval excludes 1."""
+    return ": clicks better" if lift["low"] > 1 else ": clicks worse" if lift["high"] < 1 else ": not told apart"
 
 
 def _samples(pool: Pool) -> Table:

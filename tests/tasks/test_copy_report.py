@@ -233,10 +233,26 @@ def test_a_gan_that_is_not_working_and_writes_the_pool_is_explained_on_both_page
         assert "decision 0017" not in copy_chapter_of(other).lead
 
 
-def copy_chapter_of(config: dict[str, Any]) -> Chapter:
+@pytest.mark.parametrize(
+    ("low", "high", "verdict"), [(0.95, 0.99, "clicks worse"), (0.98, 1.02, "not told apart"), (1.01, 1.05, "clicks better")]
+)
+def test_copy_for_an_audience_has_a_verdict_on_its_clicks(low: float, high: float, verdict: str) -> None:
+    pair = {"audience": 0.7, "everyone": 0.7}
+    counts = {"generator": "gan", "complete": 18, "products": 20, "audiences": 6, "accepted": pair, "quality": pair}
+    lift = {"value": (low + high) / 2, "low": low, "high": high}
+    told = copy_chapter_of({"chosen": "gan"}, personal={**counts, "true_ctr_lift": lift}).tables[0]
+    assert told.rows[0][1].endswith(f"[{low:.4f}, {high:.4f}]: {verdict}")
+
+
+@pytest.mark.parametrize(("reason", "end"), [("", "(human 1)."), ("The template writes.", "(human 1). The template writes.")])
+def test_a_reason_ends_in_one_full_stop_and_no_reason_in_none(reason: str, end: str) -> None:
+    assert copy_chapter_of({"chosen": "gan", "reason": reason}).lead.endswith(end)
+
+
+def copy_chapter_of(config: dict[str, Any], *, personal: dict[str, Any] | None = None) -> Chapter:
     """The chapter of index.html, the generators being known by what their bundle's config says."""
     pool = Pool.__new__(Pool)
     columns = {"creative_id": "a", "item_id": "p1", "text": "轻。", "ai_label": False, Columns.VERDICT: "pass", "origin": "human"}
     pool.creatives = pd.DataFrame({name: [value] for name, value in columns.items()})
     judged = replace(EVIDENCE, chosen=config["chosen"], config=config, models={})
-    return copy_chapter(copy_measures(judged, {}, pool, REJECTED, None, personal={}), pool, REJECTED)
+    return copy_chapter(copy_measures(judged, {}, pool, REJECTED, None, personal=personal or {}), pool, REJECTED)
