@@ -172,15 +172,17 @@ def _write(bundle: GeneratorBundle, batch: Sequence[Product], writing: Writing, 
     for product, drawn in zip(batch, bundle.write(requests, writing.candidates, rng, name), strict=True):
         origin, request, texts = name, product.request, drawn
         reviews = {text: bundle.review(request, text) for text in texts}
-        stopped = [
-            {"text": text, "reason": found.reason, "rule": found.rule, "found": found.found}
-            for text, found in reviews.items()
-            if text and not found.accepted
-        ]
+        written = {text: (origin, found) for text, found in reviews.items() if text}
         if not any(review.accepted for review in reviews.values()):
             origin, by_template = str(Origin.TEMPLATE), by_template + 1
             (texts,) = bundle.write([request], writing.candidates, rng, origin)
             reviews = {text: bundle.review(request, text) for text in texts}
+            written |= {text: (origin, found) for text, found in reviews.items() if text not in written}
+        stopped = [
+            {"text": text, "origin": by, "reason": found.reason, "rule": found.rule, "found": found.found}
+            for text, (by, found) in written.items()
+            if not found.accepted
+        ]
         ordered = bundle.best_first(request, texts, reviews)
         accepted = [text for text in ordered if reviews[text].accepted]
         for rank, text in enumerate(accepted[: writing.kept] or ordered[:1]):
@@ -199,8 +201,8 @@ def _write(bundle: GeneratorBundle, batch: Sequence[Product], writing: Writing, 
                 "reason": review.reason,
                 "rule": review.rule,
                 "scores": {name: round(getattr(review, name), 4) for name in ("quality", "coverage", "fluency", "novelty")},
-                "candidates": len(texts),
-                "refused": sum(not found.accepted for found in reviews.values()),
+                "candidates": len(written),
+                "refused": len(stopped),
                 "stopped": stopped if rank == 0 else [],
             }
             lines.append(json.dumps(line, ensure_ascii=False) + "\n")

@@ -13,6 +13,7 @@ from core.errors import BundleError, SourceError
 from core.params import Params, load_params
 from core.tracking import NullTracker
 from models.generator import GeneratorBundle
+from models.generator.request import CopyRequest
 from tasks.product_lines import read_products
 from tasks.train_copy import train_copy
 from tasks.write_copy import AI_LABEL, Writing, write_copy
@@ -189,3 +190,19 @@ def test_own_rules_stop_a_text_and_the_line_says_which_rule_did(bundle: Path, tm
     assert not line["accepted"]
     assert line["rule"] in {"house", "too_short", "too_long"} or line["reason"] == "form"
     assert any(found["reason"] == "compliance" and found["rule"] == "house" and found["found"] for found in line["stopped"])
+
+
+def test_counts_and_stopped_texts_speak_of_the_same_candidates(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = ["国家级的跑鞋，轻。", "国家级的跑鞋，轻。", "", "全网最低价的跑鞋。"]
+    real = GeneratorBundle.write
+
+    def banned(self: GeneratorBundle, requests: list[CopyRequest], n: int, rng: np.random.Generator, kind: str) -> list[list[str]]:
+        return real(self, requests, n, rng, kind) if kind == "template" else [drawn for _ in requests]
+
+    monkeypatch.setattr(GeneratorBundle, "write", banned)
+    write_copy(lines(tmp_path / "p.jsonl", OWN), tmp_path / "out.jsonl", bundle=bundle, writing=Writing(candidates=4, generator="gpt"))
+    (line,) = (json.loads(row) for row in (tmp_path / "out.jsonl").read_text(encoding="utf-8").splitlines())
+    assert (line["origin"], line["accepted"]) == ("template", True)
+    assert [found["text"] for found in line["stopped"] if found["origin"] == "gpt"] == ["国家级的跑鞋，轻。", "全网最低价的跑鞋。"]
+    assert line["refused"] == len(line["stopped"])
+    assert 2 < line["candidates"] <= 2 + 4
