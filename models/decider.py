@@ -251,7 +251,7 @@ class Decider:
                 propensity=propensity,
                 marginal=marginal,
                 probability=probability,
-                cause=self.retrieval.cause(one.history, codes[index], ask.scene),
+                cause=self.retrieval.cause(one.history, codes[index], ask.scene, promoted=paying[index] is not None),
                 explored=worse,
             )
             for index, worse, (p_click, p_convert, bid, probability, propensity, marginal) in zip(

@@ -174,13 +174,14 @@ class Retrieval:
             held = self._reviewed[key] = (blocked, found)
         return held[1]
 
-    def cause(self, history: History, code: int, scene: str) -> Cause:
+    def cause(self, history: History, code: int, scene: str, *, promoted: bool) -> Cause:
         """Why this item: the shopper's own latest related event, or the scene.
 
         Args:
             history: of the shopper.
             code: of the item.
             scene: of the request.
+            promoted: whether a campaign that runs now pays for it; without, it is in no promotion.
         """
         title, category, column = self.title[code], self.category[code], self._recommender.catalogue.index.get
         kind, kinds, categories = self._kind[code], self._kind, self.category
@@ -200,7 +201,7 @@ class Retrieval:
                     timestamp=int(history.timestamps[place]),
                 )
         plain: dict[Scene, CauseKind] = {Scene.PROMOTION: "promotion", Scene.BRAND: "brand"}
-        return Cause(plain.get(Scene(scene), "popular"))
+        return Cause("popular" if scene == Scene.PROMOTION and not promoted else plain.get(Scene(scene), "popular"))
 
 
 _DEEDS: dict[str, str] = {

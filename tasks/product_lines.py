@@ -103,9 +103,19 @@ def read_products(
                     product = _product(line, number, path, (scene, channel, tone, limit))
                     yield replace(product, request=replace(product.request, limits=limits))
     except OSError as error:
-        raise SourceError(f"{path}: cannot be read ({error.strerror}). Name a file of JSON lines, one product a line.") from None
+        raise unreadable(path, error) from None
     except UnicodeDecodeError as error:
         raise SourceError(f"{path}: not UTF-8 (byte {error.start} of what is read). Convert it: `iconv -f GB18030 -t UTF-8`.") from None
+
+
+def unreadable(path: Path, error: OSError) -> SourceError:
+    """What to raise when a file of products cannot be opened or read.
+
+    Args:
+        path: the file.
+        error: of the system.
+    """
+    return SourceError(f"{path}: cannot be read ({error.strerror}). Name a file of JSON lines, one product a line.")
 
 
 def _product(line: str, number: int, path: Path, place: tuple[str, str, str | None, int | None]) -> Product:

@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+from codecs import BOM_UTF8
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -11,12 +12,12 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from core.errors import SourceError, storage_error
+from core.errors import BundleError, SourceError, storage_error
 from core.files import content_hash, read_json, write_json
 from core.vocabulary import Channel, Origin, Scene
 from models.generator.bundle import GeneratorBundle
 from models.generator.compliance import Compliance
-from tasks.product_lines import Product, read_products
+from tasks.product_lines import Product, read_products, unreadable
 
 logger = logging.getLogger(__name__)
 
@@ -80,15 +81,21 @@ def write_copy(products: Path, out: Path, *, bundle: Path, writing: Writing) -> 
         writing: candidates and defaults.
 
     Raises:
-        SourceError: a line is no product, or ``out`` exists already.
-        BundleError: the bundle is incomplete.
+        SourceError: the file cannot be read or is empty, a line is no product, or ``out`` exists already.
+        BundleError: the bundle is incomplete, or has no such generator.
         ParamsError: the own rules are ill-formed; with file and line.
         StorageError: the disk is full; what is written so far stays, and the same command goes on.
-        ValueError: no such generator in the bundle, or fewer than one candidate.
+        ValueError: fewer than one candidate.
     """
     if out.exists():
         raise SourceError(f"{out} exists already. Remove it, or name another file with --out.")
+    total = _count(products)
     held = GeneratorBundle.load(bundle)
+    if writing.generator is not None and writing.generator not in held.generators:
+        raise BundleError(
+            f"{bundle}: no generator {writing.generator!r}; there are {', '.join(held.generators)}. "
+            f"Name one of them with --generator, or leave it out and {held.chosen} writes."
+        )
     own = []
     if writing.rules is not None:
         held, own = held.under(Compliance.load(extra=writing.rules)), [content_hash(writing.rules)]
@@ -96,8 +103,6 @@ def write_copy(products: Path, out: Path, *, bundle: Path, writing: Writing) -> 
     part, state = out.with_name(f".{out.name}.part"), out.with_name(f".{out.name}.progress")
     progress = _Progress.read(state, key) if part.exists() else _Progress()
     resumed = progress.products
-    with products.open("rb") as counted:
-        total = sum(1 for line in counted if line.strip())
     try:
         part.parent.mkdir(parents=True, exist_ok=True)
         with part.open("r+b" if resumed else "wb") as stream, tqdm(total=total, initial=resumed, desc="write", unit="product") as bar:
@@ -141,6 +146,18 @@ class _Progress:
         return cls(int(held["products"]), int(held["size"]), int(held["by_template"]))
 
 
+def _count(products: Path) -> int:
+    """How many lines hold something; an error when none does."""
+    try:
+        with products.open("rb") as lines:
+            total = sum(1 for line in lines if line.removeprefix(BOM_UTF8).strip())
+    except OSError as error:
+        raise unreadable(products, error) from None
+    if not total:
+        raise SourceError(f"{products}: holds no product; at least one is needed, a JSON object a line. docs/copy.md lists the keys.")
+    return total
+
+
 def _read(products: Path, writing: Writing, skip: int, limits: Mapping[str, int]) -> Iterator[Product]:
     return read_products(
         products, scene=writing.scene, channel=writing.channel, tone=writing.tone, limit=writing.limit, limits=limits, skip=skip
@@ -155,15 +172,17 @@ def _write(bundle: GeneratorBundle, batch: Sequence[Product], writing: Writing, 
     for product, drawn in zip(batch, bundle.write(requests, writing.candidates, rng, name), strict=True):
         origin, request, texts = name, product.request, drawn
         reviews = {text: bundle.review(request, text) for text in texts}
-        stopped = [
-            {"text": text, "reason": found.reason, "rule": found.rule, "found": found.found}
-            for text, found in reviews.items()
-            if text and not found.accepted
-        ]
+        written = {text: (origin, found) for text, found in reviews.items() if text}
         if not any(review.accepted for review in reviews.values()):
             origin, by_template = str(Origin.TEMPLATE), by_template + 1
             (texts,) = bundle.write([request], writing.candidates, rng, origin)
             reviews = {text: bundle.review(request, text) for text in texts}
+            written |= {text: (origin, found) for text, found in reviews.items() if text not in written}
+        stopped = [
+            {"text": text, "origin": by, "reason": found.reason, "rule": found.rule, "found": found.found}
+            for text, (by, found) in written.items()
+            if not found.accepted
+        ]
         ordered = bundle.best_first(request, texts, reviews)
         accepted = [text for text in ordered if reviews[text].accepted]
         for rank, text in enumerate(accepted[: writing.kept] or ordered[:1]):
@@ -182,8 +201,8 @@ def _write(bundle: GeneratorBundle, batch: Sequence[Product], writing: Writing, 
                 "reason": review.reason,
                 "rule": review.rule,
                 "scores": {name: round(getattr(review, name), 4) for name in ("quality", "coverage", "fluency", "novelty")},
-                "candidates": len(texts),
-                "refused": sum(not found.accepted for found in reviews.values()),
+                "candidates": len(written),
+                "refused": len(stopped),
                 "stopped": stopped if rank == 0 else [],
             }
             lines.append(json.dumps(line, ensure_ascii=False) + "\n")

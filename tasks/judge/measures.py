@@ -236,6 +236,9 @@ def copy_measures(
     }
     if "reason" in evidence.config:
         facts["reason"] = evidence.config["reason"]
+    works = evidence.config.get("gan", {}).get("works")
+    if works is not None:
+        facts["gan_works"] = bool(works)
     return Measure(MAIN, evidence.chosen, evidence.models, facts)
 
 

@@ -11,6 +11,7 @@ from evaluation.intervals import Interval
 from models.pool import Pool
 from tasks.judge.measures import Measure
 from tasks.report.charts import Bar, calibration_chart, interval_chart
+from tasks.report.latent_chapter import GAN_IDLE, pool_by_gan
 from tasks.report.page import Chapter, Page, ShopperView, Table, interval_words, table
 
 SAMPLES = 20
@@ -64,8 +65,8 @@ def build_page(
             _scenes(measured["scenes"]),
             _policies(measured["policy"]),
             _rankers(measured["ranker"]),
-            _copies(measured["generator"], pool, rejected),
-            _data(data_report, quarantine, campaigns),
+            copy_chapter(measured["generator"], pool, rejected),
+            data_chapter(data_report, quarantine, campaigns),
         ),
         cautions=tuple(facts["missing"]),
     )
@@ -221,14 +222,23 @@ def _rankers(measure: Measure) -> Chapter:
     return Chapter("Ranker", lead, tables, (chart, interval_chart(_bars(measure, "log_loss"), "log loss")))
 
 
-def _copies(measure: Measure, pool: Pool, rejected: pd.DataFrame) -> Chapter:
+def copy_chapter(measure: Measure, pool: Pool, rejected: pd.DataFrame) -> Chapter:
+    """Who writes the pool, how the generators compare, what copy for an audience is worth, and samples.
+
+    Args:
+        measure: of `tasks.judge.measures.copy_measures`.
+        pool: the creative pool.
+        rejected: texts that generate refused.
+    """
     f = measure.facts
     wrote = ", ".join(f"{name} {count:,}" for name, count in f["by_origin"].items())
     chosen = measure.challenger or "nothing was trained"
     lead = f"The pool takes what is best on held-out products when the first choice of four is shown: {chosen}."
     lead += f" It holds {len(pool):,} creatives ({wrote})."
-    if "reason" in f:
-        lead += f" {f['reason']}."
+    if told := pool_by_gan(chosen, f.get("gan_works")):
+        lead += f" {GAN_IDLE} {told}"
+    if reason := str(f.get("reason", "")).rstrip("."):
+        lead += f" {reason}."
     tables = []
     if measure.models:
         tables.append(
@@ -275,7 +285,9 @@ def _personal(found: Mapping[str, Any]) -> Table:
         if "recognition" in found
         else []
     )
-    rows += [(words, shown(name)) for name, words in names.items() if name in found]
+    rows += [
+        (words, shown(name) + (_verdict(found[name]) if name == "true_ctr_lift" else "")) for name, words in names.items() if name in found
+    ]
     for name in ("accepted", "quality"):
         pair = [("–" if part is None else f"{part:.3f}") for part in found[name].values()]
         rows.append((f"{name}: for an audience / for everyone", " / ".join(pair)))
@@ -284,6 +296,11 @@ def _personal(found: Mapping[str, Any]) -> Table:
         f"{found['audiences']} audiences and for everyone. Chance of recognition: {1 / found['audiences']:.0%}."
     )
     return table(("copy for an audience", "value"), rows, note=note)
+
+
+def _verdict(lift: Mapping[str, float]) -> str:
+    """What a ratio of click-throughs says, by whether its interval excludes 1."""
+    return ": clicks better" if lift["low"] > 1 else ": clicks worse" if lift["high"] < 1 else ": not told apart"
 
 
 def _samples(pool: Pool) -> Table:
@@ -300,10 +317,18 @@ def _samples(pool: Pool) -> Table:
     )
 
 
-def _data(data_report: Mapping[str, Any], quarantine: pd.DataFrame, campaigns: int) -> Chapter:
-    found: Mapping[str, Any] = data_report.get("tables", {})
-    rows = [(name, *(f"{counts.get(key, 0):,}" for key in ("raw", "clean", "quarantined"))) for name, counts in found.items()]
-    tables = [table(("table", "rows read", "rows kept", "in quarantine"), rows)]
+def data_chapter(data_report: Mapping[str, Any], quarantine: pd.DataFrame, campaigns: int) -> Chapter:
+    """What was read, kept and refused, table by table.
+
+    Args:
+        data_report: data_report.json, as `tasks.prepare` writes it.
+        quarantine: refused rows and rows set aside.
+        campaigns: how many campaigns there are.
+    """
+    found: Mapping[str, Mapping[str, int]] = data_report["tables"]
+    rows = [(name, *(f"{counts[key]:,}" for key in ("rows", "accepted", "refused", "set_aside"))) for name, counts in found.items()]
+    note = "Refused rows and rows set aside are in quarantine, with reasons."
+    tables = [table(("table", "rows read", "rows kept", "refused", "set aside"), rows, note=note)]
     if len(quarantine):
         reasons = quarantine.groupby([Columns.TABLE, Columns.REASON]).size().sort_values(ascending=False).head(_SHOWN_REJECTS)
         tables.append(

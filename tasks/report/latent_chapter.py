@@ -3,27 +3,47 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from core.vocabulary import Origin
 from tasks.report.page import Chapter, Table, interval_cell, table
 
 _SOURCES = {"gan": "G", "mean": "the mean ℓ", "noise": "noise of the same mean and covariance", "human": "human copy"}
+GAN_IDLE = (
+    "The GAN is not working: its draws of ℓ are not shown to be better than both the mean ℓ and noise with the same mean and covariance."
+)
 
 
 def latent_chapter(config: Mapping[str, Any]) -> tuple[Chapter, ...]:
     """What is known of the latent; no chapter where nothing was trained.
 
     Args:
-        config: of the generator bundle; its keys ``latent`` and ``gan`` are read.
+        config: of the generator bundle; its keys ``latent``, ``gan`` and ``chosen`` are read.
     """
     latent, gan = config.get("latent"), config.get("gan")
     tables = [*(_latent(latent) if latent else ()), *(_gan(gan) if gan else ())]
     if not tables:
         return ()
-    return (Chapter("Latent model and GAN", _lead(latent or {}, gan or {}), tuple(tables)),)
+    lead = " ".join(filter(None, (_lead(latent or {}, gan or {}), pool_by_gan(str(config.get("chosen", "")), (gan or {}).get("works")))))
+    return (Chapter("Latent model and GAN", lead, tuple(tables)),)
+
+
+def pool_by_gan(chosen: str, works: bool | None) -> str:
+    """Why a GAN that is not working writes the pool; "" where another generator writes, or the GAN works or was not measured.
+
+    Args:
+        chosen: the origin that writes the pool.
+        works: the verdict on G (`tasks.judge.adversary`); None where it was not measured.
+    """
+    if chosen != Origin.GAN or works is not False:
+        return ""
+    return (
+        "It writes the pool all the same: G only draws ℓ, the texts come from the decoder, and the pool takes the generator whose first "
+        "choice of four scores best (decision 0017)."
+    )
 
 
 def _lead(latent: Mapping[str, Any], gan: Mapping[str, Any]) -> str:
     read = {True: "The decoder reads ℓ.", False: "The decoder hardly reads ℓ: another copy's ℓ serves it nearly as well."}
-    works: dict[Any, str] = {True: "The GAN works.", False: "The GAN is not working: the mean ℓ or noise does as well."}
+    works: dict[Any, str] = {True: "The GAN works.", False: GAN_IDLE}
     said = [read[latent["used"]] if "used" in latent else "", works.get(gan.get("works"), "")]
     return " ".join(filter(None, said)) or "What training tells of ℓ and of G."
 

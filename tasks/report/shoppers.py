@@ -16,6 +16,7 @@ from models.generator import GeneratorBundle
 from models.generator.on_demand import write_reviewed
 from models.generator.request import requests_of
 from models.history import History, histories, micros
+from models.ranker.bundle import PRIOR_P_CLICK
 from tasks.report.page import Chance, ShopperView, Slot
 
 SPORTS = ("运动鞋", "篮球", "运动背包")
@@ -49,6 +50,19 @@ def shopper_views(
     return tuple(view for view, _ in found), [case for _, case in found]
 
 
+def told_choices(choices: Sequence[tuple[str, Choice]], *, trained: bool) -> str:
+    """Why each item of a slate is shown, and what its p_click is.
+
+    Args:
+        choices: title and choice, in the order of the slate.
+        trained: whether the ranker has learnt p_click from impressions.
+    """
+    told = "; ".join(f"{title}: {choice.reason}, p_click {100 * choice.p_click:.2f} %" for title, choice in choices)
+    if trained:
+        return told
+    return f"{told}. The ranker is not trained: p_click is an assumed base rate of {100 * PRIOR_P_CLICK:g} %, moved by the recommender."
+
+
 class _Writer:
     def __init__(self, decider: Decider, generator: GeneratorBundle, moment: datetime) -> None:
         self.decider = decider
@@ -72,7 +86,9 @@ class _Writer:
         query = search or str(self._item(viewed[0])[Columns.CATEGORY])
         searching = browsing.extended([(EventType.SEARCH, query)], [self.now - _MINUTE])
         asked = ((browsing, Scene.PRODUCT, Channel.ONSITE, ""), (searching, Scene.PROMOTION, Channel.SOCIAL, f" after searching “{query}”"))
-        story = "Viewed three products of one kind of life, then searched; the promotion follows the search and carries its dates."
+        dated = any(choice.campaign for choice in self._choices(searching, Scene.PROMOTION, Channel.SOCIAL))
+        story = "Viewed three products of one kind of life, then searched; the promotion follows the search"
+        story += " and carries its dates." if dated else "; no campaign runs for it."
         return self._view("A sports day ahead", story, searching, viewed, asked)
 
     def three_categories(self) -> tuple[ShopperView, dict[str, Any]] | None:
@@ -121,9 +137,7 @@ class _Writer:
             choices = self._choices(known, scene, channel)
             if choices:
                 heading = f"Scene {scene}, channel {channel}{after}"
-                why = "; ".join(
-                    f"{self._title(choice.item_id)}: {choice.reason}, p_click {100 * choice.p_click:.2f} %" for choice in choices
-                )
+                why = told_choices([(self._title(choice.item_id), choice) for choice in choices], trained=self.decider.ranker.trained)
                 slots.append(Slot(heading, why, tuple(card_svg(self._card(choice, channel)) for choice in choices)))
                 ads += [self._ad(choice, scene, channel) for choice in choices]
                 written, slot = self._written(known, choices, scene, channel)

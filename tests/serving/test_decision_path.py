@@ -19,6 +19,7 @@ from models.policies.slate import follow
 from models.pool import Campaign, Pool
 from models.ranker import RankerBundle
 from models.recommender import RecommenderBundle
+from tasks.report.shoppers import told_choices
 
 NOW = tiny.DATA_END
 MOMENT = int(NOW.timestamp() * 1_000_000)
@@ -69,6 +70,27 @@ def unequal(monkeypatch, decider, seed):
 
     untrained = decider.ranker.predict
     monkeypatch.setattr(decider.ranker, "predict", predict)
+
+
+def test_an_item_is_called_promoted_only_while_a_campaign_runs_for_it(monkeypatch, decider):
+    asked = {"scene": "promotion", "channel": "social", "k": 3, "now": NOW, "exploration": 0.0}
+    running = Campaign("c", "节", NOW - timedelta(days=1), NOW + timedelta(days=1), 10**6, *(frozenset(),) * 4, None)
+    reasons = {}
+    for name, held in (("none", []), ("running", [running])):
+        monkeypatch.setattr(decider.pool, "campaigns", held)
+        slate = decider.decide(History.of([], end=MOMENT - 1), rng=np.random.default_rng(0), **asked)
+        reasons[name] = {choice.reason for choice in slate.choices}
+    assert reasons == {"none": {"popular with shoppers like this one"}, "running": {"in a running promotion"}}
+
+
+def test_a_p_click_without_a_trained_ranker_is_told_as_the_base_rate(decider):
+    slate = decider.decide(
+        History.of([], end=MOMENT - 1), scene="product", channel="social", k=1, now=NOW, exploration=0.0, rng=np.random.default_rng(0)
+    )
+    told = told_choices([("碗", slate.choices[0])], trained=decider.ranker.trained)
+    assert told.startswith("碗: popular with shoppers like this one, p_click ")
+    assert told.endswith("The ranker is not trained: p_click is an assumed base rate of 2 %, moved by the recommender.")
+    assert "not trained" not in told_choices([("碗", slate.choices[0])], trained=True)
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -20,6 +20,7 @@ from core.tables import SOURCE_TABLES
 from tasks.check_data import check_data
 from tasks.collect import collect, keep_users
 from tasks.prepare import prepare
+from tasks.report.build import data_chapter
 from tasks.sources.base import RawTables
 
 ROOT = Path(__file__).parents[2]
@@ -79,6 +80,17 @@ def test_own_files_become_clean_tables_with_lineage_and_report(shop: Path) -> No
     assert counts["nulls"] == {"query": 20, "basket_id": 20}
     assert sum(report["splits"]["events"].values()) == 20
     assert lineage["train_end"] < lineage["validation_end"] < lineage["end"]
+
+
+def test_the_report_page_counts_the_rows_as_prepare_wrote_them(shop: Path) -> None:
+    run_collect(shop)
+    run_prepare(shop)
+    chapter = data_chapter(read_json(shop / "data_report.json"), read_table(shop / "quarantine.parquet"), 0)
+    counts, reasons = chapter.tables
+    assert counts.head == ("table", "rows read", "rows kept", "refused", "set aside")
+    assert ("events", "21", "20", "1", "0") in counts.rows
+    assert ("items", "2", "2", "0", "0") in counts.rows
+    assert reasons.rows == (("events", "item_id: unknown item", "1"),)
 
 
 def test_equal_data_give_equal_bytes(shop: Path) -> None:

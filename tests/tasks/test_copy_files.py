@@ -9,10 +9,11 @@ from test_generate import data, tiny, train, vector
 
 import tasks.train_copy
 import tasks.write_copy
-from core.errors import SourceError
+from core.errors import BundleError, SourceError
 from core.params import Params, load_params
 from core.tracking import NullTracker
 from models.generator import GeneratorBundle
+from models.generator.request import CopyRequest
 from tasks.product_lines import read_products
 from tasks.train_copy import train_copy
 from tasks.write_copy import AI_LABEL, Writing, write_copy
@@ -95,6 +96,24 @@ def test_every_product_gets_a_labelled_line_with_all_scores(bundle: Path, tmp_pa
         write_copy(file, tmp_path / "out.jsonl", bundle=bundle, writing=Writing())
 
 
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [(None, r"p\.jsonl: cannot be read \(No such file"), (b"", "p.jsonl: holds no product"), (b"\xef\xbb\xbf\n \n", "holds no product")],
+)
+def test_a_file_that_is_missing_or_empty_is_refused_before_anything_is_made(content: bytes | None, words: str, tmp_path: Path) -> None:
+    file = tmp_path / "p.jsonl"
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(SourceError, match=words):
+        write_copy(file, tmp_path / "out.jsonl", bundle=tmp_path / "none", writing=Writing())
+    assert [path.name for path in tmp_path.iterdir()] == ([] if content is None else ["p.jsonl"])
+
+
+def test_a_generator_that_the_bundle_has_not_is_named_beside_those_it_has(bundle: Path, tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match=r"no generator 'foo'; there are .*template.*--generator"):
+        write_copy(lines(tmp_path / "p.jsonl", OWN), tmp_path / "out.jsonl", bundle=bundle, writing=Writing(generator="foo"))
+
+
 def test_a_killed_run_goes_on_to_an_equal_file(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tasks.write_copy, "BATCH", 3)
     file = lines(tmp_path / "p.jsonl", *[{**OWN, "item_id": f"S{n}", "brand": f"风行{n}"} for n in range(8)])
@@ -171,3 +190,19 @@ def test_own_rules_stop_a_text_and_the_line_says_which_rule_did(bundle: Path, tm
     assert not line["accepted"]
     assert line["rule"] in {"house", "too_short", "too_long"} or line["reason"] == "form"
     assert any(found["reason"] == "compliance" and found["rule"] == "house" and found["found"] for found in line["stopped"])
+
+
+def test_counts_and_stopped_texts_speak_of_the_same_candidates(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = ["国家级的跑鞋，轻。", "国家级的跑鞋，轻。", "", "全网最低价的跑鞋。"]
+    real = GeneratorBundle.write
+
+    def banned(self: GeneratorBundle, requests: list[CopyRequest], n: int, rng: np.random.Generator, kind: str) -> list[list[str]]:
+        return real(self, requests, n, rng, kind) if kind == "template" else [drawn for _ in requests]
+
+    monkeypatch.setattr(GeneratorBundle, "write", banned)
+    write_copy(lines(tmp_path / "p.jsonl", OWN), tmp_path / "out.jsonl", bundle=bundle, writing=Writing(candidates=4, generator="gpt"))
+    (line,) = (json.loads(row) for row in (tmp_path / "out.jsonl").read_text(encoding="utf-8").splitlines())
+    assert (line["origin"], line["accepted"]) == ("template", True)
+    assert [found["text"] for found in line["stopped"] if found["origin"] == "gpt"] == ["国家级的跑鞋，轻。", "全网最低价的跑鞋。"]
+    assert line["refused"] == len(line["stopped"])
+    assert 2 < line["candidates"] <= 2 + 4

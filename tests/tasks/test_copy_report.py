@@ -3,11 +3,13 @@
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from core.columns import Columns
 from evaluation.detection import Detection
 from models.generator.bundle import GeneratorBundle, make_reviewer
 from models.generator.facts import fit_facts
@@ -19,10 +21,12 @@ from models.generator.training_copies import Copy, split_groups
 from models.generator.vocabulary import Vocabulary
 from models.pool import Pool
 from tasks.judge.copies import contradicting, held_out_perplexity, measure
+from tasks.judge.measures import copy_measures
 from tasks.judge.writing import WritingEvidence, judge_writing
+from tasks.report.build import copy_chapter
 from tasks.report.copy_page import build_copy_page
 from tasks.report.latent_chapter import latent_chapter
-from tasks.report.page import interval_cell, marked, render_copy
+from tasks.report.page import Chapter, interval_cell, marked, render_copy
 
 COLOURS = ("云朵白", "曜石黑", "薄荷绿", "雾海蓝")
 LEARNED = "这双跑鞋鞋底软弹缓震，清晨五公里也不累脚，下班路上顺手就跑。"
@@ -205,7 +209,8 @@ def test_what_training_tells_of_the_latent_and_of_the_gan_is_shown() -> None:
         },
     }
     (chapter,) = latent_chapter(told)
-    assert chapter.lead == "The decoder reads ℓ. The GAN is not working: the mean ℓ or noise does as well."
+    assert chapter.lead.startswith("The decoder reads ℓ. The GAN is not working: its draws of ℓ are not shown to be better than both ")
+    assert "writes the pool" not in chapter.lead
     reading, walked, sources, run = chapter.tables
     assert [row[1][:4] for row in reading.rows] == ["18.0", "6.00", "0.33"]
     assert walked.rows == (("from", "甲<", "–"), ("0.2", "乙", "0.50"), ("to", "丙", "–"))
@@ -215,3 +220,39 @@ def test_what_training_tells_of_the_latent_and_of_the_gan_is_shown() -> None:
     assert dict(run.rows)["step kept"] == "150"
     assert latent_chapter({}) == ()
     assert latent_chapter({"gan": {"works": None, "kept_step": -1}})[0].lead == "What training tells of ℓ and of G."
+
+
+def test_a_gan_that_is_not_working_and_writes_the_pool_is_explained_on_both_pages() -> None:
+    idle: dict[str, Any] = {"chosen": "gan", "gan": {"works": False, "kept_step": 1}}
+    (chapter,) = latent_chapter(idle)
+    assert "It writes the pool all the same" in chapter.lead
+    assert "decision 0017" in chapter.lead
+    assert "decision 0017" in copy_chapter_of(idle).lead
+    for other in ({**idle, "chosen": "vae"}, {"chosen": "gan", "gan": {"works": True, "kept_step": 1}}):
+        assert "decision 0017" not in latent_chapter(other)[0].lead
+        assert "decision 0017" not in copy_chapter_of(other).lead
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "verdict"), [(0.95, 0.99, "clicks worse"), (0.98, 1.02, "not told apart"), (1.01, 1.05, "clicks better")]
+)
+def test_copy_for_an_audience_has_a_verdict_on_its_clicks(low: float, high: float, verdict: str) -> None:
+    pair = {"audience": 0.7, "everyone": 0.7}
+    counts = {"generator": "gan", "complete": 18, "products": 20, "audiences": 6, "accepted": pair, "quality": pair}
+    lift = {"value": (low + high) / 2, "low": low, "high": high}
+    told = copy_chapter_of({"chosen": "gan"}, personal={**counts, "true_ctr_lift": lift}).tables[0]
+    assert told.rows[0][1].endswith(f"[{low:.4f}, {high:.4f}]: {verdict}")
+
+
+@pytest.mark.parametrize(("reason", "end"), [("", "(human 1)."), ("The template writes.", "(human 1). The template writes.")])
+def test_a_reason_ends_in_one_full_stop_and_no_reason_in_none(reason: str, end: str) -> None:
+    assert copy_chapter_of({"chosen": "gan", "reason": reason}).lead.endswith(end)
+
+
+def copy_chapter_of(config: dict[str, Any], *, personal: dict[str, Any] | None = None) -> Chapter:
+    """The chapter of index.html, the generators being known by what their bundle's config says."""
+    pool = Pool.__new__(Pool)
+    columns = {"creative_id": "a", "item_id": "p1", "text": "轻。", "ai_label": False, Columns.VERDICT: "pass", "origin": "human"}
+    pool.creatives = pd.DataFrame({name: [value] for name, value in columns.items()})
+    judged = replace(EVIDENCE, chosen=config["chosen"], config=config, models={})
+    return copy_chapter(copy_measures(judged, {}, pool, REJECTED, None, personal=personal or {}), pool, REJECTED)

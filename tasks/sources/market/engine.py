@@ -115,9 +115,9 @@ def _notes(assortment: Assortment, params: MarketParams) -> dict[str, object]:
 def _source(assortment: Assortment, copies: pd.DataFrame, impressions: pd.DataFrame, params: MarketParams) -> SourceFacts:
     scenes = set(copies[C.SCENE])
     absent = [scene for scene in SCENES if scene not in scenes]
-    missing = [f"real shoppers; these are {assortment.origin}", *assortment.missing]
+    missing = [f"no real shoppers; these are {assortment.origin}", *assortment.missing]
     if absent:
-        missing.append(f"human copy for scene {', '.join(absent)}")
+        missing.append(f"no human copy for scene {', '.join(absent)}")
     if impressions.empty:
         missing.append("impressions: too few products have copy to show a slate of them")
     return {

@@ -83,8 +83,8 @@ def test_simulated_shoppers_meet_a_real_catalogue(form, request, market_params):
     params = market_params.model_copy(update={"catalogue": str(path), "shoppers": 150, "requests_per_day": 0.5, "candidates": 6})
     raw, truth = read_market(params)
     words = "; ".join(raw.source["missing"])
-    assert "simulated shoppers on a real catalogue" in words
-    assert "human copy for scene promotion, brand, cross_sell" in words
+    assert "no real shoppers; these are simulated shoppers on a real catalogue" in words
+    assert "no human copy for scene promotion, brand, cross_sell" in words
     assert ("prices" in words) is (form == "advertisegen")
     assert set(raw.copies[C.SCENE]) == set(raw.impressions[C.SCENE]) == {"product"}
     assert len(raw.impressions) > 0.8 * 150 * params.days * 0.5 * params.slate
