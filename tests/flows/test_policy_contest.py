@@ -212,7 +212,7 @@ def test_a_canary_that_harms_is_ended_and_one_that_does_not_goes_on(root):
 
 
 def test_a_challenge_is_withdrawn_by_hand_and_may_be_made_again(root):
-    champion, challenger, _ = begin(root, 0.37, champion_noise=0.5, challenger_noise=0.5)
+    champion, challenger, _ = begin(root, 0.39, champion_noise=0.5, challenger_noise=0.5)
     entry = withdraw(root)
     assert (entry.action, entry.version, entry.before) == ("ended", challenger.registered.version, champion.registered.version)
     contest = Contest(root)
