@@ -119,7 +119,7 @@ class PeerModel(PreTrainedModel, GenerationMixin):
         """
         state, decoder = self.state, self.decoder
         assert state is not None
-        x = decoder._text(input_ids, state.phrases, state.latent, place)
+        x = decoder._text(input_ids, state.phrases, place)
         mask = torch.cat([state.seen, state.seen.new_ones(len(input_ids), place + 1)], 1)[:, None, None, :]
         for index, block in enumerate(decoder.blocks):
             x = _layer(block, x, mask, past_key_values, index)
