@@ -78,10 +78,11 @@ class ClauseIndex:
             by_kind[_kind_of(copy.request)].update(set(_clauses(copy.pieces, slots_of(copy.request))))
             spoken_of[_kind_of(copy.request)] += 1
         kinds: dict[str, list[Kind]] = defaultdict(list)
-        for kind in by_kind:
+        whole: dict[str, Counter[Clause]] = defaultdict(Counter)
+        for kind, clauses in by_kind.items():
             kinds[kind[0]].append(kind)
-        whole = {category: sum((by_kind[kind] for kind in found), Counter[Clause]()) for category, found in kinds.items()}
-        self._pools: dict[Kind, list[Clause]] = {_ALL: list(dict.fromkeys(clause for clauses in whole.values() for clause in clauses))}
+            whole[kind[0]].update(clauses)
+        self._pools: dict[Kind, list[Clause]] = {_ALL: list(dict.fromkeys(clause for said in whole.values() for clause in said))}
         for category, found in kinds.items():
             if not category or len(whole[category]) < ENOUGH:
                 continue
@@ -93,8 +94,8 @@ class ClauseIndex:
             for kind in found:
                 if len(by_kind[kind]) >= ENOUGH:
                     self._pools[kind] = list(dict.fromkeys([*by_kind[kind], *shared]))
-        again = sum(count for clauses in whole.values() for count in clauses.values() if count > 1)
-        self.repeated = again / max(sum(clauses.total() for clauses in whole.values()), 1)
+        again = sum(count for said in whole.values() for count in said.values() if count > 1)
+        self.repeated = again / max(sum(said.total() for said in whole.values()), 1)
         self._built: dict[Kind, _Clauses] = {}
         self._known: dict[Kind, dict[Clause, float]] = {}
 
