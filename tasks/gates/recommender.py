@@ -67,10 +67,9 @@ def _against_champion(mine: "pd.Series[float]", champion: Path, held_out: HeldOu
 
 def _compare(mine: "pd.Series[float]", other: "pd.Series[float]", held_out: HeldOut, metric: str, against: str) -> Gate:
     users = mine.index.intersection(other.index).sort_values()
-    if len(users) < FEWEST:
-        first = against != CHAMPION
-        then = "it becomes the first champion unjudged" if first else "the champion stays"
-        return Gate("main metric", first, f"{len(users)} shoppers in the held-out window; {FEWEST} are needed to compare {metric}: {then}")
+    if against == CHAMPION and len(users) < FEWEST:
+        told = f"{len(users)} shoppers in the held-out window; {FEWEST} are needed to compare {metric} with {against}, who stays"
+        return Gate("main metric", False, told)
     ours, theirs = (series.loc[users].to_numpy(np.float64) for series in (mine, other))
     difference = bootstrap_paired_difference(ours, theirs, None, held_out.params.bootstrap, held_out.rng)
     return difference_gate(difference, metric=metric, against=against)
