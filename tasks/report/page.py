@@ -150,10 +150,11 @@ def _rendered(template: str, **values: object) -> str:
 
 
 def interval_words(value: float, low: float, high: float, *, percent: bool = False) -> str:
-    """An estimate and its interval as the tables write it, such as ``0.123 [0.110, 0.136]``."""
-    if percent:
-        return f"{100 * value:.2f} % [{100 * low:.2f}, {100 * high:.2f}]"
-    return f"{value:.4f} [{low:.4f}, {high:.4f}]"
+    """An estimate and its interval as the tables write it, such as ``0.123 [0.110, 0.136]``; alone where it has none."""
+    words = f"{100 * value:.2f} %" if percent else f"{value:.4f}"
+    if low == high:
+        return words
+    return f"{words} [{100 * low:.2f}, {100 * high:.2f}]" if percent else f"{words} [{low:.4f}, {high:.4f}]"
 
 
 def table(

@@ -52,4 +52,6 @@ def test_equal_numbers_draw_equal_bytes() -> None:
 
 def test_intervals_are_written_with_their_estimate() -> None:
     assert interval_words(0.123456, 0.1, 0.15) == "0.1235 [0.1000, 0.1500]"
+    assert interval_words(0.5, 0.4, 0.6, percent=True) == "50.00 % [40.00, 60.00]"
+    assert interval_words(64.08, 64.08, 64.08) == "64.0800", "a measure of a whole set has no interval, and is given none of no width"
     assert interval_words(0.0231, 0.021, 0.025, percent=True) == "2.31 % [2.10, 2.50]"
