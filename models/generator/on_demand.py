@@ -56,8 +56,7 @@ def write_reviewed(
     refused: list[Review] = []
     for name in dict.fromkeys((kind or bundle.chosen, str(Origin.TEMPLATE))):
         texts = bundle.write([order], max(n * SPARE, FEWEST), rng, name)[0]
-        plain = name == Origin.TEMPLATE
-        reviews = {text: bundle.review(order, text) for text in texts} if plain else bundle.reviewed(order, texts)
+        reviews = {text: bundle.review(order, text) for text in dict.fromkeys(texts)}
         refused += [review for review in reviews.values() if not review.accepted]
         weights = bundle.weights(order, texts, reviews)
         passed = [Passed(text, name, reviews[text].quality, weight) for text, weight in weights.items()]

@@ -17,6 +17,7 @@ from models.bundle import load_arrays
 from models.embeddings import Embeddings
 from models.generator import GeneratorBundle
 from models.generator.held_out import HeldOutTexts
+from models.generator.on_demand import write_reviewed
 from models.generator.request import requests_of
 from models.generator.training_copies import DATE, OFFER
 from tasks.sources.market.assortment import Assortment, draw_products
@@ -196,6 +197,16 @@ def test_no_machine_written_copy_is_less_like_peoples_clauses_than_most_of_peopl
     below = np.mean(np.array(human) < bundle.least_support)
     assert 0.4 * bundle.reviewer.clauses.repeated < below <= 0.7 * bundle.reviewer.clauses.repeated
     assert replace(bundle, held_out=HeldOutTexts.none()).least_support == 0.0
+
+
+def test_copy_on_demand_is_ordered_by_sense_and_not_refused_for_it(made):
+    bundle, kept_from_the_pool = GeneratorBundle.load(made["generator"]), 0
+    for row, request in enumerate(requests_of(read_table(made["items"])).values()):
+        passed, refused = write_reviewed(bundle, request, 8, np.random.default_rng(row))
+        assert all(review.reason != "sense" for review in refused)
+        reviews = bundle.reviewed(request, [copy.text for copy in passed if copy.origin == bundle.chosen])
+        kept_from_the_pool += sum(review.reason == "sense" for review in reviews.values())
+    assert kept_from_the_pool > 0
 
 
 def test_a_slot_without_an_accepted_text_is_written_for_once_more(made):
