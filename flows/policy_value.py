@@ -45,7 +45,7 @@ def _print(console: Console, answer: PolicyAnswer) -> None:
     found = next(iter(answer.answers.values())).evidence
     for reason, count in answer.left_out.items():
         console.print(f"[yellow]left out[/]: {count} rows, {escape(reason)}")
-    console.print(f"{answer.rows:,} rows of {answer.users:,} users, {len(answer.actions)} actions")
+    console.print(f"{answer.rows:,} rows of {answer.users:,} users, {_actions(answer)}")
     console.print(f"the logging policy earned {_interval(answer.logged)} ({answer.unit})")
     console.print(
         f"target policy {escape(answer.policy)}: effective sample size {found.effective_sample_size:,.0f}, largest weight "
@@ -67,6 +67,18 @@ def _print(console: Console, answer: PolicyAnswer) -> None:
     console.print(table)
     if answer.without_model:
         console.print("[dim]no estimator with a reward model: the target policy's whole distribution is not known[/]")
+    if not answer.products:
+        console.print("[dim]the reward model adds context and action: their products would be more than it takes (docs/off-policy.md)[/]")
+
+
+def _actions(answer: PolicyAnswer) -> str:
+    logged = len(answer.actions)
+    count = (
+        f"{answer.action_count:,} actions (by the mapping; {logged:,} appear in the log)"
+        if answer.counted
+        else f"{logged:,} actions (all that appear)"
+    )
+    return f"{count}; by the mean of 1 / propensity {answer.drawn:,.1f} could be drawn at a decision"
 
 
 def _interval(found: Interval) -> str:

@@ -9,7 +9,15 @@ answer and no error.
 """
 
 from evaluation.off_policy.estimators import ESTIMATORS, MODEL_FREE, TUNED, Estimator
-from evaluation.off_policy.evidence import Calibration, Evidence, evidence, propensity_calibration
+from evaluation.off_policy.evidence import (
+    MAX_WEIGHT_DEVIATION,
+    WRONG_PROPENSITIES,
+    Calibration,
+    Evidence,
+    clustered_error,
+    evidence,
+    propensity_calibration,
+)
 from evaluation.off_policy.log import LoggedChoices, logged_choices
 from evaluation.off_policy.slates import SLATE_ESTIMATORS, LoggedSlates, SlateEstimator, slate_evidence, slate_value, slate_values
 from evaluation.off_policy.tuning import TUNINGS, Tuning, tuned
@@ -17,10 +25,12 @@ from evaluation.off_policy.values import Bounds, Estimate, Refusal, point_value,
 
 __all__ = [
     "ESTIMATORS",
+    "MAX_WEIGHT_DEVIATION",
     "MODEL_FREE",
     "SLATE_ESTIMATORS",
     "TUNED",
     "TUNINGS",
+    "WRONG_PROPENSITIES",
     "Bounds",
     "Calibration",
     "Estimate",
@@ -31,6 +41,7 @@ __all__ = [
     "Refusal",
     "SlateEstimator",
     "Tuning",
+    "clustered_error",
     "evidence",
     "logged_choices",
     "point_value",

@@ -14,6 +14,8 @@ MAX_UNSUPPORTED = 0.01
 """Largest share of the target policy's choices that may fall where the logging policy could not act."""
 MAX_WEIGHT_DEVIATION = 6.0
 """Standard errors that a mean weight may lie from its expectation before the propensities are called wrong."""
+WRONG_PROPENSITIES = "wrong propensities"
+"""How a refusal for a mean weight or a mean of 1 / propensity begins."""
 MIN_ACTION_ROWS = 50
 """Actions with fewer logged rows are left out of the calibration: their standard error means nothing."""
 
@@ -111,19 +113,36 @@ def propensity_calibration(
         detecting problems in logged bandit feedback.
     """
     names, codes = np.unique(actions, return_inverse=True)
-    counts = np.bincount(codes.ravel(), minlength=names.size)
-    tested = [code for code in range(names.size) if counts[code] >= MIN_ACTION_ROWS]
-    found = []
-    for code in tested:
-        ratio = (codes.ravel() == code) / logging_propensity
-        expected = 1.0 if available is None else available.get(names[code].item(), 1.0)
-        error = clustered_error(ratio - expected, users)
-        gap = float(ratio.mean()) - expected
-        found.append((abs(gap) / error if error > 0 else 0.0, str(names[code]), gap + expected, expected, abs(gap)))
-    if not found:
+    codes = codes.ravel()
+    tested = np.flatnonzero(np.bincount(codes, minlength=names.size) >= MIN_ACTION_ROWS)
+    if not tested.size:
         return Calibration(0, 0.0, "", float("nan"), 1.0, 0.0)
-    deviation, worst, mean, expected, _ = max(found)
-    return Calibration(len(found), deviation, worst, mean, expected, float(np.mean([row[-1] for row in found])))
+    expected = np.array([1.0 if available is None else available.get(names[code].item(), 1.0) for code in range(names.size)])
+    sums = np.bincount(codes, weights=1 / logging_propensity, minlength=names.size)
+    gaps = (sums / codes.size - expected)[tested]
+    errors = _errors_by_action(codes, 1 / logging_propensity, users, expected)[tested]
+    deviations = np.where(errors > 0, np.abs(gaps) / np.where(errors > 0, errors, 1.0), 0.0)
+    worst = int(np.argmax(deviations))
+    due = float(expected[tested[worst]])
+    return Calibration(
+        tested.size, float(deviations[worst]), str(names[tested[worst]]), float(gaps[worst]) + due, due, float(np.abs(gaps).mean())
+    )
+
+
+def _errors_by_action(codes: NDArray[np.int64], inverse: Array, users: NDArray[np.generic], expected: Array) -> Array:
+    """`clustered_error` of 1{a = k} / μ − expected for every action k at once: ``(actions,)``.
+
+    A user's sum is R − m · expected, with R the sum of 1 / μ over the user's rows with k, and m the user's rows; of most pairs of user and
+    action R is 0, so only the pairs that occur are gone through.
+    """
+    people = np.unique(users, return_inverse=True)[1].ravel()
+    rows = np.bincount(people).astype(np.float64)
+    pairs, place = np.unique(people.astype(np.int64) * expected.size + codes, return_inverse=True)
+    user, action = np.divmod(pairs, expected.size)
+    present = (np.bincount(place.ravel(), weights=inverse) - rows[user] * expected[action]) ** 2
+    absent = (rows**2).sum() - np.bincount(action, weights=rows[user] ** 2, minlength=expected.size)
+    squares = np.bincount(action, weights=present, minlength=expected.size) + expected**2 * absent
+    return np.asarray(np.sqrt(squares) / codes.size)
 
 
 def reason_to_refuse(
@@ -161,14 +180,14 @@ def reason_to_refuse(
     gap = abs(found.mean_weight - found.support)
     if error > 0 and gap > MAX_WEIGHT_DEVIATION * error:
         return (
-            f"wrong propensities: the mean weight is {found.mean_weight:.3f} where {found.support:.3f} is expected, "
+            f"{WRONG_PROPENSITIES}: the mean weight is {found.mean_weight:.3f} where {found.support:.3f} is expected, "
             f"{gap / error:.0f} standard errors off (limit {MAX_WEIGHT_DEVIATION:g}); "
             "the logged propensities do not describe how these rows were drawn, "
             "or the target policy acts where the log is silent"
         )
     if calibration is not None and calibration.largest_deviation > MAX_WEIGHT_DEVIATION:
         return (
-            f"wrong propensities: the mean of 1 / propensity over action {calibration.worst} is {calibration.worst_mean:.3f} where "
+            f"{WRONG_PROPENSITIES}: the mean of 1 / propensity over action {calibration.worst} is {calibration.worst_mean:.3f} where "
             f"{calibration.worst_expected:.3f} is expected, {calibration.largest_deviation:.0f} standard errors off "
             f"(limit {MAX_WEIGHT_DEVIATION:g}); "
             "the logged propensities do not describe how these rows were drawn"

@@ -1,7 +1,8 @@
 """What a log of the user's own says of a target policy: every estimator with its intervals, or the reason why it says nothing."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -10,18 +11,22 @@ import numpy as np
 from core.errors import EvidenceError, SchemaError
 from evaluation.intervals import Interval, bootstrap_mean
 from evaluation.off_policy import (
+    MAX_WEIGHT_DEVIATION,
     MODEL_FREE,
+    WRONG_PROPENSITIES,
     Calibration,
     Estimate,
     LoggedSlates,
     Refusal,
+    clustered_error,
     logged_choices,
     policy_values,
     propensity_calibration,
     slate_values,
 )
-from tasks.policy_value.decisions import DecisionLog, load_decisions_mapping, read_decisions
-from tasks.policy_value.targets import BUILT_IN, Target, folds_of, reward_predictions, target_of
+from tasks.policy_value.decisions import PAGE, DecisionLog, load_decisions_mapping, read_decisions
+from tasks.policy_value.reward_model import reward_model
+from tasks.policy_value.targets import BUILT_IN, Target, folds_of, target_from_file, target_of
 
 MAPPING = "mapping.yaml"
 
@@ -36,11 +41,15 @@ class PolicyAnswer:
         rows: rows that were used.
         users: how many people they come from.
         left_out: reason → rows that were not.
-        actions: names of the actions.
+        actions: names of the logged actions.
+        action_count: how many actions could be drawn.
+        counted: whether the mapping says so; else as many as appear in the log.
+        drawn: mean of 1 / propensity: how many actions could be drawn at a decision, if the propensities are right.
         logged: the logging policy's own value, with its interval.
         calibration: of the logged propensities.
         answers: estimator → value or refusal.
         without_model: whether the whole target distribution is unknown, so that no estimator with a reward model can run.
+        products: whether the reward model knows products of context and action, or was too large for them.
     """
 
     policy: str
@@ -49,10 +58,14 @@ class PolicyAnswer:
     users: int
     left_out: Mapping[str, int]
     actions: tuple[str, ...]
+    action_count: int
+    counted: bool
+    drawn: float
     logged: Interval
     calibration: Calibration
     answers: Mapping[str, Estimate | Refusal]
     without_model: bool
+    products: bool = True
 
     @property
     def refused(self) -> bool:
@@ -81,6 +94,9 @@ class PolicyAnswer:
             "users": self.users,
             "left_out": dict(self.left_out),
             "actions": list(self.actions),
+            "action_count": self.action_count,
+            "action_count_from": "mapping" if self.counted else "log",
+            "mean_inverse_propensity": self.drawn,
             "logged": self.logged.as_dict(),
             **_evidence(first),
             "mean_weight": first.evidence.mean_weight,
@@ -116,18 +132,17 @@ def evaluate_policy(
     if log.slates:
         return _slates(log, policy, calibration, rng, replications)
     fold = folds_of(log, rng)
-    predicted = reward_predictions(log, fold)
-    target = target_of(policy, log, predicted, fold)
-    rows = np.arange(len(log.action))
+    model = cache(lambda: reward_model(log, fold))
+    target = target_of(policy, log, fold, model)
     choices = logged_choices(
         log.rewards,
         log.propensity,
         target.logged,
         log.users,
-        predicted=None if target.shares is None else predicted[rows, log.action],
-        predicted_target=None if target.shares is None else (target.shares * predicted).sum(axis=1),
+        predicted=None if target.predicted is None else model().of(log.action),
+        predicted_target=None if target.predicted is None else target.predicted(model()),
     )
-    names = MODEL_FREE if target.shares is None else None
+    names = MODEL_FREE if target.predicted is None else None
     answers = policy_values(choices, names, rng=rng, replications=replications, calibration=calibration)
     logged = bootstrap_mean(log.rewards, log.users, replications, rng)
     return PolicyAnswer(
@@ -135,8 +150,9 @@ def evaluate_policy(
         unit="rewards a decision",
         logged=logged,
         calibration=calibration,
-        answers={str(name): given for name, given in answers.items()},
-        without_model=target.shares is None,
+        answers={str(name): _with_cause(given, log) for name, given in answers.items()},
+        without_model=target.predicted is None,
+        products=target.predicted is None or model().products,
         **_facts(log),
     )
 
@@ -148,7 +164,7 @@ def _slates(log: DecisionLog, policy: str, calibration: Calibration, rng: np.ran
             f"policy {policy}: requests of this log fill several positions, and built-in policies choose one action. Give a file with "
             "the target policy's propensities, or a mapping without request_id and position for a log of single choices."
         )
-    target = target_of(policy, log, np.zeros((len(log.action), len(log.names))), np.zeros(len(log.action), dtype=np.int64))
+    target = target_from_file(policy, log)
     slates = slates_of(log, target)
     answers = slate_values(slates, rng=rng, replications=replications)
     logged = bootstrap_mean(slates.rewards.sum(axis=1), slates.users, replications, rng)
@@ -165,7 +181,36 @@ def _slates(log: DecisionLog, policy: str, calibration: Calibration, rng: np.ran
 
 def _facts(log: DecisionLog) -> dict[str, Any]:
     """What an answer repeats of the log."""
-    return {"rows": len(log.action), "users": len(np.unique(log.users)), "left_out": log.left_out, "actions": log.names}
+    return {
+        "rows": len(log.action),
+        "users": len(np.unique(log.users)),
+        "left_out": log.left_out,
+        "actions": log.names,
+        "action_count": log.actions,
+        "counted": log.counted,
+        "drawn": float((1 / log.propensity).mean()),
+    }
+
+
+def _with_cause(given: Estimate | Refusal, log: DecisionLog) -> Estimate | Refusal:
+    """A refusal for a wrong mean weight, with what the propensities themselves say of the number of actions.
+
+    The mean of 1 / μ over rows is, of right propensities, the mean number of actions that could be drawn.
+    """
+    if not isinstance(given, Refusal) or not given.reason.startswith(WRONG_PROPENSITIES):
+        return given
+    inverse = 1 / log.propensity
+    drawn, error = float(inverse.mean()), clustered_error(inverse - log.actions, log.users)
+    if abs(drawn - log.actions) <= MAX_WEIGHT_DEVIATION * error:
+        return given
+    taken = f"{log.actions:,} {'are said by the mapping' if log.counted else 'appear in the log'}"
+    cause = f"another cause: by the mean of 1 / propensity {drawn:,.1f} actions could be drawn at a decision, and {taken}. " + (
+        f"If some were never drawn, say in the mapping how many there are (`actions: {round(drawn)}`, or their list)"
+        if drawn > log.actions
+        else "If each decision had candidates of its own, give the policy as a file that keeps to them"
+        + (", or mend `actions`" if log.counted else "")
+    )
+    return replace(given, reason=f"{given.reason}; {cause} ({PAGE})")
 
 
 def slates_of(log: DecisionLog, target: Target) -> LoggedSlates:

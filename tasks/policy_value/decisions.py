@@ -8,7 +8,8 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
+from pydantic_core import PydanticCustomError
 
 from core.errors import EvidenceError, ParamsError, SchemaError
 from core.params import Section, faults_of, read_yaml
@@ -19,6 +20,7 @@ NEEDED = ("action", "reward", "propensity")
 OURS = (*NEEDED, "user_id", "request_id", "position", "propensity_marginal")
 MAX_LEFT_OUT = 0.2
 MAX_WORDS = 30
+LEAST_ACTIONS = 2
 Kind = Literal["number", "category"]
 Floats = NDArray[np.float64]
 
@@ -31,6 +33,7 @@ class DecisionsMapping(Section):
         constants: `propensity`, when it is one number for all rows: 0.5, or a fraction such as 1/3.
         context: the user's columns that were known before the choice; a list, or column → number or category.
         values: `action` or `reward` → {the user's word: ours}.
+        actions: every action that could be drawn, or how many: what a log in which some never appear cannot say.
         format: by the file's ending when absent.
         encoding: of CSV and JSON lines.
         separator: of CSV.
@@ -41,10 +44,19 @@ class DecisionsMapping(Section):
     constants: dict[str, float | int | str] = Field(default={})
     context: list[str] | dict[str, Kind | None] = Field(default=[])
     values: dict[str, dict[str, str | int | float]] = Field(default={})
+    actions: int | list[str | int | float] | None = None
     format: Format | None = None
     encoding: str = "utf-8"
     separator: str | None = Field(default=None, min_length=1)
     nulls: list[str] = Field(default=[])
+
+    @field_validator("actions", mode="before")
+    @classmethod
+    def _count_or_list(cls, value: object) -> object:
+        """One fault where pydantic would tell one for each of the two kinds."""
+        if value is None or isinstance(value, list) or (isinstance(value, int) and not isinstance(value, bool)):
+            return value
+        raise PydanticCustomError("actions", "a list of all actions that could be drawn, or their number, is needed")
 
 
 @dataclass(frozen=True)
@@ -53,7 +65,7 @@ class DecisionLog:
 
     Attributes:
         context: ``(n, d)`` numbers: measures in units of their deviation, words as indicators, and whether a cell was missing.
-        names: of the actions, sorted; an action's place is its code.
+        names: of the logged actions, sorted; an action's place is its code.
         action: ``(n,)`` codes.
         rewards: ``(n,)``.
         propensity: ``(n,)`` in (0, 1].
@@ -61,6 +73,9 @@ class DecisionLog:
         rows: ``(n,)`` place of each row in the file, from 0.
         size: rows of the file.
         left_out: reason → rows.
+        actions: how many could be drawn; as many as were logged where the mapping does not say.
+        unlogged: names of those that never were, where the mapping lists them.
+        counted: whether the mapping says how many there are.
         request: ``(n,)`` which request a row belongs to; None when not mapped.
         position: ``(n,)``; None when not mapped.
         marginal: ``(n,)`` marginal propensity; None when not mapped.
@@ -75,6 +90,9 @@ class DecisionLog:
     rows: NDArray[np.int64]
     size: int
     left_out: dict[str, int]
+    actions: int
+    unlogged: tuple[str, ...] = ()
+    counted: bool = False
     request: NDArray[np.int64] | None = None
     position: NDArray[np.int64] | None = None
     marginal: Floats | None = None
@@ -121,7 +139,21 @@ def _faults(mapping: DecisionsMapping) -> list[str]:
     ]
     if _fraction(mapping.constants.get("propensity", 1)) is None:
         faults.append(f"constants.propensity: {mapping.constants['propensity']!r} is no number in (0, 1]; write 0.25 or 1/4")
+    listed = _listed(mapping)
+    if listed is not None and len(set(listed)) < len(listed):
+        again = next(name for name in listed if listed.count(name) > 1)
+        faults.append(f"actions: {again!r} is there {listed.count(again)} times; name each action once")
+    count = mapping.actions if listed is None else len(set(listed))
+    if isinstance(count, int) and count < LEAST_ACTIONS:
+        faults.append(f"actions: {count}; a policy needs at least {LEAST_ACTIONS} to choose from")
     return faults
+
+
+def _listed(mapping: DecisionsMapping) -> list[str] | None:
+    """Names of the mapping's list of actions, as a log's are written; None when there is no list."""
+    if not isinstance(mapping.actions, list):
+        return None
+    return [f"{name:g}" if isinstance(name, float) else str(name).strip() for name in mapping.actions]
 
 
 def _fraction(value: float | str) -> float | None:
@@ -171,16 +203,18 @@ def read_decisions(path: Path, mapping: DecisionsMapping | None) -> DecisionLog:
             f"Mend the rows or the mapping ({PAGE}):\n{told}"
         )
     names, action = np.unique(_words(ours["action"])[kept].to_numpy(dtype=str), return_inverse=True)
-    if names.size < 2:
+    if names.size < LEAST_ACTIONS:
         raise EvidenceError(
-            f"{path}: there is one action only, {str(names[0])!r}; a policy needs at least 2 to choose from. Mend the mapping."
+            f"{path}: there is one action only, {str(names[0])!r}; a policy needs {LEAST_ACTIONS} or more to choose from. Mend the mapping."
         )
+    logged = tuple(str(name) for name in names)
+    actions, unlogged = _all_actions(path, form, logged)
     rows = np.flatnonzero(kept.to_numpy())
     codes = {key: pd.factorize(ours[key][kept])[0].astype(np.int64) for key in ("user_id", "request_id") if key in ours}
     values = {key: column[kept].to_numpy(dtype=np.float64) for key, column in numbers.items()}
     return DecisionLog(
         context=_encoded(found.loc[kept, list(kinds)], kinds),
-        names=tuple(str(name) for name in names),
+        names=logged,
         action=action.astype(np.int64),
         rewards=values["reward"],
         propensity=values["propensity"],
@@ -188,10 +222,30 @@ def read_decisions(path: Path, mapping: DecisionsMapping | None) -> DecisionLog:
         rows=rows,
         size=len(found),
         left_out=left_out,
+        actions=actions,
+        unlogged=unlogged,
+        counted=form.actions is not None,
         request=codes.get("request_id"),
         position=values["position"].astype(np.int64) if "position" in values else None,
         marginal=values.get("propensity_marginal"),
     )
+
+
+def _all_actions(path: Path, form: DecisionsMapping, logged: tuple[str, ...]) -> tuple[int, tuple[str, ...]]:
+    """How many actions could be drawn, and the names of those that never were."""
+    listed = _listed(form)
+    if listed is None:
+        count = form.actions if isinstance(form.actions, int) else len(logged)
+        if count < len(logged):
+            raise SchemaError(f"{path}: {len(logged)} actions appear, and the mapping says `actions: {count}`. Mend the number ({PAGE}).")
+        return count, ()
+    strange = sorted(set(logged) - set(listed))
+    if strange:
+        raise SchemaError(
+            f"{path}: {len(strange)} of {len(logged)} actions are not in the mapping's list `actions` of {len(listed)}, first "
+            f"{', '.join(strange[:5])}. Add them, or mend `values` ({PAGE})."
+        )
+    return len(listed), tuple(sorted(set(listed) - set(logged)))
 
 
 def _usable(ours: dict[str, pd.Series], numbers: dict[str, pd.Series]) -> tuple[dict[str, int], pd.Series]:

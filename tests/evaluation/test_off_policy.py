@@ -216,6 +216,21 @@ def test_propensities_of_one_action_that_are_wrong_are_a_refusal_though_the_mean
     assert "wrong propensities: the mean of 1 / propensity over action 2 is 0.6" in answers[1].reason
 
 
+def test_the_calibration_of_all_actions_at_once_is_that_of_one_after_another():
+    rng = np.random.default_rng(6)
+    actions, propensity, users = rng.integers(0, 9, 3000), rng.uniform(0.05, 1, 3000), rng.integers(0, 400, 3000)
+    available = dict(enumerate([1.0, 0.9, 0.5, 1.0, 0.2]))
+    deviations = {}
+    for action in range(9):
+        ratio = (actions == action) / propensity - available.get(action, 1.0)
+        sums = np.bincount(users, weights=ratio, minlength=400)
+        deviations[str(action)] = abs(ratio.mean()) / (np.sqrt((sums**2).sum()) / 3000)
+    found = propensity_calibration(actions, propensity, users, available)
+    assert found.actions == 9
+    assert found.largest_deviation == pytest.approx(max(deviations.values()))
+    assert found.worst == max(deviations, key=deviations.__getitem__)
+
+
 def test_an_action_that_is_not_always_a_candidate_is_expected_as_often_as_it_was_one():
     rng = np.random.default_rng(9)
     offered = rng.uniform(size=8000) < 0.25  # action 1 can be chosen in a quarter of the rows

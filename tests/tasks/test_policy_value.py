@@ -166,6 +166,83 @@ def test_a_slate_with_a_gap_is_refused_by_row(tmp_path: Path) -> None:
         slates_of(log, Target(log.propensity))
 
 
+def sparse_log(folder: Path, actions: str = "") -> Path:
+    """600 rows drawn evenly from 300 actions, of which about 40 never appear; a reward of 1 for every even one."""
+    action = np.random.default_rng(3).integers(0, 300, 600)
+    pd.DataFrame({"banner": [f"b{code:03d}" for code in action], "clicked": 1 - action % 2}).to_csv(folder / "log.csv", index=False)
+    text = f"columns: {{action: banner, reward: clicked}}\nconstants: {{propensity: 1/300}}\n{actions}"
+    (folder / "mapping.yaml").write_text(text)
+    return folder / "log.csv"
+
+
+ALL = "actions: [" + ", ".join(f"b{code:03d}" for code in range(300)) + "]"
+
+
+def test_right_propensities_are_called_wrong_where_actions_never_appear_and_the_refusal_says_what_to_write(tmp_path: Path) -> None:
+    answer = answered(sparse_log(tmp_path), "uniform")
+    assert answer.refused
+    assert len(answer.actions) == answer.action_count < 270
+    reason = answer.answers["dr"].reason
+    assert f"300.0 actions could be drawn at a decision, and {answer.action_count} appear in the log" in reason
+    assert "`actions: 300`" in reason
+
+
+@pytest.mark.parametrize("actions", ["actions: 300", ALL])
+def test_a_log_in_which_actions_never_appear_is_answered_when_the_mapping_says_how_many_there_are(tmp_path: Path, actions: str) -> None:
+    answer = answered(sparse_log(tmp_path, actions), "uniform")
+    assert (answer.action_count, answer.counted) == (300, True)
+    assert len(answer.actions) < 270
+    assert answer.as_dict()["action_count_from"] == "mapping"
+    for given in answer.answers.values():
+        assert isinstance(given, Estimate)
+        assert given.value.value == pytest.approx(0.5, abs=0.07)
+    assert answer.answers["ips"].value.value == pytest.approx(answer.logged.value)
+
+
+def test_a_policy_file_may_give_to_listed_actions_that_never_appear(tmp_path: Path) -> None:
+    path = sparse_log(tmp_path, ALL)
+    target = pd.DataFrame(np.full((600, 300), 1 / 300), columns=[f"b{code:03d}" for code in range(300)])
+    target.to_parquet(tmp_path / "target.parquet")
+    found = answered(path, str(tmp_path / "target.parquet"))
+    assert found.as_dict()["estimators"]["dr"]["value"] == pytest.approx(answered(path, "uniform").answers["dr"].value.value)
+    sparse_log(tmp_path)
+    with pytest.raises(SchemaError, match=r"600 rows do not sum to 1 over the \d+ actions of the log.*`actions: \[\.\.\.\]`"):
+        answered(path, str(tmp_path / "target.parquet"))
+
+
+@pytest.mark.parametrize("name", ["target.csv", "target.parquet", "target.jsonl"])
+def test_a_distribution_that_would_not_fit_into_memory_is_refused_before_it_is_read(tmp_path: Path, monkeypatch, name: str) -> None:
+    path, target = own_log(tmp_path), pd.DataFrame(np.full((3000, 3), 1 / 3), columns=["blue", "green", "red"])
+    form = name.split(".")[1]
+    {"csv": target.to_csv, "parquet": target.to_parquet}.get(form, lambda at, **_: target.to_json(at, orient="records", lines=True))(
+        tmp_path / name, index=False
+    )
+    monkeypatch.setattr("tasks.policy_value.targets.MAX_CELLS", 8999)
+    with pytest.raises(
+        SchemaError, match=r"3 columns for 3,000 rows are 9,000 propensities.*Give `target_propensity` of the logged action"
+    ):
+        answered(path, str(tmp_path / name))
+
+
+@pytest.mark.parametrize(
+    ("actions", "message"),
+    [
+        ("actions: 200", "appear, and the mapping says `actions: 200`"),
+        ("actions: [b000, b001]", "are not in the mapping's list `actions` of 2"),
+    ],
+)
+def test_a_mapping_that_knows_fewer_actions_than_the_log_is_refused(tmp_path: Path, actions: str, message: str) -> None:
+    with pytest.raises(SchemaError) as caught:
+        answered(sparse_log(tmp_path, actions), "uniform")
+    assert message in str(caught.value)
+
+
+def test_too_many_actions_in_the_mapping_are_told_by_the_propensities(tmp_path: Path) -> None:
+    answer = answered(sparse_log(tmp_path, "actions: 400"), "uniform")
+    assert "300.0 actions could be drawn at a decision, and 400 are said by the mapping" in answer.answers["ips"].reason
+    assert "or mend `actions`" in answer.answers["ips"].reason
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -177,6 +254,13 @@ def test_a_slate_with_a_gap_is_refused_by_row(tmp_path: Path) -> None:
         ("columns: {action: a, reward: r, propensity: p}\ncontext: [r]", "context: 'r' is the action or the reward"),
         ("columns: {action: a, reward: r, propensity: p}\nvalues: {user_id: {a: b}}", "values: 'user_id' is not action or reward"),
         ("columns: {action: a, reward: r, propensity: p}\npath: x", "path: unknown key"),
+        ("columns: {action: a, reward: r, propensity: p}\nactions: true", "1 fault; "),
+        (
+            "columns: {action: a, reward: r, propensity: p}\nactions: many",
+            "actions: a list of all actions that could be drawn, or their number",
+        ),
+        ("columns: {action: a, reward: r, propensity: p}\nactions: 1", "actions: 1; a policy needs at least 2"),
+        ("columns: {action: a, reward: r, propensity: p}\nactions: [1, b, 1.0]", "actions: '1' is there 2 times"),
     ],
 )
 def test_a_wrong_mapping_says_what_to_mend(tmp_path: Path, text: str, message: str) -> None:
