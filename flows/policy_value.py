@@ -47,10 +47,11 @@ def _print(console: Console, answer: PolicyAnswer) -> None:
         console.print(f"[yellow]left out[/]: {count} rows, {escape(reason)}")
     console.print(f"{answer.rows:,} rows of {answer.users:,} users, {_actions(answer)}")
     console.print(f"the logging policy earned {_interval(answer.logged)} ({answer.unit})")
+    tested = "actions at a position" if answer.slates else "actions"
     console.print(
         f"target policy {escape(answer.policy)}: effective sample size {found.effective_sample_size:,.0f}, largest weight "
         f"{found.largest_weight:.1f}, mean weight {found.mean_weight:.3f}, support {found.support:.1%}, propensities "
-        f"{answer.calibration.largest_deviation:.1f} standard errors off at worst ({answer.calibration.actions} actions tested)"
+        f"{answer.calibration.largest_deviation:.1f} standard errors off at worst ({answer.calibration.actions} {tested} tested)"
     )
     reasons = {given.reason for given in answer.answers.values() if isinstance(given, Refusal)}
     if answer.refused and len(reasons) == 1:
@@ -78,7 +79,7 @@ def _actions(answer: PolicyAnswer) -> str:
         if answer.counted
         else f"{logged:,} actions (all that appear)"
     )
-    return f"{count}; by the mean of 1 / propensity {answer.drawn:,.1f} could be drawn at a decision"
+    return f"{count}; by the mean of 1 / propensity {answer.drawn:,.1f} could be drawn{' at the first position' if answer.slates else ''}"
 
 
 def _interval(found: Interval) -> str:

@@ -53,6 +53,7 @@ class Calibration:
         worst_mean: its mean.
         worst_expected: the expectation: the share of rows in which it could be chosen.
         error: mean over the tested actions of |mean − expectation|.
+        at_most: whether the expectation is a bound from above, and only means above it count as deviations.
     """
 
     actions: int
@@ -61,6 +62,7 @@ class Calibration:
     worst_mean: float
     worst_expected: float
     error: float
+    at_most: bool = False
 
 
 def evidence(log: LoggedChoices) -> Evidence:
@@ -95,17 +97,21 @@ def propensity_calibration(
     logging_propensity: Array,
     users: NDArray[np.generic],
     available: Mapping[object, float] | None = None,
+    *,
+    at_most: bool = False,
 ) -> Calibration:
     """Test the logged propensities action by action: the mean of 1{a = k} / μ(a | x) is the share of rows that could choose k.
 
     A right log passes whatever the target policy is; a propensity that was logged before a filter, or of another position,
-    does not.
+    does not. Where it is not known which rows could choose an action (candidates of their own, or what stands above in a slate), that
+    share is at most 1, and a larger mean tells wrong propensities still.
 
     Args:
         actions: ``(n,)`` the logged action.
         logging_propensity: ``(n,)`` μ(a | x) in (0, 1].
         users: ``(n,)`` whose rows are independent of others' rows.
         available: action → share of rows among whose candidates it was; 1 for all when None.
+        at_most: whether an action may have been a candidate in fewer rows than that.
 
     Source:
         Li, L., Chen, S., Kleban, J. and Gupta, A. (2015). Counterfactual estimation and optimization of click metrics in search
@@ -116,16 +122,17 @@ def propensity_calibration(
     codes = codes.ravel()
     tested = np.flatnonzero(np.bincount(codes, minlength=names.size) >= MIN_ACTION_ROWS)
     if not tested.size:
-        return Calibration(0, 0.0, "", float("nan"), 1.0, 0.0)
+        return Calibration(0, 0.0, "", float("nan"), 1.0, 0.0, at_most)
     expected = np.array([1.0 if available is None else available.get(names[code].item(), 1.0) for code in range(names.size)])
     sums = np.bincount(codes, weights=1 / logging_propensity, minlength=names.size)
     gaps = (sums / codes.size - expected)[tested]
     errors = _errors_by_action(codes, 1 / logging_propensity, users, expected)[tested]
-    deviations = np.where(errors > 0, np.abs(gaps) / np.where(errors > 0, errors, 1.0), 0.0)
+    counted = np.maximum(gaps, 0.0) if at_most else np.abs(gaps)
+    deviations = np.where(errors > 0, counted / np.where(errors > 0, errors, 1.0), 0.0)
     worst = int(np.argmax(deviations))
     due = float(expected[tested[worst]])
     return Calibration(
-        tested.size, float(deviations[worst]), str(names[tested[worst]]), float(gaps[worst]) + due, due, float(np.abs(gaps).mean())
+        tested.size, float(deviations[worst]), str(names[tested[worst]]), float(gaps[worst]) + due, due, float(np.abs(gaps).mean()), at_most
     )
 
 
@@ -188,8 +195,8 @@ def reason_to_refuse(
     if calibration is not None and calibration.largest_deviation > MAX_WEIGHT_DEVIATION:
         return (
             f"{WRONG_PROPENSITIES}: the mean of 1 / propensity over action {calibration.worst} is {calibration.worst_mean:.3f} where "
-            f"{calibration.worst_expected:.3f} is expected, {calibration.largest_deviation:.0f} standard errors off "
-            f"(limit {MAX_WEIGHT_DEVIATION:g}); "
+            f"{calibration.worst_expected:.3f}{' at most' if calibration.at_most else ''} is expected, "
+            f"{calibration.largest_deviation:.0f} standard errors off (limit {MAX_WEIGHT_DEVIATION:g}); "
             "the logged propensities do not describe how these rows were drawn"
         )
     return None

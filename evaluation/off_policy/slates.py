@@ -25,8 +25,10 @@ Source:
     policies under the cascade behavior model.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
+from types import MappingProxyType
 from typing import Literal
 
 import numpy as np
@@ -34,12 +36,13 @@ from numpy.typing import NDArray
 
 from evaluation.off_policy.bounds import bernstein, bootstrap_interval, bootstrap_totals, ratio_influence
 from evaluation.off_policy.estimators import Terms, total
-from evaluation.off_policy.evidence import MIN_EFFECTIVE_SAMPLE_SIZE, Evidence, reason_to_refuse, user_sums, weights_evidence
+from evaluation.off_policy.evidence import MIN_EFFECTIVE_SAMPLE_SIZE, Calibration, Evidence, reason_to_refuse, user_sums, weights_evidence
 from evaluation.off_policy.log import Array, require_finite, require_propensities
 from evaluation.off_policy.values import OBSERVED, Bounds, Estimate, Refusal, ratio_totals
 
 SlateEstimator = Literal["standard", "position_wise", "cascade", "cascade_dr"]
 SLATE_ESTIMATORS: tuple[SlateEstimator, ...] = ("standard", "position_wise", "cascade", "cascade_dr")
+NONE: Mapping[SlateEstimator, Sequence[Calibration]] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -163,6 +166,7 @@ def slate_values(
     min_effective_sample_size: float = MIN_EFFECTIVE_SAMPLE_SIZE,
     self_normalised: bool = False,
     bounds: Bounds = OBSERVED,
+    calibrations: Mapping[SlateEstimator, Sequence[Calibration]] = NONE,
 ) -> dict[SlateEstimator, Estimate | Refusal]:
     """The value of a slate policy (rewards a slate) with its intervals, or why the log cannot tell it.
 
@@ -176,6 +180,8 @@ def slate_values(
         min_effective_sample_size: below it, at any position, the answer is a refusal.
         self_normalised: see `slate_terms`; Bernstein's interval is then that of the plain estimator, and cascade_dr stays as it is.
         bounds: for Bernstein's interval; `weight` bounds the estimator's weight at any position.
+        calibrations: estimator → that of its logged propensities at position 0, 1, … (with `at_most`: what stands above may leave an action
+            out); an estimator is refused for its own.
 
     Raises:
         ValueError: see `slate_terms`; replications below 1.
@@ -189,8 +195,10 @@ def slate_values(
     for name in asked:
         found, weights = slate_evidence(log, name), log.weights(name)
         reasons = [
-            reason_to_refuse(weights_evidence(column), column, log.users, min_effective_sample_size=min_effective_sample_size)
-            for column in weights.T
+            reason_to_refuse(
+                weights_evidence(column), column, log.users, min_effective_sample_size=min_effective_sample_size, calibration=calibration
+            )
+            for column, calibration in zip_longest(weights.T, calibrations.get(name, ()))
         ]
         reason = next((f"position {place}: {text}" for place, text in enumerate(reasons) if text is not None), None)
         if reason is not None:

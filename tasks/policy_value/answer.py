@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from core.errors import EvidenceError, SchemaError
+from core.errors import EvidenceError
 from evaluation.intervals import Interval, bootstrap_mean
 from evaluation.off_policy import (
     MAX_WEIGHT_DEVIATION,
@@ -16,7 +16,6 @@ from evaluation.off_policy import (
     WRONG_PROPENSITIES,
     Calibration,
     Estimate,
-    LoggedSlates,
     Refusal,
     clustered_error,
     logged_choices,
@@ -26,9 +25,11 @@ from evaluation.off_policy import (
 )
 from tasks.policy_value.decisions import PAGE, DecisionLog, load_decisions_mapping, read_decisions
 from tasks.policy_value.reward_model import reward_model
-from tasks.policy_value.targets import BUILT_IN, Target, folds_of, target_from_file, target_of
+from tasks.policy_value.slates import slate_calibrations, slates_of
+from tasks.policy_value.targets import BUILT_IN, folds_of, target_from_file, target_of
 
 MAPPING = "mapping.yaml"
+PER_SLATE = "rewards a slate"
 
 
 @dataclass(frozen=True)
@@ -44,9 +45,9 @@ class PolicyAnswer:
         actions: names of the logged actions.
         action_count: how many actions could be drawn.
         counted: whether the mapping says so; else as many as appear in the log.
-        drawn: mean of 1 / propensity: how many actions could be drawn at a decision, if the propensities are right.
+        drawn: mean of 1 / propensity, in slates at the first position: how many actions could be drawn, if the propensities are right.
         logged: the logging policy's own value, with its interval.
-        calibration: of the logged propensities.
+        calibration: of the logged propensities; of slates the worst of `slate_calibrations`.
         answers: estimator → value or refusal.
         without_model: whether the whole target distribution is unknown, so that no estimator with a reward model can run.
         products: whether the reward model knows products of context and action, or was too large for them.
@@ -66,6 +67,11 @@ class PolicyAnswer:
     answers: Mapping[str, Estimate | Refusal]
     without_model: bool
     products: bool = True
+
+    @property
+    def slates(self) -> bool:
+        """Whether requests fill several positions."""
+        return self.unit == PER_SLATE
 
     @property
     def refused(self) -> bool:
@@ -128,9 +134,12 @@ def evaluate_policy(
     beside = decisions.parent / MAPPING
     chosen = mapping or (beside if beside.is_file() else None)
     log = read_decisions(decisions, load_decisions_mapping(chosen) if chosen else None)
-    calibration = propensity_calibration(np.array(log.names)[log.action], log.propensity, log.users)
     if log.slates:
-        return _slates(log, policy, calibration, rng, replications)
+        return _slates(log, policy, rng, replications)
+    chosen_names = np.array(log.names)[log.action]
+    calibration = propensity_calibration(
+        chosen_names, log.propensity, log.users, at_most=policy not in BUILT_IN
+    )  # a file may keep to candidates
     fold = folds_of(log, rng)
     model = cache(lambda: reward_model(log, fold))
     target = target_of(policy, log, fold, model)
@@ -157,8 +166,8 @@ def evaluate_policy(
     )
 
 
-def _slates(log: DecisionLog, policy: str, calibration: Calibration, rng: np.random.Generator, replications: int) -> PolicyAnswer:
-    """The same where a request fills several positions; the action's calibration is not asked of conditional propensities."""
+def _slates(log: DecisionLog, policy: str, rng: np.random.Generator, replications: int) -> PolicyAnswer:
+    """The same where a request fills several positions."""
     if policy in BUILT_IN:
         raise EvidenceError(
             f"policy {policy}: requests of this log fill several positions, and built-in policies choose one action. Give a file with "
@@ -166,13 +175,14 @@ def _slates(log: DecisionLog, policy: str, calibration: Calibration, rng: np.ran
         )
     target = target_from_file(policy, log)
     slates = slates_of(log, target)
-    answers = slate_values(slates, rng=rng, replications=replications)
+    calibrations = slate_calibrations(log)
+    answers = slate_values(slates, rng=rng, replications=replications, calibrations=calibrations)
     logged = bootstrap_mean(slates.rewards.sum(axis=1), slates.users, replications, rng)
     return PolicyAnswer(
         policy=policy,
-        unit="rewards a slate",
+        unit=PER_SLATE,
         logged=logged,
-        calibration=calibration,
+        calibration=max((found for tested in calibrations.values() for found in tested), key=lambda found: found.largest_deviation),
         answers={str(name): given for name, given in answers.items()},
         without_model=True,
         **_facts(log),
@@ -181,6 +191,7 @@ def _slates(log: DecisionLog, policy: str, calibration: Calibration, rng: np.ran
 
 def _facts(log: DecisionLog) -> dict[str, Any]:
     """What an answer repeats of the log."""
+    first = log.position == log.position.min() if log.slates and log.position is not None else slice(None)
     return {
         "rows": len(log.action),
         "users": len(np.unique(log.users)),
@@ -188,7 +199,7 @@ def _facts(log: DecisionLog) -> dict[str, Any]:
         "actions": log.names,
         "action_count": log.actions,
         "counted": log.counted,
-        "drawn": float((1 / log.propensity).mean()),
+        "drawn": float((1 / log.propensity[first]).mean()),
     }
 
 
@@ -211,49 +222,3 @@ def _with_cause(given: Estimate | Refusal, log: DecisionLog) -> Estimate | Refus
         + (", or mend `actions`" if log.counted else "")
     )
     return replace(given, reason=f"{given.reason}; {cause} ({PAGE})")
-
-
-def slates_of(log: DecisionLog, target: Target) -> LoggedSlates:
-    """Rows gathered into slates by request and position, padded to the longest.
-
-    Args:
-        log: decisions with request and position.
-        target: its target policy.
-
-    Raises:
-        SchemaError: positions are missing or there twice.
-    """
-    if log.request is None or log.position is None:
-        raise ValueError("the log has no request and position")
-    order = np.lexsort((log.position, log.request))
-    request, first = np.unique(log.request[order], return_index=True)
-    sizes = np.diff(np.append(first, len(order)))
-    place = np.arange(len(order)) - np.repeat(first, sizes)
-    off = log.position[order] - np.repeat(log.position[order][first], sizes) != place
-    start = int(log.position.min())
-    off |= np.repeat(log.position[order][first] != start, sizes)
-    if off.any():
-        row = int(log.rows[order[int(np.argmax(off))]])
-        raise SchemaError(
-            f"{int(off.sum())} rows have a position that is missing above them or is there twice in their request; first: row {row + 1} "
-            f"of the file. Positions of a request must be {start}, {start + 1}, … without a gap: without what stood above, a propensity "
-            "says nothing."
-        )
-    codes = np.repeat(np.arange(len(request)), sizes)
-    shape = (len(request), int(sizes.max()))
-
-    def padded(values: Any, empty: float) -> Any:
-        if values is None:
-            return None
-        matrix = np.full(shape, empty)
-        matrix[codes, place] = values[order]
-        return matrix
-
-    return LoggedSlates(
-        rewards=padded(log.rewards, 0.0),
-        logging_propensity=padded(log.propensity, 1.0),
-        target_propensity=padded(target.logged, 1.0),
-        users=log.users[order][first],
-        logging_marginal=padded(log.marginal, 1.0),
-        target_marginal=padded(target.marginal, 1.0),
-    )
