@@ -38,7 +38,7 @@ from evaluation.off_policy.bounds import bernstein, bootstrap_interval, bootstra
 from evaluation.off_policy.estimators import Terms, total
 from evaluation.off_policy.evidence import MIN_EFFECTIVE_SAMPLE_SIZE, Calibration, Evidence, reason_to_refuse, user_sums, weights_evidence
 from evaluation.off_policy.log import Array, require_finite, require_propensities
-from evaluation.off_policy.values import OBSERVED, Bounds, Estimate, Refusal, ratio_totals
+from evaluation.off_policy.values import OBSERVED, Bounds, Estimate, Refusal, clipped, ratio_totals, reward_range
 
 SlateEstimator = Literal["standard", "position_wise", "cascade", "cascade_dr"]
 SLATE_ESTIMATORS: tuple[SlateEstimator, ...] = ("standard", "position_wise", "cascade", "cascade_dr")
@@ -218,14 +218,21 @@ def slate_values(
             bootstrap_interval(float(value[0]), value[1:], moved),
             bootstrap_interval(float(value[0] - logged[0]), value[1:] - logged[1:], moved - ratio_influence(sums[:, -2:-1], sums[:, -1:])),
             found,
-            bernstein(plain, np.ones_like(plain), log.users, _width(log, name, weights, bounds)),
+            clipped(bernstein(plain, np.ones_like(plain), log.users, _width(log, name, weights, bounds)), *_slate_range(log, bounds)),
         )
     return answers
 
 
+def _slate_range(log: LoggedSlates, bounds: Bounds) -> tuple[float, float]:
+    """Smallest and largest possible sum of a slate's rewards; a slate may be shorter than L."""
+    low, high = reward_range(log.rewards, bounds)
+    length = log.rewards.shape[1]
+    return length * min(low, 0.0), length * max(high, 0.0)
+
+
 def _width(log: LoggedSlates, name: SlateEstimator, weights: Array, bounds: Bounds) -> float:
     """Largest minus smallest value of a slate's term; predictions are bounded by those seen."""
-    low, high = bounds.reward or (float(log.rewards.min()), float(log.rewards.max()))
+    low, high = reward_range(log.rewards, bounds)
     weight = bounds.weight if bounds.weight is not None else float(weights.max())
     length = weights.shape[1]
     if name != "cascade_dr" or log.predicted is None or log.predicted_target is None:

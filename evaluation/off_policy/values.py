@@ -30,7 +30,8 @@ class Estimate:
         value: the target policy's mean reward, with its 95 % interval by the bootstrap over users.
         lift: value − mean logged reward, both resampled together.
         evidence: what it rests on.
-        bernstein: the value with its 95 % interval by the empirical Bernstein inequality; wider, and good for small logs too.
+        bernstein: the value with its 95 % interval by the empirical Bernstein inequality, within the range of rewards; wider, and good for
+            small logs too.
         parameter: λ of the estimators that limit weights; None of the others.
     """
 
@@ -62,7 +63,7 @@ class Bounds:
     """What is known of the largest numbers, for Bernstein's interval; its promise is as good as these are true.
 
     Attributes:
-        reward: smallest and largest possible reward; None: of those logged and 0.
+        reward: smallest and largest possible reward; None: 0 and 1 where no other reward is logged, else of those logged and 0.
         weight: largest possible weight π / μ, such as 1 over the least exploration; None: the largest logged.
     """
 
@@ -71,6 +72,31 @@ class Bounds:
 
 
 OBSERVED = Bounds()
+
+
+def reward_range(rewards: Array, bounds: Bounds) -> tuple[float, float]:
+    """Smallest and largest possible reward: what is known, else what is seen.
+
+    Args:
+        rewards: the logged ones.
+        bounds: what is known.
+    """
+    if bounds.reward is not None:
+        return bounds.reward
+    if np.isin(rewards, (0.0, 1.0)).all():
+        return 0.0, 1.0
+    return min(float(rewards.min()), 0.0), max(float(rewards.max()), 0.0)
+
+
+def clipped(interval: Interval, low: float, high: float) -> Interval:
+    """An interval without what its estimand cannot be: it holds the truth whenever the interval did.
+
+    Args:
+        interval: any; its value stays, though an unbiased estimate may lie where the truth cannot.
+        low: the least that the estimand can be.
+        high: the most.
+    """
+    return Interval(interval.value, min(max(interval.low, low), high), max(min(interval.high, high), low))
 
 
 def point_value(log: LoggedChoices, estimator: Estimator, *, tuning: Tuning = "mse", parameter: float | None = None) -> float:
@@ -212,12 +238,12 @@ def _bernstein(log: LoggedChoices, name: Estimator, part: Terms, parameter: floa
     above, below = part.above.sum(axis=1), part.below[:, -1]
     if name == "sndr" and log.predicted_target is not None:  # with w in place of 1: E[w] = 1, and the model's mean is a constant
         above = above + (below - 1) * float(log.predicted_target.mean())
-    return bernstein(above, below, log.users, _width(log, name, parameter, bounds))
+    return clipped(bernstein(above, below, log.users, _width(log, name, parameter, bounds)), *reward_range(log.rewards, bounds))
 
 
 def _width(log: LoggedChoices, name: Estimator, parameter: float | None, bounds: Bounds) -> float:
     """Largest minus smallest value of a row's term; predictions are bounded by those seen."""
-    low, high = bounds.reward or (min(float(log.rewards.min()), 0.0), float(log.rewards.max(initial=0.0)))
+    low, high = reward_range(log.rewards, bounds)
     weight = _largest(bounds.weight if bounds.weight is not None else float(log.weights.max()), name, parameter)
     if name in {"ips", "clipped_ips"}:
         return weight * (max(high, 0.0) - min(low, 0.0))

@@ -97,6 +97,34 @@ def test_bernstein_is_wider_than_the_bootstrap_and_known_bounds_widen_it_further
     assert widths[0] < widths[1] < widths[2]
 
 
+@pytest.mark.parametrize("rewards", ["clicks", "money", "losses", "bounded"])
+def test_bernsteins_interval_ends_where_the_rewards_do(rewards):
+    rng = np.random.default_rng(4)
+    target = rng.uniform(0.05, 1, 120)
+    given = {
+        "clicks": (rng.uniform(size=120) < 0.05).astype(float),
+        "money": np.where(rng.uniform(size=120) < 0.05, 7.5, 0.0),
+        "losses": rng.uniform(-2, 1, 120),
+        "bounded": rng.uniform(1.2, 1.8, 120),
+    }[rewards]
+    bounds = Bounds(reward=(1.0, 2.0)) if rewards == "bounded" else Bounds()
+    low, high = {"clicks": (0, 1), "money": (0, 7.5), "losses": (given.min(), given.max()), "bounded": (1, 2)}[rewards]
+    log = logged_choices(given, np.full(120, 0.5), target, np.arange(120), predicted=np.full(120, 1.1), predicted_target=np.full(120, 1.1))
+    for found in policy_values(log, rng=rng, replications=50, bounds=bounds).values():
+        assert isinstance(found, Estimate)
+        assert low <= found.bernstein.low <= found.bernstein.high <= high
+        if found.estimator == "ips" and rewards != "losses":
+            assert low == found.bernstein.low or high == found.bernstein.high  # so few rows exclude little
+
+
+def test_a_log_without_clicks_leaves_room_for_some():
+    found = policy_values(
+        logged_choices(np.zeros(300), np.full(300, 0.5), np.full(300, 0.5), np.arange(300)), ("ips",), rng=np.random.default_rng(0)
+    )
+    assert found["ips"].bernstein.low == 0
+    assert 0 < found["ips"].bernstein.high < 0.1
+
+
 def log_with(predicted, weights, rewards):
     return logged_choices(
         rewards, np.full(len(rewards), 0.1), weights * 0.1, np.arange(len(rewards)), predicted=predicted, predicted_target=predicted

@@ -161,3 +161,9 @@ def test_a_wrong_call_says_what_is_wrong():
         hand_slates(target_marginal=[[1.0, 1.0]])
     with pytest.raises(ValueError, match="replications is 0"):
         slate_values(hand_slates(), rng=np.random.default_rng(0), replications=0)
+
+
+def test_bernsteins_interval_of_clicks_a_slate_lies_between_none_and_one_a_position():
+    for given in slate_values(simulated(400, 2), rng=np.random.default_rng(0), replications=50, min_effective_sample_size=5).values():
+        assert isinstance(given, Estimate)
+        assert 0 <= given.bernstein.low < given.bernstein.high <= LENGTH
