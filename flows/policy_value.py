@@ -45,6 +45,8 @@ def _print(console: Console, answer: PolicyAnswer) -> None:
     found = next(iter(answer.answers.values())).evidence
     for reason, count in answer.left_out.items():
         console.print(f"[yellow]left out[/]: {count} rows, {escape(reason)}")
+    if answer.mapping is not None:
+        console.print(f"columns as {escape(str(answer.mapping))} says")
     console.print(f"{answer.rows:,} rows of {answer.users:,} users, {_actions(answer)}")
     console.print(f"the logging policy earned {_interval(answer.logged)} ({answer.unit})")
     tested = "actions at a position" if answer.slates else "actions"

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from core.errors import EvidenceError
+from core.errors import AdloomError, EvidenceError
 from evaluation.intervals import Interval, bootstrap_mean
 from evaluation.off_policy import (
     MAX_WEIGHT_DEVIATION,
@@ -51,6 +51,7 @@ class PolicyAnswer:
         answers: estimator → value or refusal.
         without_model: whether the whole target distribution is unknown, so that no estimator with a reward model can run.
         products: whether the reward model knows products of context and action, or was too large for them.
+        mapping: the file that says which column is what; None where the log's columns have our names.
     """
 
     policy: str
@@ -67,6 +68,7 @@ class PolicyAnswer:
     answers: Mapping[str, Estimate | Refusal]
     without_model: bool
     products: bool = True
+    mapping: Path | None = None
 
     @property
     def slates(self) -> bool:
@@ -95,6 +97,7 @@ class PolicyAnswer:
         first = next(iter(self.answers.values()))
         return {
             "policy": self.policy,
+            "mapping": None if self.mapping is None else str(self.mapping),
             "unit": self.unit,
             "rows": self.rows,
             "users": self.users,
@@ -133,9 +136,9 @@ def evaluate_policy(
     """
     beside = decisions.parent / MAPPING
     chosen = mapping or (beside if beside.is_file() else None)
-    log = read_decisions(decisions, load_decisions_mapping(chosen) if chosen else None)
+    log = _read(decisions, chosen, beside=mapping is None)
     if log.slates:
-        return _slates(log, policy, rng, replications)
+        return replace(_slates(log, policy, rng, replications), mapping=chosen)
     chosen_names = np.array(log.names)[log.action]
     calibration = propensity_calibration(
         chosen_names, log.propensity, log.users, at_most=policy not in BUILT_IN
@@ -162,8 +165,21 @@ def evaluate_policy(
         answers={str(name): _with_cause(given, log) for name, given in answers.items()},
         without_model=target.predicted is None,
         products=target.predicted is None or model().products,
+        mapping=chosen,
         **_facts(log),
     )
+
+
+def _read(decisions: Path, mapping: Path | None, *, beside: bool) -> DecisionLog:
+    """The log; every error of reading it names the mapping that it was read with, which may have been taken unasked."""
+    if mapping is None:
+        return read_decisions(decisions, None)
+    form = load_decisions_mapping(mapping)
+    try:
+        return read_decisions(decisions, form)
+    except AdloomError as error:
+        unasked = "; it lies beside the log, and --mapping FILE takes another" if beside else ""
+        raise type(error)(f"{error}\nRead with the mapping {mapping}{unasked}.") from None
 
 
 def _slates(log: DecisionLog, policy: str, rng: np.random.Generator, replications: int) -> PolicyAnswer:

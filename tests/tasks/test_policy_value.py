@@ -359,6 +359,34 @@ def test_a_log_with_one_action_or_mostly_unusable_rows_is_refused(tmp_path: Path
         answered(path, "uniform")
 
 
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        ("columns: {action: none, propensity: p, reward: clicked}", SchemaError),
+        ("columns: {action: banner, propensity: p, reward: town}", SchemaError),
+        ("columns: {action: banner, propensity: p, reward: p}\nvalues: {action: {red: x, green: x, blue: x}}", EvidenceError),
+        ("columns: {action: banner, propensity: p, reward: clicked}\nactions: 2", SchemaError),
+        ("columns: {action: banner, propensity: p, reward: clicked}\nformat: parquet", SourceError),
+        ("columns: {action: banner, propensity: p, reward: clicked}\nencoding: klingon", SourceError),
+        ("columns: {action: banner, propensity: p}", ParamsError),
+    ],
+)
+def test_every_error_of_a_log_names_the_mapping_it_was_read_with(tmp_path: Path, text: str, error: type[AdloomError]) -> None:
+    path, other = own_log(tmp_path), tmp_path / "other.yaml"
+    text += "\n" if "values" in text else "\nvalues: {reward: {'yes': 1, 'no': 0}}\n"
+    for mapping in (tmp_path / "mapping.yaml", other):
+        mapping.write_text(text)
+    with pytest.raises(error) as unasked:
+        answered(path, "uniform")
+    assert str(tmp_path / "mapping.yaml") in str(unasked.value)
+    with pytest.raises(error) as asked:
+        answered(path, "uniform", mapping=other)
+    assert str(other) in str(asked.value)
+    assert "beside the log" not in str(asked.value)
+    assert answered(own_log(tmp_path), "uniform").as_dict()["mapping"] == str(tmp_path / "mapping.yaml")
+    assert error is ParamsError or "--mapping FILE takes another" in str(unasked.value)
+
+
 def test_no_row_is_predicted_by_a_model_that_saw_its_user() -> None:
     users = np.repeat(np.arange(30), 4)
     fold = folds_by_user(users, 5, np.random.default_rng(0))
