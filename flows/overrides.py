@@ -10,6 +10,7 @@ from core.errors import ParamsError
 from core.files import write_beside
 from core.params import load_params, read_yaml
 from core.stage import PARAMS_FILE
+from flows.yaml_lines import turned
 
 PROFILES_FILE = Path("profiles.yaml")
 
@@ -35,7 +36,7 @@ class Change:
 def apply_overrides(
     overrides: Sequence[str] = (), *, profile: str | None = None, fragment: Path | None = None, params: Path = PARAMS_FILE
 ) -> list[Change]:
-    """Write overrides into params.yaml as `dvc exp run -S` does: in place, comments kept.
+    """Write overrides into params.yaml as `dvc exp run -S` does: in place; all but the turned values stays byte for byte.
 
     Args:
         overrides: ``section.key=value``, in DVC's (Hydra's) grammar.
@@ -53,7 +54,7 @@ def apply_overrides(
     load_params(params)
     if not overrides and profile is None and fragment is None:
         return []
-    before = read_yaml(params)
+    before, held = read_yaml(params), params.read_bytes().decode()
     with _restored_on_error(params):
         if profile is not None:
             _lay(profile_values(profile), params, PROFILES_FILE)
@@ -62,6 +63,7 @@ def apply_overrides(
         if overrides:
             _override(overrides, params)
         load_params(params)
+        _restore_layout(params, held)
     return _changes(_leaves(before), _leaves(read_yaml(params)))
 
 
@@ -128,6 +130,14 @@ def _override(overrides: Sequence[str], params: Path) -> None:
             raise
         reason = str(error.__cause__ or error).strip().splitlines()[0]
         raise ParamsError(f"-S {' -S '.join(overrides)}: {reason}. Write section.key=value with a key of params.yaml.") from None
+
+
+def _restore_layout(params: Path, held: str) -> None:
+    """DVC writes the whole file in its own layout; write only the turned values into the one that was there, where that can be."""
+    text = turned(held, read_yaml(params))
+    if text is not None:
+        with write_beside(params) as draft:
+            draft.write_bytes(text.encode())
 
 
 @contextmanager

@@ -32,13 +32,33 @@ def test_an_override_is_written_into_params_yaml_and_comments_stay(params: Path)
     assert [line for line in before.splitlines() if "#" in line] == [line for line in params.read_text().splitlines() if "#" in line]
 
 
-def test_an_override_writes_the_bytes_that_dvc_writes(project: Path, make_project: Callable[[str], Path], dvc: Callable[..., str]) -> None:
-    from flows.overrides import _override
+def test_an_override_changes_its_own_line_and_no_other(params: Path) -> None:
+    before = params.read_text()
+    turned = {
+        "seed": ("7", "12"),
+        "path": ("null", "own/log"),
+        "start": ('"2026-09-21"', '"2026-01-05"'),
+        "guidance_steps": ("[1.0]", "[1.0, 2.0]"),
+    }
+    sections = {"seed": "", "path": "collect.", "start": "market.", "guidance_steps": "generate."}
+    apply_overrides([f"{sections[key]}{key}={new}" for key, (_, new) in turned.items()], params=params)
+    expected = before
+    for key, (old, new) in turned.items():
+        expected = expected.replace(f"{key}: {old}", f"{key}: {new}", 1)
+    assert params.read_text() == expected
+    apply_overrides(["collect.path=null", "seed=7", "market.start='2026-09-21'", "generate.guidance_steps=[1.0]"], params=params)
+    assert params.read_text() == before
 
-    twin = make_project("twin")
+
+def test_an_override_writes_the_values_that_dvc_writes(project: Path, make_project: Callable[[str], Path], dvc: Callable[..., str]) -> None:
+    from flows.overrides import _override, _restore_layout
+
+    twin, held = make_project("twin"), (project / "params.yaml").read_text()
     dvc(twin, "exp", "run", "-S", "fit.rate=1e-2", "-S", "gather.rows=4")
     _override(["fit.rate=1e-2", "gather.rows=4"], Path("params.yaml"))
     assert (project / "params.yaml").read_bytes() == (twin / "params.yaml").read_bytes()
+    _restore_layout(Path("params.yaml"), held)
+    assert repr(read_yaml(project / "params.yaml")) == repr(read_yaml(twin / "params.yaml"))
 
 
 @pytest.mark.parametrize(
