@@ -1,6 +1,6 @@
 """From judged rows to numbers: each model beside its baselines, each number with its 95 % interval over users."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,6 +23,7 @@ Floats = NDArray[np.float64]
 Frame = pd.DataFrame
 REPORTED: tuple[Estimator, ...] = ("ips", "snips", "dr")
 """The off-policy estimators of the report."""
+_ROUNDING = 1e-6
 
 
 @dataclass(frozen=True)
@@ -159,9 +160,20 @@ def ranker_measures(frame: Frame, params: EvaluateParams, rng: np.random.Generat
     facts = {
         "impressions": len(frame), "clicks": int(clicks.sum()), "conversions": int(conversions.sum()), "ctr": float(clicks.mean()),
         "cvr": float(conversions[clicked].mean()) if clicked.any() else None, "calibration": {k: _finite(v) for k, v in figures.items()},
-        "log_loss_gain_over": gains,
+        "log_loss_gain_over": gains, "one_number": _one_number(frame, names),
     }  # fmt: skip
     return Measure("log_loss", "ranker", models, facts, {"reliability": _with_interval(table)}, higher_is_better=False)
+
+
+def _one_number(frame: Frame, names: Sequence[str]) -> dict[str, dict[str, float]]:
+    """Model → p_click or p_convert → the value that it gives to every ad; without those that tell ads apart."""
+    found: dict[str, dict[str, float]] = {}
+    for name in names:
+        for kind in ("p_click", "p_convert"):
+            values = frame[f"{kind}:{name}"].to_numpy(np.float64)
+            if len(values) > 1 and np.ptp(values) <= _ROUNDING * values.max():
+                found.setdefault(name, {})[kind] = float(values[0])
+    return found
 
 
 def policy_measures(logged: LoggedRequests, params: EvaluateParams, rng: np.random.Generator) -> Measure:

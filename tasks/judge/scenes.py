@@ -22,6 +22,8 @@ from tasks.judge.measures import Measure
 BASELINES = ("popularity", "item_knn")
 MOST = 4000
 """Shoppers, or baskets, that a scene is judged on at the most."""
+FEWEST = 50
+"""Cases below which a scene's numbers are too few to tell: one of them moves a hit rate by 2 % or more, and the bootstrap is too narrow."""
 RULE = RankingRule(target_ranks, lambda ranks: 1.0 / ranks)
 _ROWS = 256
 
@@ -68,7 +70,7 @@ def judge_scenes(
         rng: draws held-out items of baskets, and the bootstrap.
 
     Returns:
-        Scenes in the place of models; a scene without cases is left out.
+        Scenes in the place of models; a scene without cases is left out, one with fewer than `FEWEST` is named in `too_few`.
     """
     k = params.top_k
     cases = {
@@ -99,7 +101,15 @@ def judge_scenes(
     if not models:
         return Measure.untrained("not judged: nothing happens in the held-out window")
     return Measure(
-        main=f"hr{k}", challenger=str(Scene.PRODUCT), models=models, facts={"cases": counted, "complements": bundle.complements is not None}
+        main=f"hr{k}",
+        challenger=str(Scene.PRODUCT),
+        models=models,
+        facts={
+            "cases": counted,
+            "fewest_cases": FEWEST,
+            "too_few": [scene for scene, count in counted.items() if count < FEWEST],
+            "complements": bundle.complements is not None,
+        },
     )
 
 

@@ -7,11 +7,11 @@ import pandas as pd
 
 from core.columns import Columns
 from core.lineage import Lineage
-from evaluation.intervals import Interval
 from models.pool import Pool
 from tasks.judge.measures import Measure
-from tasks.report.charts import Bar, calibration_chart, interval_chart
+from tasks.report.charts import interval_chart
 from tasks.report.latent_chapter import GAN_IDLE, pool_by_gan
+from tasks.report.measured import bars, models_table, rankers_chapter, scenes_chapter
 from tasks.report.page import Chapter, Page, ShopperView, Table, interval_words, table
 
 SAMPLES = 20
@@ -62,9 +62,9 @@ def build_page(
         shoppers=views,
         chapters=(
             _recommenders(measured["recommender"]),
-            _scenes(measured["scenes"]),
+            scenes_chapter(measured["scenes"]),
             _policies(measured["policy"]),
-            _rankers(measured["ranker"]),
+            rankers_chapter(measured["ranker"]),
             copy_chapter(measured["generator"], pool, rejected),
             data_chapter(data_report, quarantine, campaigns),
         ),
@@ -101,24 +101,6 @@ def _headlines(measured: Mapping[str, Measure], pool: Pool) -> tuple[tuple[str, 
     return tuple(heads)
 
 
-def _models_table(measure: Measure, *, percent: frozenset[str] = frozenset(), note: str = "", only: tuple[str, ...] = ()) -> Table:
-    known = dict.fromkeys(metric for found in measure.models.values() for metric in found)
-    metrics = [metric for metric in only or known if metric in known]
-
-    def cell(found: Mapping[str, Interval], metric: str) -> str:
-        value = found.get(metric)
-        return interval_words(value.value, value.low, value.high, percent=metric in percent) if value else "–"
-
-    rows = [(name, *(cell(found, metric) for metric in metrics)) for name, found in measure.models.items()]
-    return table(("model", *metrics), rows, accent=measure.challenger, note=note)
-
-
-def _bars(measure: Measure, metric: str) -> list[Bar]:
-    found = [(name, values[metric]) for name, values in measure.models.items() if metric in values]
-    found.sort(key=lambda pair: (-pair[1].value, pair[0]))
-    return [Bar(name, v.value, v.low, v.high, accent=name == measure.challenger) for name, v in found]
-
-
 def _recommenders(measure: Measure) -> Chapter:
     if not measure.models:
         return Chapter("Recommenders", str(measure.facts["reason"]))
@@ -128,8 +110,8 @@ def _recommenders(measure: Measure) -> Chapter:
         f"{measure.facts['new_users_users']:,} shoppers and {measure.facts['new_items_users']:,} items were not in the training window."
         f"{retrieval_words(measure.facts.get('retrieval'))}"
     )
-    chart = interval_chart(_bars(measure, measure.main), measure.main)
-    return Chapter("Recommenders", lead, (_models_table(measure, note="95 % bootstrap intervals over users; full ranking."),), (chart,))
+    chart = interval_chart(bars(measure, measure.main), measure.main)
+    return Chapter("Recommenders", lead, (models_table(measure, note="95 % bootstrap intervals over users; full ranking."),), (chart,))
 
 
 def retrieval_words(facts: Mapping[str, Any] | None) -> str:
@@ -151,22 +133,6 @@ def retrieval_words(facts: Mapping[str, Any] | None) -> str:
     )
 
 
-def _scenes(measure: Measure) -> Chapter:
-    if not measure.models:
-        return Chapter("Scenes", str(measure.facts["reason"]))
-    cases = measure.facts["cases"]
-    by = "what baskets taught" if measure.facts["complements"] else "the champion, for there are too few baskets to learn from"
-    lead = (
-        "Lists as they would be shown, under all rules. Product: the next item viewed or bought "
-        f"({cases['product']:,} shoppers). Promotion: the first one that a campaign advertised just then, among such items "
-        f"({cases['promotion']:,}). Cross-sell: an item taken out of a basket, given the others, ordered by {by} "
-        f"({cases['cross_sell']:,} baskets). Brand: a first purchase of a brand; of those it could win and did not, how many stand "
-        f"below ({cases['brand']:,} won)."
-    )
-    note = "hr: hit rate of the list, beside lists by others under the same rules, and the paired difference; auc: mean over brands."
-    return Chapter("Scenes", lead, (_models_table(measure, note=f"95 % bootstrap intervals over users; {note}"),))
-
-
 def _policies(measure: Measure) -> Chapter:
     if not measure.models:
         return Chapter("Policies", str(measure.facts["reason"]))
@@ -179,8 +145,8 @@ def _policies(measure: Measure) -> Chapter:
     charts: tuple[str, ...] = ()
     if measure.facts["known_truth"]:
         note = "True click-through by the simulator's own probabilities; share of headroom = (policy − logging) / (oracle − logging)."
-        tables.append(_models_table(measure, percent=frozenset({"true_ctr", "observed_ctr", "headroom_share"}), note=note))
-        charts = (interval_chart(_bars(measure, "true_ctr"), "true CTR at position 0", percent=True),)
+        tables.append(models_table(measure, percent=frozenset({"true_ctr", "observed_ctr", "headroom_share"}), note=note))
+        charts = (interval_chart(bars(measure, "true_ctr"), "true CTR at position 0", percent=True),)
     rows = []
     for estimator, found in measure.facts["off_policy"].items():
         ess = f"{found['effective_sample_size']:.0f}"
@@ -194,32 +160,6 @@ def _policies(measure: Measure) -> Chapter:
     head = ("estimator", "value of the challenger", "lift over logging", "effective sample size", "largest weight")
     tables.append(table(head, rows, note="From the log alone: logged propensities and clicks, no knowledge of the simulator."))
     return Chapter("Policies", lead, tuple(tables), charts)
-
-
-def _rankers(measure: Measure) -> Chapter:
-    if not measure.models:
-        return Chapter("Ranker", str(measure.facts["reason"]))
-    f = measure.facts
-    counts = f"{f['impressions']:,} held-out impressions with {f['clicks']:,} clicks and {f['conversions']:,} conversions"
-    lead = f"p_click and p_convert on {counts}; CTR {100 * f['ctr']:.2f} %."
-    rows = [
-        (name, *("–" if found[key] is None else f"{found[key]:.4f}" for key in ("calibration_error", "calibration_slope")))
-        for name, found in f["calibration"].items()
-    ]
-    tables = (
-        _models_table(
-            measure, note="Log loss in nats, lower is better. `truth` is the simulator's own probability: no model can be better."
-        ),
-        table(
-            ("model", "calibration error", "calibration slope"),
-            rows,
-            accent="ranker",
-            note="Ten bins of equal numbers of impressions; a slope of 1 is right.",
-        ),
-    )
-    t = measure.tables["reliability"]
-    chart = calibration_chart(*(t[name].tolist() for name in ("predicted", "observed", "low", "high")))
-    return Chapter("Ranker", lead, tables, (chart, interval_chart(_bars(measure, "log_loss"), "log loss")))
 
 
 def copy_chapter(measure: Measure, pool: Pool, rejected: pd.DataFrame) -> Chapter:
@@ -242,7 +182,7 @@ def copy_chapter(measure: Measure, pool: Pool, rejected: pd.DataFrame) -> Chapte
     tables = []
     if measure.models:
         tables.append(
-            _models_table(
+            models_table(
                 measure,
                 note="Held-out copies, split by group of product attributes and text; 95 % bootstrap intervals. All of it: copy.html.",
                 only=_COPY_METRICS,

@@ -18,6 +18,7 @@ from models.pool import Campaign
 from models.recommender.training.chosen_complements import LEAST_BASKETS, learn_complements
 from models.recommender.training.validation import RankingRule
 from tasks.judge.scenes import judge_scenes
+from tasks.report.measured import scenes_chapter
 
 RULE = RankingRule(target_ranks, lambda ranks: 1.0 / ranks)
 PARAMS = EvaluateParams(bootstrap=100, top_k=3, min_effective_sample_size=50.0, exploration=0.1)
@@ -81,11 +82,26 @@ def test_each_scene_is_measured_by_what_it_is_for(completed: RecommenderBundle) 
     assert 0 < told["cases"]["promotion"] < 200  # who met an item of the theme while the campaign ran
     assert 100 < told["cases"]["cross_sell"] < 200  # of 200 baskets, those whose two items do not stand in for each other
     assert "brand" not in found.models  # the shop has no brands
+    assert "cross_sell" not in told["too_few"]
     cross = found.models["cross_sell"]
     assert cross["hr3"].value > 0.4  # every second basket holds the pair
     assert cross["over_popularity"].low > 0
     assert found.models["promotion"]["hr3"].value >= found.models["promotion"]["hr3_popularity"].low
     assert found.headline()["hr3"] == found.models["product"]["hr3"].value
+
+
+def test_a_handful_of_baskets_is_called_too_few_to_tell_where_its_numbers_stand(completed: RecommenderBundle) -> None:
+    found = judge_scenes(completed, basket_log(430), [], start=START + timedelta(hours=400), params=PARAMS, rng=np.random.default_rng(0))
+    count = found.facts["cases"]["cross_sell"]
+    assert 0 < count < found.facts["fewest_cases"]
+    assert "cross_sell" in found.as_dict()["too_few"]
+    (shown,) = scenes_chapter(found).tables
+    assert f"cross_sell: {count} cases, too few to tell" in {row[0] for row in shown.rows}
+    assert "Fewer than 50 cases are too few to tell" in shown.note
+    enough = judge_scenes(completed, basket_log(600), [], start=START + timedelta(hours=400), params=PARAMS, rng=np.random.default_rng(0))
+    (shown,) = scenes_chapter(enough).tables
+    assert {"product", "cross_sell"} <= {row[0] for row in shown.rows}
+    assert "too few" not in shown.note
 
 
 def test_a_brand_is_measured_by_whom_it_won(completed: RecommenderBundle) -> None:

@@ -8,6 +8,7 @@ from core.params import EvaluateParams
 from evaluation.intervals import Interval
 from tasks.judge.measures import Measure, policy_measures, ranker_measures, recommender_measures
 from tasks.judge.policies import LoggedRequests, candidates_column
+from tasks.report.measured import rankers_chapter
 
 PARAMS = EvaluateParams(bootstrap=200, top_k=10, min_effective_sample_size=5.0, exploration=0.1)
 
@@ -97,6 +98,28 @@ def test_the_ranker_is_measured_beside_its_baselines_and_the_ceiling() -> None:
     assert found.models["constant"]["auc"].value == pytest.approx(0.5)
     assert "log_loss_convert" not in found.models["truth"]
     assert (found.tables["reliability"]["low"] <= found.tables["reliability"]["observed"]).all()
+
+
+def test_a_prediction_that_is_one_number_for_every_ad_is_called_a_constant_where_it_is_judged() -> None:
+    stream = rng()
+    truth = stream.uniform(0.02, 0.4, 600)
+    clicks = stream.random(600) < truth
+    frame = pd.DataFrame({
+        "user_id": [f"u{row % 60}" for row in range(600)], "click": clicks, "conversion": clicks & (stream.random(600) < 0.3),
+        "p_click:ranker": truth, "p_convert:ranker": 0.3 + 1e-9 * truth, "p_click:constant": 0.21, "p_convert:constant": 0.3,
+        "p_click:logistic": truth, "p_convert:logistic": 0.5 * truth,
+    })  # fmt: skip
+    found = ranker_measures(frame, PARAMS, rng())
+    assert found.facts["one_number"] == {"ranker": {"p_convert": pytest.approx(0.3)}, "constant": {"p_click": 0.21, "p_convert": 0.3}}
+    told = rankers_chapter(found)
+    assert "The ranker's p_convert is a constant, 30.00 % for every ad: there were too few conversions to learn from" in told.lead
+    assert "p_click is a constant" not in told.lead
+    metrics, calibrated = told.tables
+    cells = {row[0]: dict(zip(metrics.head, row, strict=True)) for row in metrics.rows}
+    assert cells["ranker"]["log_loss_convert"].endswith("(a constant)")
+    assert cells["constant"]["auc"].endswith("(a constant)")
+    assert "constant" not in cells["ranker"]["auc"] + cells["logistic"]["log_loss_convert"]
+    assert {row[0]: row[2] for row in calibrated.rows}["constant"] == "a constant"
 
 
 def test_a_measure_reads_as_metrics_json_holds_it() -> None:
