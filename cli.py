@@ -285,7 +285,7 @@ def recommend(
     from flows.recommending import show_recommendations
     from tasks.recommend import Question
 
-    asked = Question(scene, top, tuple(part for value in exclude or [] for part in value.split(",") if part), brand, 0)
+    asked = Question(scene, top, tuple(part.strip() for value in exclude or [] for part in value.split(",") if part.strip()), brand, 0)
     code = show_recommendations(console, asked, user=user, history=history, at=at, bundle=bundle, model=model, as_json=as_json)
     raise typer.Exit(code)
 

@@ -121,6 +121,10 @@ def _print(console: Console, answer: Answer) -> None:
     console.print(f"[bold]{answer.model}[/] for a shopper of {answer.events} known events, scene {answer.scene}")
     if answer.unknown:
         console.print(f"[yellow]not in the catalogue[/]: {escape(', '.join(answer.unknown[:5]))}")
+    if answer.unknown_excluded:
+        console.print(
+            f"[yellow]--exclude: not in the catalogue, nothing was left out for it[/]: {escape(', '.join(answer.unknown_excluded[:5]))}"
+        )
     shares = [f"{source} {share:.0%}" for source, share in answer.gates.items() if share > 0]
     if shares:
         console.print(f"user feature F: {', '.join(shares)}")

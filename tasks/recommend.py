@@ -83,6 +83,7 @@ class Answer:
         scene: asked for.
         events: how many of the shopper's events are known to the catalogue or are searches.
         unknown: items of the history that the catalogue does not hold.
+        unknown_excluded: items to exclude that it does not hold.
         gates: share of each behaviour source in F; empty where the recommender reads none.
         rows: the items.
     """
@@ -91,6 +92,7 @@ class Answer:
     scene: str
     events: int
     unknown: tuple[str, ...]
+    unknown_excluded: tuple[str, ...]
     gates: dict[str, float]
     rows: tuple[Row, ...]
 
@@ -150,7 +152,8 @@ def recommend(bundle: RecommenderBundle, history: History, question: Question, r
                 campaign=f"{campaign.name} {campaign.start:%Y-%m-%d} – {campaign.end:%Y-%m-%d}" if campaign else None,
             )
         )
-    return Answer(ranker.name, question.scene, known, unknown, ranker.gates(read, moment), tuple(rows))
+    strange = tuple(dict.fromkeys(item for item in question.exclude if item not in catalogue.index))
+    return Answer(ranker.name, question.scene, known, unknown, strange, ranker.gates(read, moment), tuple(rows))
 
 
 def history_of_user(user: str, *, events: Path, lineage: Path, moment: int) -> History:

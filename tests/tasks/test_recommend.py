@@ -5,10 +5,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 from tiny_shop import DATA_END, items, write_clean, write_recommender
 
 from core.columns import Columns
 from core.errors import SourceError
+from flows.recommending import _print
 from models.history import History
 from models.pool import Campaign
 from models.recommender import RecommenderBundle
@@ -100,6 +102,17 @@ def test_a_history_of_unknown_items_alone_is_refused_and_a_few_are_named(bundle:
     with pytest.raises(SourceError, match="none of 2 events is of the 12 items"):
         recommend(bundle, read_history("view:x1, view:x2", NOW), ASKED, {})
     assert recommend(bundle, read_history("view:x1, view:p2", NOW), ASKED, {}).unknown == ("x1",)
+
+
+def test_an_item_to_exclude_that_the_catalogue_does_not_hold_is_named(
+    bundle: RecommenderBundle, capsys: pytest.CaptureFixture[str]
+) -> None:
+    answer = recommend(bundle, read_history(EVENTS, NOW), Question("product", 3, ("p4", "nope", "nope"), None, NOW), {})
+    assert answer.unknown_excluded == ("nope",)
+    assert answer.as_dict()["unknown_excluded"] == ("nope",)
+    _print(Console(width=200), answer)
+    assert "--exclude: not in the catalogue, nothing was left out for it: nope" in capsys.readouterr().out
+    assert recommend(bundle, read_history(EVENTS, NOW), Question("product", 3, ("p4",), None, NOW), {}).unknown_excluded == ()
 
 
 def test_a_shopper_is_found_by_id_and_by_pseudonym(tmp_path: Path) -> None:
