@@ -3,7 +3,8 @@
 from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StrictBool
+from pydantic_core import PydanticCustomError, PydanticKnownError
 
 from core.tables import LARGEST_WHOLE
 from models.retrieval import CauseKind
@@ -12,8 +13,26 @@ EventKind = Literal["view", "search", "cart", "favourite", "purchase"]
 ToneName = Literal["lively", "warm", "expert"]
 SceneName = Literal["product", "promotion", "brand", "cross_sell"]
 ChannelName = Literal["onsite", "social", "search"]
+
+
+def _number(value: object) -> object:
+    if isinstance(value, bool | str | bytes):
+        raise PydanticKnownError("int_type")
+    return value
+
+
+def _moment(value: object) -> object:
+    if isinstance(value, int | float) or (isinstance(value, str) and value.strip().lstrip("+-").replace(".", "", 1).isdecimal()):
+        raise PydanticCustomError("datetime_type", "Input should be a date and time with a zone, such as 2026-01-31T08:00:00Z")
+    return value
+
+
+Whole = Annotated[int, BeforeValidator(_number)]
+"""A JSON number without a fraction; pydantic alone would take true for 1 and "3" for 3."""
+Moment = Annotated[AwareDatetime, BeforeValidator(_moment)]
+"""Text, as the document says; pydantic alone would take a number for seconds or milliseconds since 1970, as its size suggests."""
 Id = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[^\x00]*$")]
-Money = Annotated[int, Field(ge=0, le=LARGEST_WHOLE)]
+Money = Annotated[int, Field(ge=0, le=LARGEST_WHOLE), BeforeValidator(_number)]
 Part = Literal["log", "state"]
 DEGRADED = Field(description="servers that are away; the answer was made with what is in memory")
 MAX_SLATE = 10
@@ -34,7 +53,7 @@ class PastEvent(Body):
     type: EventKind = Field(description="what the shopper did")
     item_id: Id | None = Field(default=None, description="the product; required unless type is search")
     query: str | None = Field(default=None, min_length=1, max_length=200, description="the words; required for a search, and only there")
-    timestamp: AwareDatetime | None = Field(default=None, description="when; without it, events are taken to lie a minute apart")
+    timestamp: Moment | None = Field(default=None, description="when; without it, events are taken to lie a minute apart")
 
 
 class AdsRequest(Body):
@@ -46,10 +65,10 @@ class AdsRequest(Body):
     )
     scene: SceneName = Field(default="product", description="why an ad is shown")
     channel: ChannelName = Field(default="onsite", description="where it is shown; sets the length limit of the copy")
-    k: int = Field(default=3, ge=1, le=MAX_SLATE, description="positions to fill; serving.max_slate is the limit")
+    k: Whole = Field(default=3, ge=1, le=MAX_SLATE, description="positions to fill; serving.max_slate is the limit")
     exclude: list[Id] = Field(default=[], max_length=1000, description="items that must not be shown")
-    consent: bool = Field(default=True, description="False: the shopper's behaviour is not looked at, and the decision names nobody")
-    cards: bool = Field(default=False, description="True: each ad comes with its card as SVG")
+    consent: StrictBool = Field(default=True, description="False: the shopper's behaviour is not looked at, and the decision names nobody")
+    cards: StrictBool = Field(default=False, description="True: each ad comes with its card as SVG")
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -138,7 +157,7 @@ class AdsAnswer(BaseModel):
 
 class _Told(Body):
     event_id: Id = Field(description="yours; sending the same event again changes nothing")
-    timestamp: AwareDatetime | None = Field(default=None, description="when it happened; now when left out")
+    timestamp: Moment | None = Field(default=None, description="when it happened; now when left out")
 
 
 class ItemEvent(_Told):
@@ -166,7 +185,7 @@ class ClickEvent(_Told):
 
     type: Literal["click"]
     request_id: Id = Field(description="of the answer that held the ad")
-    position: int = Field(ge=0, lt=MAX_SLATE)
+    position: Whole = Field(ge=0, lt=MAX_SLATE)
 
 
 class ConversionEvent(_Told):
@@ -174,7 +193,7 @@ class ConversionEvent(_Told):
 
     type: Literal["conversion"]
     request_id: Id = Field(description="of the answer that held the ad")
-    position: int = Field(ge=0, lt=MAX_SLATE)
+    position: Whole = Field(ge=0, lt=MAX_SLATE)
     value_micros: Money = Field(default=0, description="what was bought for")
 
 
@@ -225,7 +244,7 @@ class CreativesRequest(Body):
     audience_id: Id | None = Field(default=None, description="write for this audience; or for user_id's; or for everyone")
     user_id: Id | None = Field(default=None, description="write for this shopper's own taste")
     tone: ToneName | None = Field(default=None, description="how it shall speak; any tone if left out")
-    n: int = Field(default=1, ge=1, le=MAX_COPIES, description="texts wanted")
+    n: Whole = Field(default=1, ge=1, le=MAX_COPIES, description="texts wanted")
     generator: str | None = Field(
         default=None, max_length=32, description="template, clause, retrieval, ngram, gpt, vae, gan or hf; the chosen one if left out"
     )

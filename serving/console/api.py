@@ -3,9 +3,22 @@
 from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StrictBool
 
-from serving.api import MAX_HISTORY, MAX_SLATE, AdsAnswer, Audience, Body, ChannelName, EventKind, Id, PastEvent, SceneName, Versions
+from serving.api import (
+    MAX_HISTORY,
+    MAX_SLATE,
+    AdsAnswer,
+    Audience,
+    Body,
+    ChannelName,
+    EventKind,
+    Id,
+    PastEvent,
+    SceneName,
+    Versions,
+    Whole,
+)
 
 MAX_LISTED = 100
 Pseudonym = Annotated[str, Field(pattern="^[0-9a-f]{32}$")]
@@ -65,8 +78,8 @@ class SlatesRequest(Body):
         default=[], max_length=MAX_HISTORY, description="what a composed shopper did, or a picked one since; read, never stored"
     )
     scene: SceneName = "product"
-    k: int = Field(default=3, ge=1, le=MAX_SLATE, description="positions to fill in each channel")
-    preview: bool = Field(default=False, description="True: decide and store nothing; always so where shoppers are real people")
+    k: Whole = Field(default=3, ge=1, le=MAX_SLATE, description="positions to fill in each channel")
+    preview: StrictBool = Field(default=False, description="True: decide and store nothing; always so where shoppers are real people")
 
     model_config = ConfigDict(
         json_schema_extra={"examples": [{"history": [{"type": "search", "query": "马拉松"}], "scene": "product", "k": 3, "preview": True}]}

@@ -236,6 +236,8 @@ def test_copy_is_written_for_a_product_and_an_audience(client):
         ({"item_id": "p1", "audience_id": "a0", "user_id": "u1"}, "audience_id"),
         ({"item_id": "p1", "generator": "oracle"}, "generator"),
         ({"item_id": "p1", "n": 0}, "n"),
+        ({"item_id": "p1", "n": True}, "n"),
+        ({"product": {"title": "a", "category": "b", "price_micros": "5"}}, "product.price_micros"),
         ({"product": {"title": "", "category": "b"}}, "product.title"),
     ],
 )
@@ -249,6 +251,12 @@ def test_a_wrong_order_for_copy_names_its_field(client, body, field):
     [
         ({"user_id": "u1", "k": 0}, "k"),
         ({"user_id": "u1", "k": 6}, "k"),
+        ({"user_id": "u1", "k": True}, "k"),
+        ({"user_id": "u1", "k": "3"}, "k"),
+        ({"user_id": "u1", "consent": "no"}, "consent"),
+        ({"user_id": "u1", "cards": 1}, "cards"),
+        ({"history": [{"type": "view", "item_id": "p1", "timestamp": 1_700_000_000}]}, "history.0.timestamp"),
+        ({"history": [{"type": "view", "item_id": "p1", "timestamp": "1700000000"}]}, "history.0.timestamp"),
         ({"user_id": "u1", "scene": "window"}, "scene"),
         ({"user_id": "u1", "channel": "radio"}, "channel"),
         ({"user_id": "u1", "history": []}, "history"),
