@@ -91,7 +91,7 @@ def train_vae(data: LatentData, held_out: LatentData, *, d_hidden: int, epochs: 
     generator = torch.Generator().manual_seed(seed)
     network = Vae(data.latent.shape[1], data.condition.shape[1], d_hidden)
     network.scatter.fit(data.latent, data.blur)
-    optimiser = torch.optim.AdamW(network.parameters(), lr=_VAE_RATE, weight_decay=0.01)
+    optimiser = torch.optim.AdamW(network.parameters(), lr=_VAE_RATE, weight_decay=0.01, fused=True)
     best, smallest = copy.deepcopy(network), math.inf
     unseen = torch.randn(len(held_out.latent), D_CODE, generator=generator)
     for epoch in tqdm(range(epochs), desc="vae", unit="epoch", leave=False):
@@ -308,8 +308,8 @@ def train_gan(
     g.scatter.fit(data.latent, data.blur)
     even = g.scatter.even
     average = copy.deepcopy(g).eval().requires_grad_(False)
-    g_optimiser = torch.optim.Adam(g.parameters(), lr=settings.g_rate, betas=(0.0, 0.9))
-    d_optimiser = torch.optim.Adam(d.parameters(), lr=settings.d_ratio * settings.g_rate, betas=(0.0, 0.9))
+    g_optimiser = torch.optim.Adam(g.parameters(), lr=settings.g_rate, betas=(0.0, 0.9), fused=True)
+    d_optimiser = torch.optim.Adam(d.parameters(), lr=settings.d_ratio * settings.g_rate, betas=(0.0, 0.9), fused=True)
     detector, best = CollapseDetector(floor=frechet(data.latent[: len(held_out.latent)], held_out.latent)), copy.deepcopy(average)
 
     def batch() -> tuple[Tensor, Tensor, Tensor]:

@@ -105,7 +105,7 @@ class _Module(lightning.LightningModule):
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """AdamW."""
         settings = self.settings
-        optimizer = torch.optim.AdamW(self.network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
+        optimizer = torch.optim.AdamW(self.network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True)
         if self.optimizer_state is not None:
             optimizer.load_state_dict({"state": self.optimizer_state, "param_groups": optimizer.state_dict()["param_groups"]})
         return optimizer
@@ -127,6 +127,10 @@ class _Module(lightning.LightningModule):
         rate = rate_at(self.epoch * settings.steps + batch, settings.epochs * settings.steps, settings.learning_rate)
         for group in optimizer.param_groups:  # type: ignore[union-attr]
             group["lr"] = rate
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Clip the gradient; here, because Lightning clips for no fused optimiser."""
+        torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
 
     def training_step(self, batch: int, batch_idx: int) -> Tensor:
         """One batch, named by its number."""
@@ -245,7 +249,6 @@ def fit(
                 devices=1,
                 precision="bf16-mixed" if settings.bf16 else "32-true",
                 max_epochs=settings.epochs - module.start,
-                gradient_clip_val=1.0,
                 logger=False,
                 enable_checkpointing=False,
                 enable_progress_bar=False,

@@ -68,13 +68,13 @@ def train_sequence(materials: Materials, linear: ContentLinear, markov: Markov, 
     network = SequenceNetwork(sizes)
     start_from_text(network, catalogue, materials.counts)
     recommender = SequenceRecommender(catalogue, linear, markov, network, weight=0.0, floor=FLOORS[0])
-    batches = materials.validation.batches(catalogue, materials.max_events)
+    batches, own_scores = materials.validation.batches(catalogue, materials.max_events), torch.from_numpy(linear.item_scores())
 
     def loss(epoch: int, number: int) -> Tensor:
         rows, rng = materials.rows(settings, epoch, number)
         points = materials.windows.batch(rows, points=shape.points, rng=rng)
         candidates, included = materials.sampler.draw(rng)
-        return sequence_loss(network, linear, points, candidates=candidates, log_included=included)
+        return sequence_loss(network, linear, points, item_scores=own_scores, candidates=candidates, log_included=included)
 
     def validate() -> float:
         recommender.refresh()
@@ -110,7 +110,7 @@ def choose_links(recommender: SequenceRecommender, validation: Validation, batch
     """
     pairs = [(0.0, FLOORS[0]), *((weight, floor) for floor in FLOORS for weight in WEIGHTS[1:])]
     ranks = np.ones((len(pairs), len(validation)), np.int64)
-    for (rows, at), batch in zip(validation.cuts(), batches, strict=True):
+    for (rows, at), batch in zip(validation.cuts(recommender.catalogue), batches, strict=True):
         users = np.arange(len(validation))[rows]
         with torch.inference_mode():
             feature = recommender.feature(batch, at)
@@ -137,7 +137,7 @@ def choose_promotion(recommender: SequenceRecommender, validation: Validation, b
     parts = [torch.from_numpy(part) for part in parts_of(~recommender.new.numpy())]
     new_hits, known_hits = np.zeros(len(PROMOTIONS)), np.zeros(len(PROMOTIONS))
     n_new = n_known = 0
-    for (rows, at), batch in zip(validation.cuts(), batches, strict=True):
+    for (rows, at), batch in zip(validation.cuts(recommender.catalogue), batches, strict=True):
         targets = validation.targets[rows]
         with torch.inference_mode():
             feature = recommender.feature(batch, at)
@@ -179,13 +179,16 @@ def start_from_text(network: SequenceNetwork, catalogue: Catalogue, counts: np.n
         network.item_id.weight.masked_fill_(torch.from_numpy(hidden)[:, None], 0.0)
 
 
-def sequence_loss(network: SequenceNetwork, linear: ContentLinear, points: Points, *, candidates: Tensor, log_included: Tensor) -> Tensor:
+def sequence_loss(
+    network: SequenceNetwork, linear: ContentLinear, points: Points, *, item_scores: Tensor, candidates: Tensor, log_included: Tensor
+) -> Tensor:
     """Sampled cross entropy of the points' targets; the vector of each item of the batch is made once.
 
     Args:
         network: trained.
         linear: the content recommender beside it; not trained here.
         points: windows with prediction points.
+        item_scores: (items,) ``linear.item_scores()``, the same in every batch.
         candidates: (c,) ascending columns that compete.
         log_included: (c,) see `Sampler.draw`.
 
@@ -194,7 +197,7 @@ def sequence_loss(network: SequenceNetwork, linear: ContentLinear, points: Point
     """
     events, valid, catalogue = points.events, points.valid, linear.catalogue
     batch_row, _ = torch.nonzero(valid, as_tuple=True)
-    target, scores = points.target[valid], torch.from_numpy(linear.item_scores())
+    target = points.target[valid]
     met = events.item >= 0
     codes = torch.unique(torch.cat([events.item[met], target, candidates]))
     text, tags = torch.from_numpy(catalogue.features(codes.numpy())), torch.from_numpy(catalogue.tags[codes.numpy()])
@@ -213,11 +216,11 @@ def sequence_loss(network: SequenceNetwork, linear: ContentLinear, points: Point
     seen_items = events.item[batch_row]  # (n, events)
 
     own = (users * torch.nn.functional.embedding(place_of_target, vectors)).sum(dim=-1).float()
-    own = own + by_content[:, 0] * content_of_target + by_score[:, 0] * scores[target]
+    own = own + by_content[:, 0] * content_of_target + by_score[:, 0] * item_scores[target]
     own = own + (repeats * (seen_items == target[:, None])).sum(dim=-1)
 
     logits = (users @ torch.nn.functional.embedding(place_of_candidate, vectors).T).float()
-    logits = logits + by_content * content + by_score * scores[candidates]
+    logits = logits + by_content * content + by_score * item_scores[candidates]
     column = torch.searchsorted(candidates, seen_items.clamp(min=0)).clamp(max=len(candidates) - 1)
     among = (candidates[column] == seen_items).to(repeats.dtype)
     logits = logits.scatter_add(1, column, repeats * among)

@@ -14,7 +14,8 @@ from models.recommender.base import EventRecommender, Recommender
 from models.recommender.catalogue import Catalogue
 from models.recommender.events import EventBatch, event_batch
 
-_ROWS = 256
+_ROWS, _SCORES = 256, 1 << 22
+"""Users that are ranked at once at the most, and scores: larger arrays are given back to the system each time, and cost twice the time."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,7 @@ class Validation:
             catalogue: the items.
             max_events: latest events that are read.
         """
-        return [event_batch(self.histories[rows], self.moments[rows], catalogue, max_events) for rows, _ in self.cuts()]
+        return [event_batch(self.histories[rows], self.moments[rows], catalogue, max_events) for rows, _ in self.cuts(catalogue)]
 
     def score(self, recommender: Recommender, batches: Sequence[EventBatch] | None = None) -> float:
         """Mean gain of the targets' ranks; NaN without users, which training takes as "never stop early".
@@ -126,7 +127,7 @@ class Validation:
             batches: the histories as arrays, when they were made before and the recommender reads them.
         """
         ranks = np.zeros(len(self), np.int64)
-        for number, (rows, at) in enumerate(self.cuts()):
+        for number, (rows, at) in enumerate(self.cuts(recommender.catalogue)):
             if batches is not None and isinstance(recommender, EventRecommender):
                 with torch.inference_mode():
                     scores = recommender.logits(batches[number], at).numpy()
@@ -135,9 +136,14 @@ class Validation:
             ranks[rows] = self.ranks_of(scores, np.arange(len(self))[rows], recommender.catalogue)
         return ranks
 
-    def cuts(self) -> list[tuple[slice, torch.Tensor]]:
-        """The rows of each of `batches`, and their moments."""
-        rows = [slice(start, start + _ROWS) for start in range(0, len(self), _ROWS)]
+    def cuts(self, catalogue: Catalogue) -> list[tuple[slice, torch.Tensor]]:
+        """The rows of each of `batches`, and their moments.
+
+        Args:
+            catalogue: the items that are ranked.
+        """
+        size = min(_ROWS, max(1, _SCORES // max(1, len(catalogue))))
+        rows = [slice(start, start + size) for start in range(0, len(self), size)]
         return [(cut, torch.from_numpy(self.moments[cut].copy())) for cut in rows]
 
     def ranks_of(self, scores: np.ndarray, rows: np.ndarray, catalogue: Catalogue) -> np.ndarray:
