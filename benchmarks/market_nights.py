@@ -40,8 +40,9 @@ class Nights:
             work: an empty folder; ``models`` in it is what the service shall serve from.
         """
         self.models = work / "models"
-        self._work, self._data = work, place.folder / "project" / "data"
-        self._params = load_params(Path(PARAMS_FILE))
+        project = place.folder / "project"
+        self._work, self._data = work, project / "data"
+        self._params = load_params(project / PARAMS_FILE)  # those of the champions
         self._clean = {Path(name).stem: place.folder / "clean" / name for name in CLEAN}
         self.models.mkdir(parents=True)
         for kind in KINDS:
