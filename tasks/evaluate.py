@@ -7,36 +7,31 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from core.beside import beside
 from core.columns import Columns
 from core.files import read_json, read_table, write_beside, write_json, write_table
 from core.identity import check_fingerprint, pseudonymise, user_key
 from core.lineage import Lineage
 from core.params import EvaluateParams
 from core.tracking import Tracker
-from models.decider import Decider
-from models.encoder import TextEncoder
-from models.generator import GeneratorBundle
-from models.generator.audiences import audience_features
-from models.generator.request import requests_of
 from models.pool import Pool, campaigns_of
 from models.ranker import RankerBundle
 from models.recommender import RecommenderBundle
-from tasks.judge.compliance import compliance_quality
+from tasks.judge.generator import Files, judge_generator
 from tasks.judge.measures import Measure, copy_measures, policy_measures, ranker_measures, recommender_measures
-from tasks.judge.personal import clicks_of, judge_personal
 from tasks.judge.policies import TrueClick, log_requests
 from tasks.judge.rankers import judge_ranker, window
 from tasks.judge.recommenders import judge_recommenders
 from tasks.judge.retrieval import judge_retrieval
 from tasks.judge.scenes import judge_scenes
 from tasks.judge.truths import true_click_of, true_clicks_of_copy
-from tasks.judge.writing import judge_writing
 from tasks.report.build import build_page
 from tasks.report.copy_page import build_copy_page
 from tasks.report.page import render, render_copy
-from tasks.report.shoppers import shopper_views
 from tasks.sources.market.truth import Truth
 
+_WORTH_A_PROCESS = 2500
+"""Human copies from which on a second process judges the generator."""
 REQUESTS = 4000
 """Held-out requests whose candidates are scored, at the most."""
 
@@ -119,11 +114,12 @@ def evaluate(
         name: read_table(path) for name, path in {"items": items, "events": events, "copies": copies, "impressions": impressions}.items()
     }
     bundles = RecommenderBundle.load(recommender), RankerBundle.load(ranker), Pool.load(pool)
-    writer = GeneratorBundle.load(generator)
-    known = _truth(facts, truth)
+    known, refused = _truth(facts, truth), read_table(rejected)
+    files = Files(items, events, rejected, user_features, encoder, recommender, generator, ranker, pool, known)
     measured: dict[str, Measure] = {}
-    with write_beside(report) as draft:
+    with write_beside(report) as draft, beside(files, worthwhile=len(tables["copies"]) >= _WORTH_A_PROCESS) as other:
         draft.mkdir(parents=True)
+        pending = other.begin(judge_generator, start=span.start, end=span.end, replications=params.bootstrap, rng=rng.spawn(1)[0])
         frame = judge_recommenders(bundles[0], tables["events"], start=span.start, end=None, train_end=span.train_end, k=params.top_k)
         write_table(frame, draft / "recommenders.parquet")
         measured["recommender"] = recommender_measures(frame, bundles[0].champion.name, params, rng)
@@ -142,29 +138,9 @@ def evaluate(
             author = true_clicks_of_copy(
                 known, tables["impressions"], tables["copies"], bundles[2], start=span.start, replications=params.bootstrap, rng=rng
             )
-        refused = read_table(rejected)
-        evidence = judge_writing(
-            writer,
-            bundles[2],
-            refused,
-            requests_of(tables["items"], writer.limits),
-            encode=TextEncoder.load(encoder).features,
-            rng=rng,
-            replications=params.bootstrap,
-        )
-        shoppers = read_table(user_features)
-        personal = judge_personal(
-            writer,
-            shoppers,
-            audience_features(shoppers),
-            clicks_of(known, span.start) if known else None,
-            replications=params.bootstrap,
-            rng=rng,
-        )
-        detections = {part.part: part.counts for part in compliance_quality(writer.reviewer.compliance)}
-        measured["generator"] = copy_measures(evidence, detections, bundles[2], refused, author, personal=personal)
-        views, cases = shopper_views(Decider(*bundles), writer, tables["events"], moment=span.end, start=span.start)
-        write_json(cases, draft / "shoppers.json")
+        judged = pending.result()
+        measured["generator"] = copy_measures(judged.evidence, judged.detections, bundles[2], refused, author, personal=judged.personal)
+        write_json(judged.cases, draft / "shoppers.json")
     everything = {name: measure.as_dict() for name, measure in measured.items()}
     protocol = {
         "split": "by time", "train_end": facts["train_end"], "window_start": facts["validation_end"], "window_end": facts["end"],
@@ -180,7 +156,7 @@ def evaluate(
         facts,
         read_json(data_report),
         measured,
-        views,
+        judged.views,
         bundles[2],
         quarantine=read_table(quarantine),
         rejected=refused,
@@ -190,8 +166,8 @@ def evaluate(
         draft.write_text(render(page), encoding="utf-8")
     subtitle = f"Source {facts['source']}, data {facts['data_version'][:12]}."
     with write_beside(copy) as draft:
-        told = build_copy_page(evidence, refused, detections, subtitle=subtitle)
-        draft.write_text(render_copy(*told, evidence.signature), encoding="utf-8")
+        told = build_copy_page(judged.evidence, refused, judged.detections, subtitle=subtitle)
+        draft.write_text(render_copy(*told, judged.evidence.signature), encoding="utf-8")
     tracker.log_metrics({f"{name}.{key}": value for name, measure in measured.items() for key, value in measure.headline().items()})
     for path in (index, copy, metrics, calibration, ranking, policy_value):
         tracker.log_artifact(path)

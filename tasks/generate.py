@@ -1,10 +1,9 @@
 """Fill the creative pool: write candidates for the slots that traffic will need, review them, keep the best, encode what is kept."""
 
-import hashlib
 import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +12,12 @@ import pandas as pd
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from core.beside import Beside, beside
 from core.columns import Columns as C
 from core.files import content_hash, read_json, read_table, write_table
 from core.params import ChannelParams, GenerateParams
 from core.tracking import Tracker
-from core.vocabulary import CHANNELS, SCENES, Channel, Origin, Scene
+from core.vocabulary import CHANNELS, SCENES
 from models.bundle import save_arrays, writing_bundle
 from models.embeddings import Embeddings
 from models.encoder.text_encoder import TextEncoder
@@ -26,6 +26,8 @@ from models.generator.bundle import GeneratorBundle
 from models.generator.compliance import OWN_RULES, Compliance
 from models.generator.request import CopyRequest, requests_of
 from models.generator.sampling_search import Said, SamplingSearch, reward, settings, spread
+from tasks.pool.candidates import Looked, judging, look_at, look_at_human
+from tasks.pool.shelf import Shelf
 
 logger = logging.getLogger(__name__)
 
@@ -33,10 +35,10 @@ _PERSONAL_SHARE = 2 / 3
 """Share of the slots that are written for one audience; the others are for everyone."""
 _ROUND = 250
 """Slots that are written and reviewed at a time."""
+_WORTH_A_PROCESS = 400
+"""Slots from which on a second process judges what was written."""
 _HELPINGS = 2
 """How often a slot is written for, at the most, while nothing that was written for it is accepted."""
-_COLUMNS = [C.CREATIVE, C.ITEM, C.SCENE, C.CHANNEL, C.TEXT, C.ORIGIN, C.AUDIENCE, C.GENERATOR_VERSION, C.QUALITY, C.VERDICT, C.AI_LABEL]
-_REJECTED = [C.ITEM, C.SCENE, C.CHANNEL, C.AUDIENCE, C.TEXT, C.ORIGIN, C.REASON, "rule", "found"]
 
 
 def generate(
@@ -93,14 +95,19 @@ def generate(
     users = read_table(user_features)
     demand = _demand(read_table(impressions), read_table(events), users, read_json(lineage), set(stocked))
     slots = _slots(demand, {item: products[item] for item in stocked}, audience_features(users), params.max_slots)
-    shelf = _Shelf(bundle, content_hash(generator)[:12])
-    search = _write(bundle, slots, params, rng, shelf)
-    written = len(shelf.rows)
-    _add_human(human, products, shelf)
-    _fill(stocked, products, rng, shelf)
-    table = _table(shelf)
-    known = Embeddings.load(embeddings)
-    write_table(pd.DataFrame(shelf.rejected, columns=_REJECTED).astype({C.AUDIENCE: "str"}), rejected)
+    shelf, vectors = Shelf(bundle, content_hash(generator)[:12]), _Vectors(Embeddings.load(embeddings), encoder)
+    with beside(judging(bundle), worthwhile=len(slots) >= _WORTH_A_PROCESS and bundle.sampling is not None) as other:
+        search = _write(bundle, slots, params, rng, shelf=shelf, other=other)
+        written = len(shelf.rows)
+        known = human[human[C.ITEM].isin(list(products))]
+        wanted = zip(known[C.ITEM], known[C.SCENE], known[C.CHANNEL], strict=True)
+        places = [products[item].placed(scene, channel) for item, scene, channel in wanted]
+        looked_at = other.begin(look_at_human, places, known[C.TEXT].tolist())
+        vectors.add([str(row[C.TEXT]) for row in shelf.rows])
+        shelf.add_human(known, places, looked_at.result())
+    shelf.fill(stocked, products, rng)
+    table = shelf.table()
+    write_table(shelf.refused(), rejected)
     config = {
         "generator": bundle.chosen,
         "generator_version": shelf.version,
@@ -125,7 +132,7 @@ def generate(
         if rules is not None:
             (draft / OWN_RULES).write_bytes(rules.read_bytes())
         write_table(read_table(campaigns), draft / "campaigns.parquet")
-        save_arrays({"vectors": _vectors(table[C.TEXT].tolist(), known, encoder)}, draft / "vectors.safetensors")
+        save_arrays({"vectors": vectors.of(table[C.TEXT].tolist())}, draft / "vectors.safetensors")
     tracker.log_metrics(
         {
             "creatives": float(len(table)),
@@ -180,65 +187,14 @@ def _slots(
     return [*wanted, *[products[item].placed(scene, channel) for item, scene, channel in places[: max_slots - len(wanted)]]]
 
 
-@dataclass
-class _Shelf:
-    """What has been accepted and refused so far."""
-
-    bundle: GeneratorBundle
-    version: str
-
-    def __post_init__(self) -> None:
-        self.rows: list[dict[str, Any]] = []
-        self.rejected: list[dict[str, Any]] = []
-        self.texts: dict[str, set[str]] = {}
-        self.reusable: dict[str, list[tuple[float, str, str, str, str]]] = {}
-        self.open: set[tuple[str, str, str]] = set()
-        self.candidates = self.surplus = self.served = self.filled = 0
-
-    def add(
-        self, request: CopyRequest, text: str, origin: str, quality: float, *, creative_id: str | None = None, reusable: bool = True
-    ) -> None:
-        """Accept a text for a place."""
-        audience = request.audience_id
-        key = "|".join([request.item_id, request.scene, request.channel, audience or "", origin, text])
-        warnings = sorted({found.rule for found in self.bundle.reviewer.compliance.check(text, request.category)})
-        human = origin == Origin.HUMAN
-        self.rows.append(
-            {
-                C.CREATIVE: creative_id or f"{origin[0]}{hashlib.sha256(key.encode()).hexdigest()[:12]}",
-                C.ITEM: request.item_id,
-                C.SCENE: request.scene,
-                C.CHANNEL: request.channel,
-                C.TEXT: text,
-                C.ORIGIN: origin,
-                C.AUDIENCE: audience,
-                C.GENERATOR_VERSION: "human" if human else self.version,
-                C.QUALITY: quality,
-                C.VERDICT: f"warn:{','.join(warnings)}" if warnings else "pass",
-                C.AI_LABEL: not human,
-            }
-        )
-        self.texts.setdefault(request.item_id, set()).add(text)
-        if audience is None:
-            self.open.add((request.item_id, request.scene, request.channel))
-        if reusable:
-            self.reusable.setdefault(request.item_id, []).append((quality, request.scene, request.channel, text, origin))
-
-    def refuse(self, request: CopyRequest, text: str, origin: str, *, reason: str, rule: str, found: str) -> None:
-        """Write down why a text is not shown."""
-        row = {
-            C.ITEM: request.item_id,
-            C.SCENE: request.scene,
-            C.CHANNEL: request.channel,
-            C.AUDIENCE: request.audience_id,
-            C.TEXT: text,
-            C.ORIGIN: origin,
-        }
-        self.rejected.append({**row, C.REASON: reason, "rule": rule, "found": found})
-
-
 def _write(
-    bundle: GeneratorBundle, slots: Sequence[CopyRequest], params: GenerateParams, rng: np.random.Generator, shelf: _Shelf
+    bundle: GeneratorBundle,
+    slots: Sequence[CopyRequest],
+    params: GenerateParams,
+    rng: np.random.Generator,
+    *,
+    shelf: Shelf,
+    other: Beside[GeneratorBundle],
 ) -> SamplingSearch | None:
     """Write every slot, round by round; what the candidates of a round were worth says how the next is written."""
     search = SamplingSearch(settings(bundle.sampling, params.temperature_steps, params.guidance_steps)) if bundle.sampling else None
@@ -248,8 +204,8 @@ def _write(
         dealt = search.deal(len(requests), rng) if search else np.zeros(len(requests), np.int64)
         rewards, left = np.zeros(len(requests)), list(range(len(requests)))
         for helping in range(_HELPINGS):
-            found = _drawn(bundle, search, [requests[row] for row in left], dealt[left], n=params.candidates_per_slot, rng=rng)
-            rewards[left] = [_choose(requests[row], texts, params, shelf, said) for row, texts in zip(left, found, strict=True)]
+            found = _drawn(bundle, search, [requests[row] for row in left], dealt[left], n=params.candidates_per_slot, rng=rng, other=other)
+            rewards[left] = [_choose(requests[row], *drawn, params, shelf, said) for row, drawn in zip(left, found, strict=True)]
             if search and not helping:
                 search.learn(dealt, rewards)
             left = np.flatnonzero(rewards == 0).tolist()
@@ -264,21 +220,25 @@ def _drawn(
     *,
     n: int,
     rng: np.random.Generator,
-) -> list[list[str]]:
-    """Candidates for each request, written with the setting that it was dealt."""
-    found: list[list[str]] = [[] for _ in requests]
+    other: Beside[GeneratorBundle],
+) -> list[tuple[list[str], Looked]]:
+    """Candidates for each request, written with the setting that it was dealt; those of one setting are judged while the next writes."""
+    written: dict[int, list[str]] = {}
+    begun: list[tuple[list[int], Future[list[Looked]]]] = []
     for arm in sorted(set(dealt.tolist())):
         rows = np.flatnonzero(dealt == arm).tolist()
         drawing = bundle.drawing(search.arms[arm]) if search else bundle
-        for row, texts in zip(rows, drawing.write([requests[row] for row in rows], n, rng), strict=True):
-            found[row] = texts
-    return found
+        asked = [requests[row] for row in rows]
+        texts = drawing.write(asked, n, rng)
+        written |= dict(zip(rows, texts, strict=True))
+        begun.append((rows, other.begin(look_at, asked, texts)))
+    looked = {row: one for rows, pending in begun for row, one in zip(rows, pending.result(), strict=True)}
+    return [(written[row], looked[row]) for row in range(len(requests))]
 
 
-def _choose(request: CopyRequest, texts: Sequence[str], params: GenerateParams, shelf: _Shelf, said: Said) -> float:
-    """Review the candidates of a slot and shelve a diverse few of the accepted; what came of it, in [0, 1]."""
-    bundle, known = shelf.bundle, shelf.texts.get(request.item_id, ())
-    reviews = bundle.reviewed(request, texts)
+def _choose(request: CopyRequest, texts: Sequence[str], looked: Looked, params: GenerateParams, shelf: Shelf, said: Said) -> float:  # noqa: PLR0917
+    """Shelve a diverse few of the accepted candidates of a slot; what came of it, in [0, 1]."""
+    bundle, known, reviews = shelf.bundle, shelf.texts.get(request.item_id, ()), looked.reviews
     passed: list[str] = []
     for text in texts:
         shelf.candidates += 1
@@ -289,73 +249,37 @@ def _choose(request: CopyRequest, texts: Sequence[str], params: GenerateParams, 
             shelf.refuse(request, text, bundle.chosen, reason="duplicate", rule="item", found="")
         else:
             passed.append(text)
-    weights = bundle.weights(request, texts, reviews) if len(passed) > 1 else dict.fromkeys(passed, 1.0)
-    kept = [passed[row] for row in spread(passed, [weights[text] for text in passed], params.kept_per_slot)]
+    weights = [looked.weights[text] for text in passed] if len(passed) > 1 else [1.0] * len(passed)
+    kept = [passed[row] for row in spread(passed, weights, params.kept_per_slot)]
     shelf.served += bool(passed)
     shelf.surplus += len(passed) - len(kept)
     newness = [said.newness(text, request.category) for text in kept]
     said.add(kept, request.category)
     for text in kept:
+        shelf.rules[text, request.category] = looked.rules[text]
         shelf.add(request, text, bundle.chosen, reviews[text].quality)
     return reward([bundle.worth(request, text, reviews[text].quality) for text in kept], newness, params.kept_per_slot)
 
 
-def _add_human(human: pd.DataFrame, products: Mapping[str, CopyRequest], shelf: _Shelf) -> None:
-    reviewer = shelf.bundle.reviewer
-    for copy_id, item, scene, channel, text in zip(
-        human[C.COPY], human[C.ITEM], human[C.SCENE], human[C.CHANNEL], human[C.TEXT], strict=True
-    ):
-        if item not in products:
-            continue
-        request = products[item].placed(scene, channel)
-        violations = reviewer.compliance.blocks(text, request.category)
-        if violations:
-            shelf.refuse(request, text, Origin.HUMAN, reason="compliance", rule=violations[0].rule, found=violations[0].found)
-        elif len(text) > request.max_length:
-            shelf.refuse(request, text, Origin.HUMAN, reason="length", rule="too_long", found=str(len(text)))
-        else:  # the merchant's own statement: offers and dates in it are the merchant's, but it is not moved to another place then
-            review = reviewer.review(text, request, may_copy=True)
-            shelf.add(request, text, Origin.HUMAN, review.quality, creative_id=str(copy_id), reusable=review.accepted)
+class _Vectors:
+    """Raw vectors of texts: those that `encode` made, and those made here, each once."""
 
+    def __init__(self, known: Embeddings, encoder: Path) -> None:
+        self._known, self._encoder = known, encoder
+        self._made: dict[str, np.ndarray] = {}
 
-def _fill(stocked: Sequence[str], products: Mapping[str, CopyRequest], rng: np.random.Generator, shelf: _Shelf) -> None:
-    template = shelf.bundle.generators[Origin.TEMPLATE]
-    for item in stocked:
-        texts = list(shelf.reusable.get(item, ()))
-        for scene in SCENES:
-            for channel in CHANNELS:
-                if (item, scene, channel) in shelf.open:
-                    continue
-                request = products[item].placed(scene, channel)
-                fitting = [entry for entry in texts if len(entry[3]) <= request.max_length and (entry[1] in (scene, Scene.PRODUCT))]
-                if fitting:
-                    quality, _, _, text, origin = max(
-                        fitting, key=lambda entry: (entry[1] == scene, entry[2] == channel, entry[0], entry[3])
-                    )
-                else:
-                    text, origin = template.write([request.placed(scene, Channel.SEARCH)], 1, rng)[0][0], str(Origin.TEMPLATE)
-                    quality = shelf.bundle.review(request, text).quality
-                    texts.append((quality, Scene.PRODUCT, channel, text, origin))
-                creative_id = f"b{hashlib.sha256('|'.join([item, scene, channel, text]).encode()).hexdigest()[:12]}"
-                shelf.add(request, text, origin, quality, creative_id=creative_id, reusable=False)
-                shelf.filled += 1
+    def add(self, texts: Sequence[str]) -> None:
+        """Encode what is new."""
+        new = [text for text in dict.fromkeys(texts) if text not in self._known and text not in self._made]
+        if new:
+            self._made |= dict(zip(new, TextEncoder.load(self._encoder).encode(new), strict=True))
 
-
-def _table(shelf: _Shelf) -> pd.DataFrame:
-    table = pd.DataFrame(shelf.rows, columns=_COLUMNS)
-    kinds = {name: "str" for name in _COLUMNS if name not in (C.QUALITY, C.AI_LABEL)}
-    table = table.astype({**kinds, C.QUALITY: "float64", C.AI_LABEL: "bool"})
-    order = [C.ITEM, C.SCENE, C.CHANNEL, C.AUDIENCE, C.QUALITY, C.CREATIVE]
-    return table.sort_values(order, ascending=[True, True, True, True, False, True], na_position="last", kind="stable", ignore_index=True)
-
-
-def _vectors(texts: Sequence[str], known: Embeddings, encoder: Path) -> np.ndarray:
-    distinct = list(dict.fromkeys(texts))
-    new = [text for text in distinct if text not in known]
-    row_of = {text: row for row, text in enumerate(distinct)}
-    vectors = np.zeros((len(distinct), known.vectors.shape[1]), np.float32)
-    old = [text for text in distinct if text in known]
-    vectors[[row_of[text] for text in old]] = known.vectors_of(old)
-    if new:
-        vectors[[row_of[text] for text in new]] = TextEncoder.load(encoder).encode(new)
-    return vectors[[row_of[text] for text in texts]]
+    def of(self, texts: Sequence[str]) -> np.ndarray:
+        """(n, d) float32."""
+        self.add(texts)
+        old = [text for text in dict.fromkeys(texts) if text in self._known]
+        held = self._made | dict(zip(old, self._known.vectors_of(old), strict=True))
+        found = np.zeros((len(texts), self._known.vectors.shape[1]), np.float32)
+        for row, text in enumerate(texts):
+            found[row] = held[text]
+        return found

@@ -6,9 +6,12 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from core.beside import beside
 from core.params import GeneratorParams
 from core.tracking import Tracker
+from core.vocabulary import Origin
 from evaluation.intervals import bootstrap_mean
 from models.generator.bundle import GeneratorBundle
 from models.generator.gan import GanGenerator
@@ -17,17 +20,23 @@ from models.generator.held_out import HeldOutTexts
 from models.generator.hf import HfGenerator
 from models.generator.interface import CopyGenerator
 from models.generator.request import CopyRequest
+from models.generator.training_copies import Copy
 from models.generator.vae import VaeGenerator
 from tasks.generators.corpus import Corpus
 from tasks.generators.networks import Trained
 from tasks.judge.adversary import Encode
 from tasks.judge.copies import MAIN, REPLICATIONS, SHOWN_OF, as_shown, judge, measure
+from tasks.judge.curves import curves
 from tasks.judge.evidence import HeldOut, evidence, figures
 
 logger = logging.getLogger(__name__)
 
 TRIED = 150
 """Held-out copies, at most, that temperatures and what would be shown are judged on."""
+_WORTH_A_PROCESS = 100
+"""Held-out copies from which on a second process takes part of the judging."""
+_Sampled = GptGenerator | VaeGenerator | GanGenerator | HfGenerator
+Sweeps = dict[str, dict[float, float]]
 
 
 def best_of(table: Mapping[str, Mapping[str, Mapping[str, float]]]) -> str:
@@ -48,6 +57,49 @@ def _gan_verdict(note: dict[str, Any], found: dict[str, Any]) -> dict[str, Any]:
     return {**note, **found}
 
 
+def _at(generator: CopyGenerator, temperature: float | None) -> CopyGenerator:
+    """The generator at another temperature; as it is for None."""
+    if temperature is None or not isinstance(generator, _Sampled):
+        return generator
+    return replace(generator, sampling=replace(generator.sampling, temperature=temperature))
+
+
+def _texts(generator: CopyGenerator, requests: Sequence[CopyRequest], seed: int) -> list[str]:
+    """One text a request; empty where there is none."""
+    return [(texts or [""])[0] for texts in generator.write(requests, 1, np.random.default_rng([seed, 9]))]
+
+
+def _temperatures(params: GeneratorParams, copies: Sequence[Copy], judging: GeneratorBundle, seed: int) -> Sweeps:
+    """Of each generator that has one: temperature → mean score of what it writes for some held-out products."""
+    requests, references = [copy.request for copy in copies], [copy.text for copy in copies]
+    sweeps: Sweeps = {}
+    for name, generator in judging.generators.items():
+        if isinstance(generator, _Sampled):
+            sweeps[name] = {}
+            for temperature in params.temperatures:
+                found = judge(_texts(_at(generator, temperature), requests, seed), requests, references, judging.reviewer)
+                sweeps[name][temperature] = float(found.score.mean())
+    return sweeps
+
+
+def _curves(judging: GeneratorBundle, copies: Sequence[Copy], groups: NDArray[np.object_], *, seed: int) -> dict[str, Any]:
+    return curves(judging.generators, copies, groups, reviewer=judging.reviewer, seed=seed)
+
+
+def _as_shown(
+    judging: GeneratorBundle, temperatures: Mapping[str, float], copies: Sequence[Copy], groups: NDArray[np.object_], *, seed: int
+) -> dict[str, dict[str, float]]:
+    """Every generator's main score, and that of the human copies."""
+    requests, references = [copy.request for copy in copies], [copy.text for copy in copies]
+    warm = replace(judging, generators={name: _at(one, temperatures.get(name)) for name, one in judging.generators.items()})
+    shown = {name: as_shown(warm, name, requests, np.random.default_rng([seed, 15])) for name in warm.generators}
+    scores = {name: judge(texts, requests, references, judging.reviewer).score for name, texts in shown.items()}
+    scores["human"] = judge(references, requests, references, judging.reviewer, human=True).score
+    return {
+        name: bootstrap_mean(score, groups, REPLICATIONS, np.random.default_rng([seed, 16])).as_dict() for name, score in scores.items()
+    }
+
+
 def judged(params: GeneratorParams, work: Corpus, trained: Trained, tracker: Tracker, encode: Encode | None) -> GeneratorBundle:
     """Let every generator write for held-out products, at its best temperature, and judge what it wrote.
 
@@ -58,50 +110,40 @@ def judged(params: GeneratorParams, work: Corpus, trained: Trained, tracker: Tra
         tracker: receives the scores.
         encode: texts → raw encoder vectors, for the Fréchet distance; None: it is not measured.
     """
-    requests, references = [copy.request for copy in work.held_out], [copy.text for copy in work.held_out]
-
-    def texts_of(generator: CopyGenerator, orders: Sequence[CopyRequest]) -> list[str]:
-        return [(texts or [""])[0] for texts in generator.write(orders, 1, np.random.default_rng([work.seed, 9]))]
-
-    rows = np.sort(np.random.default_rng([work.seed, 14]).permutation(len(requests))[:TRIED])
-    some, some_references = [requests[row] for row in rows], [references[row] for row in rows]
-    generators, table, written = dict(trained.generators), {}, {}
-    sweeps: dict[str, dict[str, float]] = {}
-    for name, generator in trained.generators.items():
-        if isinstance(generator, GptGenerator | VaeGenerator | GanGenerator | HfGenerator):
-            sweeps[name] = {}
-            for temperature in params.temperatures:
-                warm = replace(generator, sampling=replace(generator.sampling, temperature=temperature))
-                found = judge(texts_of(warm, some), some, some_references, work.reviewer)
-                sweeps[name][str(temperature)] = float(found.score.mean())
-            best = max(params.temperatures, key=lambda temperature: sweeps[name][str(temperature)])
-            generators[name] = replace(generator, sampling=replace(generator.sampling, temperature=best))
-        written[name] = tuple(texts_of(generators[name], requests))
-        texts = written[name]
-        table[name] = measure(texts, requests, references, work.groups, reviewer=work.reviewer, rng=np.random.default_rng([work.seed, 10]))
-        tracker.log_metrics({f"{name}_{metric}": value["value"] for metric, value in table[name].items()})
-    table["human"] = measure(
-        references, requests, references, work.groups, reviewer=work.reviewer, rng=np.random.default_rng([work.seed, 10]), human=True
-    )
-    judging = GeneratorBundle(generators, next(iter(generators)), work.reviewer, tuple(work.train), {})
-    for name in generators:
-        shown = as_shown(judging, name, some, np.random.default_rng([work.seed, 15]))
-        score = judge(shown, some, some_references, work.reviewer).score
-        table[name][MAIN] = bootstrap_mean(score, work.groups[rows], REPLICATIONS, np.random.default_rng([work.seed, 16])).as_dict()
-        tracker.log_metrics({f"{name}_{MAIN}": table[name][MAIN]["value"]})
-    score = judge(some_references, some, some_references, work.reviewer, human=True).score
-    table["human"][MAIN] = bootstrap_mean(score, work.groups[rows], REPLICATIONS, np.random.default_rng([work.seed, 16])).as_dict()
+    seed, some = work.seed, HeldOut(work.held_out, work.groups, trained.raw).some(np.random.default_rng([work.seed, 11]))
+    judging = GeneratorBundle(dict(trained.generators), next(iter(trained.generators)), work.reviewer, tuple(work.train), {})
+    many = len(work.held_out) >= _WORTH_A_PROCESS and Origin.HF not in judging.generators
+    with beside(judging, worthwhile=many) as other:
+        drawn = other.begin(_curves, some.copies, some.groups, seed=seed)
+        rows = np.sort(np.random.default_rng([seed, 14]).permutation(len(work.held_out))[:TRIED])
+        tried = [work.held_out[row] for row in rows]
+        sweeps = _temperatures(params, tried, judging, seed)
+        temperatures = {name: max(sweep, key=lambda temperature: sweep[temperature]) for name, sweep in sweeps.items()}
+        main = other.begin(_as_shown, temperatures, tried, work.groups[rows], seed=seed)
+        generators = {name: _at(generator, temperatures.get(name)) for name, generator in trained.generators.items()}
+        requests, references = [copy.request for copy in work.held_out], [copy.text for copy in work.held_out]
+        written = {name: tuple(_texts(generator, requests, seed)) for name, generator in generators.items()}
+        table = {}
+        for name, texts in [*written.items(), ("human", references)]:
+            rng, human = np.random.default_rng([seed, 10]), name == "human"
+            table[name] = measure(texts, requests, references, work.groups, reviewer=work.reviewer, rng=rng, human=human)
+        found = evidence(
+            generators.get(Origin.GAN),
+            some,
+            known=trained.known,
+            human=trained.human,
+            watched=trained.watched,
+            reviewer=work.reviewer,
+            encode=encode,
+            seed=seed,
+        )
+        for name, score in main.result().items():
+            table[name][MAIN] = score
+        measured = {"curves": drawn.result(), **found}
+    for name, row in table.items():
+        if name in generators:
+            tracker.log_metrics({f"{name}_{metric}": value["value"] for metric, value in row.items()})
     chosen = best_of({name: table[name] for name in trained.generators})
-    measured = evidence(
-        generators,
-        HeldOut(work.held_out, work.groups, trained.raw),
-        known=trained.known,
-        human=trained.human,
-        watched=trained.watched,
-        reviewer=work.reviewer,
-        encode=encode,
-        seed=work.seed,
-    )
     tracker.log_metrics(figures(measured))
     for step, distance in measured["gan"].get("encoder_frechet", ()):
         tracker.log_metrics({"gan_encoder_frechet": distance}, step=step)
@@ -110,9 +152,9 @@ def judged(params: GeneratorParams, work: Corpus, trained: Trained, tracker: Tra
         "trained": True,
         "reason": "",
         "main": MAIN,
-        "shown": {"products": len(some), "texts": SHOWN_OF},
+        "shown": {"products": len(tried), "texts": SHOWN_OF},
         "models": table,
-        "temperatures": sweeps,
+        "temperatures": {name: {str(temperature): score for temperature, score in sweep.items()} for name, sweep in sweeps.items()},
         "copies": work.counts,
         **notes,
     }

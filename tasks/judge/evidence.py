@@ -7,13 +7,11 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from core.vocabulary import Origin
 from models.generator.gan import GanGenerator, Generator
 from models.generator.interface import CopyGenerator
 from models.generator.quality import Reviewer
 from models.generator.training_copies import Copy
 from tasks.judge.adversary import Encode, against_noise, encoder_path
-from tasks.judge.curves import curves
 from tasks.judge.latent import latent_evidence
 
 COPIES = 200
@@ -46,8 +44,8 @@ class HeldOut:
 
 
 def evidence(
-    generators: Mapping[str, CopyGenerator],
-    held_out: HeldOut,
+    gan: CopyGenerator | None,
+    some: HeldOut,
     *,
     known: Tensor,
     human: np.ndarray,
@@ -56,11 +54,11 @@ def evidence(
     encode: Encode | None,
     seed: int,
 ) -> dict[str, Any]:
-    """Evidence for config.json.
+    """Evidence for config.json on ℓ and the GAN; `curves` stand beside it.
 
     Args:
-        generators: by name, each at the temperature it will write at.
-        held_out: copies.
+        gan: the GAN at the temperature it will write at.
+        some: of the held-out copies, see `HeldOut.some`.
         known: (n, d_latent) ℓ of the training copies.
         human: (n, d) raw encoder vectors of the training copies.
         watched: step → G's moving average then.
@@ -69,12 +67,10 @@ def evidence(
         seed: of every draw.
 
     Returns:
-        ``latent`` (`latent_evidence`), ``gan`` (`against_noise`, and ``encoder_frechet``: pairs of step and distance), ``curves``.
+        ``gan`` (`against_noise`, and ``encoder_frechet``: pairs of step and distance) and ``latent`` (`latent_evidence`).
     """
-    some = held_out.some(np.random.default_rng([seed, 11]))
-    gan = generators.get(Origin.GAN)
     verdict: dict[str, Any] = {"works": None, "reasons": [NOT_MEASURED]}
-    found: dict[str, Any] = {"curves": curves(generators, some.copies, some.groups, reviewer=reviewer, seed=seed), "gan": verdict}
+    found: dict[str, Any] = {"gan": verdict}
     if not isinstance(gan, GanGenerator):
         return found
     if len(some.copies) > 1:
@@ -90,10 +86,10 @@ def evidence(
 
 
 def figures(found: Mapping[str, Any]) -> dict[str, float]:
-    """The numbers of `evidence` for the tracker.
+    """The numbers of `evidence` and `curves` for the tracker.
 
     Args:
-        found: what `evidence` returned.
+        found: what `evidence` returned, and ``curves``.
     """
     numbers: dict[str, float] = {}
     if "latent" in found:

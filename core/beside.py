@@ -1,0 +1,112 @@
+"""A second process for work that Python keeps on one core, whatever threads are allowed: judging texts, for the most part."""
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import contextmanager
+from multiprocessing import get_context, parent_process
+from pathlib import Path
+from typing import Concatenate, Generic, ParamSpec, TypeVar
+
+from core.environment import THREAD_VARIABLES, limit_threads
+
+State = TypeVar("State")
+Result = TypeVar("Result")
+Arguments = ParamSpec("Arguments")
+_held: object = None
+"""In the second process: what `beside` was given."""
+
+
+class Beside(Generic[State]):
+    """Takes work for the second process; without one, does it at once."""
+
+    def __init__(self, state: State, executor: ProcessPoolExecutor | None) -> None:
+        """Keep both.
+
+        Args:
+            state: what the work reads.
+            executor: of one process that holds the state already; None: there is none.
+        """
+        self._state, self._executor = state, executor
+
+    @property
+    def apart(self) -> bool:
+        """Whether there is a second process."""
+        return self._executor is not None
+
+    def begin(
+        self, work: Callable[Concatenate[State, Arguments], Result], *args: Arguments.args, **kwargs: Arguments.kwargs
+    ) -> "Future[Result]":
+        """Begin work; pieces are done one after another, in the order in which they were begun.
+
+        Args:
+            work: a function of a module; reads the state and changes nothing in it, so that it does not matter where it runs.
+            *args: of it, after the state.
+            **kwargs: of it.
+
+        Returns:
+            Whose ``result()`` waits, and raises what the work raised.
+        """
+        if self._executor is not None:
+            return self._executor.submit(_on_held, work, *args, **kwargs)  # type: ignore[arg-type]
+        done: Future[Result] = Future()
+        try:
+            done.set_result(work(self._state, *args, **kwargs))
+        except Exception as error:
+            done.set_exception(error)
+        return done
+
+
+@contextmanager
+def beside(state: State, *, worthwhile: bool) -> Iterator[Beside[State]]:
+    """A second process with one thread, and one thread less for this one meanwhile.
+
+    It costs some seconds of the second core to start. It is a fresh interpreter, not a fork: this one has threads of torch and of Prefect.
+
+    Args:
+        state: what all the work reads; sent once.
+        worthwhile: False: do it all here, as where only one thread is allowed.
+
+    Yields:
+        Takes the work.
+    """
+    threads = int(os.environ.get(THREAD_VARIABLES[0], "1"))
+    if not worthwhile or threads < 2 or not _may_begin():
+        yield Beside(state, None)
+        return
+    limit_threads(threads - 1)
+    executor = ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=_hold, initargs=(state,))
+    try:
+        yield Beside(state, executor)
+    finally:
+        executor.shutdown(wait=sys.exc_info()[0] is None, cancel_futures=True)
+        limit_threads(threads)
+
+
+def _may_begin() -> bool:
+    """Whether a fresh interpreter can be started: not from standard input, whose program it could not find again."""
+    main = sys.modules["__main__"]
+    path = getattr(main, "__file__", None)
+    return getattr(main, "__spec__", None) is not None or path is None or Path(path).exists()
+
+
+def _hold(state: object) -> None:
+    global _held  # noqa: PLW0603 - one process, one state
+    limit_threads(1)
+    signal.signal(signal.SIGINT, lambda *_: os._exit(130))  # Ctrl-C is told by the process that was asked
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    _held = state
+
+
+def _end_with_parent() -> None:
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _on_held(work: Callable[..., Result], *args: object, **kwargs: object) -> Result:
+    return work(_held, *args, **kwargs)

@@ -1,0 +1,1 @@
+"""Filling the creative pool: what is said of candidates, and what is kept."""

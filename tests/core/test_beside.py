@@ -1,0 +1,92 @@
+"""A second process: does what it is given, raises what was raised, takes a thread and gives it back, and never outlives this one."""
+
+import operator
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from core.beside import beside
+from core.environment import THREAD_VARIABLES, limit_threads
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(autouse=True)
+def two_threads(monkeypatch):
+    for name in THREAD_VARIABLES:
+        monkeypatch.setenv(name, "2")
+    yield
+    limit_threads(1)
+
+
+def its_process(state: list[int], *more: int) -> tuple[int, list[int]]:
+    return os.getpid(), [*state, *more]
+
+
+def threads(state: object) -> str:
+    return os.environ[THREAD_VARIABLES[0]]
+
+
+def test_work_is_done_by_another_process_that_holds_the_state_and_one_thread() -> None:
+    with beside([1, 2], worthwhile=True) as other:
+        assert other.apart
+        first, second, allowed = other.begin(its_process, 3), other.begin(its_process), other.begin(threads)
+        assert first.result()[1] == [1, 2, 3]
+        assert second.result() == (first.result()[0], [1, 2])
+        assert first.result()[0] != os.getpid()
+        assert allowed.result() == "1" == os.environ[THREAD_VARIABLES[0]]
+    assert os.environ[THREAD_VARIABLES[0]] == "2"
+
+
+@pytest.mark.parametrize("worthwhile", [True, False])
+def test_what_the_work_raises_is_raised_where_its_result_is_asked_for(worthwhile) -> None:
+    with beside(7, worthwhile=worthwhile) as other:
+        failed, done = other.begin(operator.truediv, 0), other.begin(operator.add, 1)
+        with pytest.raises(ZeroDivisionError):
+            failed.result()
+        assert done.result() == 8
+
+
+@pytest.mark.parametrize(("worthwhile", "allowed"), [(False, "2"), (True, "1")])
+def test_work_is_done_here_where_a_second_process_is_not_worth_it_or_not_allowed(monkeypatch, worthwhile, allowed) -> None:
+    monkeypatch.setenv(THREAD_VARIABLES[0], allowed)
+    with beside([1], worthwhile=worthwhile) as other:
+        assert not other.apart
+        assert other.begin(its_process).result() == (os.getpid(), [1])
+    assert os.environ[THREAD_VARIABLES[0]] == allowed
+
+
+PARENT = """
+import os, time
+from core.beside import beside
+
+def process(state):
+    return os.getpid()
+
+if __name__ == "__main__":
+    with beside(None, worthwhile=True) as other:
+        print(other.begin(process).result(), flush=True)
+        time.sleep(60)
+"""
+
+
+def test_the_second_process_ends_when_this_one_is_killed(tmp_path) -> None:
+    (tmp_path / "parent.py").write_text(PARENT, encoding="utf-8")
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    with subprocess.Popen([sys.executable, str(tmp_path / "parent.py")], env=environment, stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        child = int(parent.stdout.readline())
+        os.kill(child, 0)  # it lives
+        parent.send_signal(signal.SIGKILL)
+    for _ in range(100):
+        try:
+            os.kill(child, 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.1)
+    pytest.fail(f"process {child} outlived its parent")
