@@ -1,4 +1,4 @@
-"""A second process for work that Python keeps on one core, whatever threads are allowed: judging texts, for the most part."""
+"""A second process for work that Python keeps on one core, whatever threads are allowed: writing and judging texts, for the most part."""
 
 import os
 import signal
@@ -79,6 +79,7 @@ def beside(state: State, *, worthwhile: bool) -> Iterator[Beside[State]]:
         return
     limit_threads(threads - 1)
     executor = ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=_hold, initargs=(state,))
+    executor.submit(os.getpid)  # it is started by the first piece of work
     try:
         yield Beside(state, executor)
     finally:

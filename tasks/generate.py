@@ -24,9 +24,10 @@ from models.encoder.text_encoder import TextEncoder
 from models.generator.audiences import audience_features
 from models.generator.bundle import GeneratorBundle
 from models.generator.compliance import OWN_RULES, Compliance
+from models.generator.gpt import Sampling
 from models.generator.request import CopyRequest, requests_of
 from models.generator.sampling_search import Said, SamplingSearch, reward, settings, spread
-from tasks.pool.candidates import Looked, judging, look_at, look_at_human
+from tasks.pool.candidates import Candidates, look_at_human, needed, write
 from tasks.pool.shelf import Shelf
 
 logger = logging.getLogger(__name__)
@@ -36,7 +37,7 @@ _PERSONAL_SHARE = 2 / 3
 _ROUND = 250
 """Slots that are written and reviewed at a time."""
 _WORTH_A_PROCESS = 400
-"""Slots from which on a second process judges what was written."""
+"""Slots from which on a second process writes every second one."""
 _HELPINGS = 2
 """How often a slot is written for, at the most, while nothing that was written for it is accepted."""
 
@@ -96,8 +97,9 @@ def generate(
     demand = _demand(read_table(impressions), read_table(events), users, read_json(lineage), set(stocked))
     slots = _slots(demand, {item: products[item] for item in stocked}, audience_features(users), params.max_slots)
     shelf, vectors = Shelf(bundle, content_hash(generator)[:12]), _Vectors(Embeddings.load(embeddings), encoder)
-    with beside(judging(bundle), worthwhile=len(slots) >= _WORTH_A_PROCESS and bundle.sampling is not None) as other:
-        search = _write(bundle, slots, params, rng, shelf=shelf, other=other)
+    writer = needed(bundle)
+    with beside(writer, worthwhile=len(slots) >= _WORTH_A_PROCESS and bundle.sampling is not None) as other:
+        search = _write(writer, slots, params, rng, shelf=shelf, other=other)
         written = len(shelf.rows)
         known = human[human[C.ITEM].isin(list(products))]
         wanted = zip(known[C.ITEM], known[C.SCENE], known[C.CHANNEL], strict=True)
@@ -204,8 +206,8 @@ def _write(
         dealt = search.deal(len(requests), rng) if search else np.zeros(len(requests), np.int64)
         rewards, left = np.zeros(len(requests)), list(range(len(requests)))
         for helping in range(_HELPINGS):
-            found = _drawn(bundle, search, [requests[row] for row in left], dealt[left], n=params.candidates_per_slot, rng=rng, other=other)
-            rewards[left] = [_choose(requests[row], *drawn, params, shelf, said) for row, drawn in zip(left, found, strict=True)]
+            found = _drawn(other, bundle, search, [requests[row] for row in left], dealt[left], n=params.candidates_per_slot, rng=rng)
+            rewards[left] = [_choose(requests[row], candidates, params, shelf, said) for row, candidates in zip(left, found, strict=True)]
             if search and not helping:
                 search.learn(dealt, rewards)
             left = np.flatnonzero(rewards == 0).tolist()
@@ -213,6 +215,7 @@ def _write(
 
 
 def _drawn(
+    other: Beside[GeneratorBundle],
     bundle: GeneratorBundle,
     search: SamplingSearch | None,
     requests: Sequence[CopyRequest],
@@ -220,27 +223,28 @@ def _drawn(
     *,
     n: int,
     rng: np.random.Generator,
-    other: Beside[GeneratorBundle],
-) -> list[tuple[list[str], Looked]]:
-    """Candidates for each request, written with the setting that it was dealt; those of one setting are judged while the next writes."""
-    written: dict[int, list[str]] = {}
-    begun: list[tuple[list[int], Future[list[Looked]]]] = []
+) -> list[Candidates]:
+    """Candidates for each request, written with the setting that it was dealt; every second one of a setting by the other process."""
+    found: dict[int, Candidates] = {}
+    begun: list[tuple[list[int], Future[list[Candidates]]]] = []
+    own: list[tuple[list[int], Sampling | None, np.random.Generator]] = []
     for arm in sorted(set(dealt.tolist())):
-        rows = np.flatnonzero(dealt == arm).tolist()
-        drawing = bundle.drawing(search.arms[arm]) if search else bundle
-        asked = [requests[row] for row in rows]
-        texts = drawing.write(asked, n, rng)
-        written |= dict(zip(rows, texts, strict=True))
-        begun.append((rows, other.begin(look_at, asked, texts)))
-    looked = {row: one for rows, pending in begun for row, one in zip(rows, pending.result(), strict=True)}
-    return [(written[row], looked[row]) for row in range(len(requests))]
+        rows, sampling, streams = np.flatnonzero(dealt == arm).tolist(), search.arms[arm] if search else None, rng.spawn(2)
+        own.append((rows[::2], sampling, streams[0]))
+        if theirs := rows[1::2]:
+            begun.append((theirs, other.begin(write, sampling, [requests[row] for row in theirs], n=n, rng=streams[1])))
+    for mine, sampling, stream in own:
+        found |= dict(zip(mine, write(bundle, sampling, [requests[row] for row in mine], n=n, rng=stream), strict=True))
+    for theirs, pending in begun:
+        found |= dict(zip(theirs, pending.result(), strict=True))
+    return [found[row] for row in range(len(requests))]
 
 
-def _choose(request: CopyRequest, texts: Sequence[str], looked: Looked, params: GenerateParams, shelf: Shelf, said: Said) -> float:  # noqa: PLR0917
+def _choose(request: CopyRequest, candidates: Candidates, params: GenerateParams, shelf: Shelf, said: Said) -> float:
     """Shelve a diverse few of the accepted candidates of a slot; what came of it, in [0, 1]."""
-    bundle, known, reviews = shelf.bundle, shelf.texts.get(request.item_id, ()), looked.reviews
+    bundle, known, reviews = shelf.bundle, shelf.texts.get(request.item_id, ()), candidates.reviews
     passed: list[str] = []
-    for text in texts:
+    for text in candidates.texts:
         shelf.candidates += 1
         review = reviews[text]
         if not review.accepted:
@@ -249,14 +253,14 @@ def _choose(request: CopyRequest, texts: Sequence[str], looked: Looked, params: 
             shelf.refuse(request, text, bundle.chosen, reason="duplicate", rule="item", found="")
         else:
             passed.append(text)
-    weights = [looked.weights[text] for text in passed] if len(passed) > 1 else [1.0] * len(passed)
+    weights = [candidates.weights[text] for text in passed] if len(passed) > 1 else [1.0] * len(passed)
     kept = [passed[row] for row in spread(passed, weights, params.kept_per_slot)]
     shelf.served += bool(passed)
     shelf.surplus += len(passed) - len(kept)
     newness = [said.newness(text, request.category) for text in kept]
     said.add(kept, request.category)
     for text in kept:
-        shelf.rules[text, request.category] = looked.rules[text]
+        shelf.rules[text, request.category] = candidates.rules[text]
         shelf.add(request, text, bundle.chosen, reviews[text].quality)
     return reward([bundle.worth(request, text, reviews[text].quality) for text in kept], newness, params.kept_per_slot)
 

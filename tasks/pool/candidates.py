@@ -1,37 +1,42 @@
-"""What there is to say of texts by themselves: a second process may say it while this one writes (`core.beside`)."""
+"""Candidates of slots, and what there is to say of texts by themselves: work that can be shared with a second process (`core.beside`)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from core.vocabulary import Origin
 from models.generator.bundle import GeneratorBundle
 from models.generator.compliance import Violation
+from models.generator.gpt import Sampling
 from models.generator.quality import Review
 from models.generator.request import CopyRequest
 
 
 @dataclass(frozen=True)
-class Looked:
-    """What there is to say of a slot's candidates.
+class Candidates:
+    """What was written for a slot, and what there is to say of it.
 
     Attributes:
+        texts: as they were written; one may stand twice.
         reviews: text → review.
         weights: accepted text → how much it is to be preferred (`GeneratorBundle.weights`).
         rules: accepted text → compliance rules that warn of it.
     """
 
+    texts: list[str]
     reviews: dict[str, Review]
     weights: dict[str, float]
     rules: dict[str, list[str]]
 
 
-def judging(bundle: GeneratorBundle) -> GeneratorBundle:
-    """What judges texts, without what writes them.
+def needed(bundle: GeneratorBundle) -> GeneratorBundle:
+    """What writes and judges candidates, without the generators that were not chosen.
 
     Args:
         bundle: the whole.
     """
-    kept = {name: generator for name, generator in bundle.generators.items() if name == Origin.RETRIEVAL}
+    kept = {name: generator for name, generator in bundle.generators.items() if name in (bundle.chosen, Origin.RETRIEVAL)}
     return replace(bundle, generators=kept, copies=())
 
 
@@ -46,21 +51,26 @@ def rules_of(bundle: GeneratorBundle, text: str, request: CopyRequest) -> list[s
     return sorted({found.rule for found in bundle.reviewer.compliance.check(text, request.category)})
 
 
-def look_at(bundle: GeneratorBundle, requests: Sequence[CopyRequest], found: Sequence[Sequence[str]]) -> list[Looked]:
-    """Review the candidates of some slots.
+def write(
+    bundle: GeneratorBundle, sampling: Sampling | None, requests: Sequence[CopyRequest], *, n: int, rng: np.random.Generator
+) -> list[Candidates]:
+    """Write for some slots, and review what was written.
 
     Args:
-        bundle: judges.
+        bundle: writes and judges.
+        sampling: how the chosen generator draws; its own way when None.
         requests: the slots.
-        found: candidates of each.
+        n: candidates of each.
+        rng: the stream that sampling draws from.
     """
-    looked = []
-    for request, texts in zip(requests, found, strict=True):
+    drawing = bundle if sampling is None else bundle.drawing(sampling)
+    found = []
+    for request, texts in zip(requests, drawing.write(requests, n, rng), strict=True):
         reviews = bundle.reviewed(request, texts)
         accepted = [text for text, review in reviews.items() if review.accepted]
         weights = bundle.weights(request, texts, reviews) if len(accepted) > 1 else dict.fromkeys(accepted, 1.0)
-        looked.append(Looked(reviews, weights, {text: rules_of(bundle, text, request) for text in accepted}))
-    return looked
+        found.append(Candidates(texts, reviews, weights, {text: rules_of(bundle, text, request) for text in accepted}))
+    return found
 
 
 def look_at_human(bundle: GeneratorBundle, requests: Sequence[CopyRequest], texts: Sequence[str]) -> list[tuple[Violation | None, Review]]:

@@ -1,14 +1,17 @@
 import hashlib
+import os
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 import tasks.generate as stage
 import tasks.train_generator as training
 from core.columns import Columns as C
+from core.environment import THREAD_VARIABLES, limit_threads
 from core.files import content_hash, read_json, read_table, write_json, write_table
 from core.params import ChannelParams, GenerateParams, GeneratorParams, load_params
 from core.tracking import NullTracker
@@ -20,6 +23,7 @@ from models.generator.held_out import HeldOutTexts
 from models.generator.on_demand import write_reviewed
 from models.generator.request import requests_of
 from models.generator.training_copies import DATE, OFFER
+from tasks.generators import choosing
 from tasks.sources.market.assortment import Assortment, draw_products
 from tasks.sources.market.catalogue import load_categories, load_shared
 from tasks.sources.market.copywriting import write_copies
@@ -320,3 +324,25 @@ def test_an_unknown_generator_is_refused_by_name(made):
         bundle.write([], 1, np.random.default_rng(0), "poet")
     with pytest.raises(ValueError, match="n is 0"):
         bundle.write([], 0, np.random.default_rng(0))
+
+
+def test_a_second_process_changes_nothing_in_the_bundle_and_the_pool(tmp_path, monkeypatch) -> None:
+    """Judging is handed over in training, and reviews and human copy in filling; threads are set back to what they were."""
+    monkeypatch.setenv("ADLOOM_CACHE", str(tmp_path / "cache"))
+    for name in THREAD_VARIABLES:
+        monkeypatch.setenv(name, "2")
+    monkeypatch.setattr(stage, "TextEncoder", FakeEncoder)
+    paths, made = data(tmp_path), {}
+    torch.set_num_threads(1)
+    for apart in (False, True):
+        monkeypatch.setattr(choosing, "_WORTH_A_PROCESS", 1 if apart else 10**9)
+        monkeypatch.setattr(stage, "_WORTH_A_PROCESS", 1 if apart else 10**9)
+        folder = tmp_path / str(apart)
+        folder.mkdir()
+        torch.set_num_threads(1)
+        bundle = train(paths, folder / "generator")
+        torch.set_num_threads(1)
+        made[apart] = [content_hash(bundle), *(content_hash(fill(paths, bundle, folder) / name) for name in ("pool", "rejected.parquet"))]
+    assert made[True] == made[False]
+    assert os.environ[THREAD_VARIABLES[0]] == "2"
+    limit_threads(1)
