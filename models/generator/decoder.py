@@ -11,6 +11,7 @@ import torch.nn.functional as fn
 from torch import Tensor, nn
 
 from core.vocabulary import CHANNELS, SCENES, TONES
+from models.dropout import Dropout
 from models.generator.latent_reader import LatentReader
 from models.generator.prompts import Prompts
 from models.generator.vocabulary import BOS, EOS, PAD, UNK
@@ -116,7 +117,7 @@ class Layer(nn.Module):
         self.qkv = nn.Linear(d_model, 3 * d_model, bias=False)
         self.out = nn.Linear(d_model, d_model, bias=False)
         self.up, self.down = nn.Linear(d_model, 4 * d_model), nn.Linear(4 * d_model, d_model)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, x: Tensor, mask: Tensor, cache: KeyValues | None = None) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """One layer.
@@ -208,7 +209,7 @@ class CopyDecoder(nn.Module):
         self.blocks = nn.ModuleList(Layer(d, shape.heads, dropout) for _ in range(shape.layers))
         self.norm = nn.LayerNorm(d)
         self.query, self.key = nn.Linear(d, d, bias=False), nn.Linear(d, d, bias=False)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         for module in self.modules():
             if isinstance(module, nn.Embedding | nn.Linear):
                 nn.init.normal_(module.weight, std=d**-0.5 * 0.7)

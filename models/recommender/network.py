@@ -6,9 +6,10 @@ import torch
 from torch import Tensor, nn
 
 from core.vocabulary import EVENT_TYPES
+from models.dropout import Dropout
 from models.fusion import HOUR
 from models.recommender.events import EventBatch
-from models.recommender.layers import Dropout, GatedLayer
+from models.recommender.layers import GatedLayer
 
 GAPS = 32
 """Buckets of a time gap: 0 for none, else 1 + log2 of seconds, at the most 31."""
