@@ -165,7 +165,7 @@ def plot(cells: Cells, path: Path) -> None:
     left.set(xscale="log", yscale="log", xlabel="events", ylabel="read + fit, seconds of one thread")
     right.set(xscale="log", yscale="log", xlabel="events", ylabel="peak memory of the process, MB")
     left.legend(title="slope over all sizes", frameon=False)
-    right.legend(frameon=False, loc="center right")
+    right.legend(frameon=False, loc="upper left", bbox_to_anchor=(0.0, 0.93))
     for axes in (left, right):
         axes.grid(color="#e6e9ed")
         axes.set_axisbelow(True)

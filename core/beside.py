@@ -6,12 +6,14 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import Concatenate, Generic, ParamSpec, TypeVar
 
 from core.environment import THREAD_VARIABLES, limit_threads
+from core.errors import ProcessError
 
 State = TypeVar("State")
 Result = TypeVar("Result")
@@ -72,6 +74,9 @@ def beside(state: State, *, worthwhile: bool) -> Iterator[Beside[State]]:
 
     Yields:
         Takes the work.
+
+    Raises:
+        ProcessError: the second process was killed, or could not be started.
     """
     threads = int(os.environ.get(THREAD_VARIABLES[0], "1"))
     if not worthwhile or threads < 2 or not _may_begin():
@@ -82,6 +87,11 @@ def beside(state: State, *, worthwhile: bool) -> Iterator[Beside[State]]:
     executor.submit(os.getpid)  # it is started by the first piece of work
     try:
         yield Beside(state, executor)
+    except BrokenProcessPool:
+        raise ProcessError(
+            "the second process, which does half of this stage's writing and judging, ended without an answer: most likely the machine ran "
+            "out of memory (it takes up to 0.9 GB). Run again with more memory free, or with `-S threads=1`, which does without it."
+        ) from None
     finally:
         executor.shutdown(wait=sys.exc_info()[0] is None, cancel_futures=True)
         limit_threads(threads)

@@ -12,6 +12,7 @@
     ├── PropensityError    a logging propensity is missing or lies outside (0, 1]
     ├── EvidenceError      a question was asked that the data cannot answer
     ├── IdentityError      the user key is missing or is not the one the data were hashed with
+    ├── ProcessError       a process that shares a stage's work ended without an answer
     ├── RegistryError      the MLflow store cannot be read or written, or holds no such model
     └── ServiceError       the service or a local server cannot start (a port in use, no champion)
 
@@ -78,6 +79,10 @@ class EvidenceError(AdloomError):
 
 class IdentityError(AdloomError):
     """The user key is missing, or is not the one the data were hashed with."""
+
+
+class ProcessError(AdloomError):
+    """A process that shares a stage's work ended without an answer."""
 
 
 class RegistryError(AdloomError):

@@ -12,6 +12,7 @@ import pytest
 
 from core.beside import beside
 from core.environment import THREAD_VARIABLES, limit_threads
+from core.errors import ProcessError
 
 ROOT = Path(__file__).parents[2]
 
@@ -50,6 +51,16 @@ def test_what_the_work_raises_is_raised_where_its_result_is_asked_for(worthwhile
         with pytest.raises(ZeroDivisionError):
             failed.result()
         assert done.result() == 8
+
+
+def killed(state: object) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_second_process_that_is_killed_is_told_with_what_to_do() -> None:
+    with pytest.raises(ProcessError, match=r"ended without an answer.*memory.*`-S threads=1`"), beside(None, worthwhile=True) as other:
+        other.begin(killed).result()
+    assert os.environ[THREAD_VARIABLES[0]] == "2"
 
 
 @pytest.mark.parametrize(("worthwhile", "allowed"), [(False, "2"), (True, "1")])
