@@ -41,6 +41,7 @@ from models.generator.slots import lexicalise, slots_of
 from models.generator.training import CopyData, batches
 from models.generator.training_copies import Copy, copies_of, load_copies
 from models.generator.vocabulary import BOS, EOS, PAD, build_vocabulary
+from models.precision import bfloat16_pays
 from tasks.sources.market.assortment import Assortment, draw_products
 from tasks.sources.market.catalogue import load_categories, load_shared
 from tasks.sources.market.copywriting import write_copies
@@ -284,7 +285,7 @@ def trained(copies: Sequence[Copy], requests: Sequence[CopyRequest], *, width: i
     with tqdm(total=steps, desc=f"train {width} × {layers}", unit="step", leave=False) as bar:
         while done < steps:
             for batch in itertools.islice(batches(data, 32, shape, rng), steps - done):
-                with torch.autocast("cpu", torch.bfloat16):
+                with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16_pays()):
                     loss, _ = model.decoder.loss(batch.prompts, batch.tokens)
                 optimiser.zero_grad()
                 loss.backward()  # type: ignore[no-untyped-call]

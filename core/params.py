@@ -83,7 +83,7 @@ class EncodeParams(Section):
     prefix: str
     max_tokens: int = Field(ge=8, le=512)
     batch_tokens: int = Field(gt=0, description="tokens a batch, padding included")
-    precision: Literal["float32", "bfloat16"]
+    precision: Literal["auto", "float32", "bfloat16"] = Field(description="auto: bfloat16 where the processor multiplies it itself")
 
 
 class RecommenderParams(Section):

@@ -11,11 +11,11 @@ import torch
 from core.errors import EncoderError
 from models.cache import cache_folder
 from models.encoder.embedded import embedded_folder
+from models.precision import dtype_of
 
 log = logging.getLogger(__name__)
 
 EMBEDDED = "embedded"
-PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 _HASHED = ("*.safetensors", "tokenizer.json", "vocab.txt", "*.model")
 _FETCHED = ["*.json", "*.safetensors", "*.txt", "*.model"]
 _STEP = 8
@@ -85,7 +85,7 @@ class EncoderNetwork:
             folder: see `encoder_folder`.
             prefix: put before each text.
             max_tokens: longer texts are cut.
-            precision: ``float32`` or ``bfloat16``, of weights and activations; pooling is float32.
+            precision: of weights and activations, see `models.precision.dtype_of`; pooling is float32.
 
         Raises:
             EncoderError: the folder cannot be loaded.
@@ -97,7 +97,7 @@ class EncoderNetwork:
         try:
             self._tokenizer = AutoTokenizer.from_pretrained(folder)
             config = AutoConfig.from_pretrained(folder)
-            wanted = {"dtype": PRECISIONS[precision], "use_safetensors": True}
+            wanted = {"dtype": dtype_of(precision), "use_safetensors": True}
             try:
                 network = AutoModel.from_pretrained(folder, add_pooling_layer=False, **wanted)  # the pooler would be random, and is unused
             except TypeError:

@@ -13,6 +13,7 @@ from models.bundle import load_arrays, read_config, save_arrays, writing_bundle
 from models.cache import cache_folder
 from models.encoder.network import EncoderNetwork, encoder_folder, weights_hash
 from models.encoder.vector_cache import VectorCache
+from models.precision import dtype_of
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +34,7 @@ class EncoderSettings:
         prefix: put before each text.
         max_tokens: longer texts are cut.
         batch_tokens: tokens a batch, padding included.
-        precision: ``float32`` or ``bfloat16``.
+        precision: ``float32``, ``bfloat16``, or ``auto``: each machine takes what it computes faster, see `models.precision`.
     """
 
     model: str
@@ -64,7 +65,7 @@ class TextEncoder:
             weights=settings.weights,
             prefix=settings.prefix,
             max_tokens=settings.max_tokens,
-            precision=settings.precision,
+            precision=str(dtype_of(settings.precision)).removeprefix("torch."),
         )
 
     @classmethod
@@ -76,7 +77,7 @@ class TextEncoder:
             prefix: put before each text.
             max_tokens: longer texts are cut.
             batch_tokens: tokens a batch, padding included.
-            precision: ``float32`` or ``bfloat16``.
+            precision: ``float32``, ``bfloat16``, or ``auto``: each machine takes what it computes faster, see `models.precision`.
 
         Raises:
             EncoderError: there is no such encoder, or its folder is incomplete.

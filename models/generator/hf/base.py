@@ -13,6 +13,7 @@ import torch
 from core.errors import BundleError
 from core.files import content_hash, write_beside
 from models.cache import cache_folder
+from models.precision import dtype_of
 
 logger = logging.getLogger(__name__)
 
@@ -141,7 +142,7 @@ def load_base(base: Base) -> tuple[Any, Any]:
         base: see `find_base`.
 
     Returns:
-        The tokenizer, with a pad and an end token, and the network in bfloat16, frozen and in eval mode.
+        The tokenizer, with a pad and an end token, and the network, frozen and in eval mode; in bfloat16 where that is fast.
 
     Raises:
         BundleError: transformers cannot load them.
@@ -152,7 +153,7 @@ def load_base(base: Base) -> tuple[Any, Any]:
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
         tokenizer = AutoTokenizer.from_pretrained(base.folder)
-        network = AutoModelForCausalLM.from_pretrained(base.folder, dtype=torch.bfloat16, use_safetensors=True)
+        network = AutoModelForCausalLM.from_pretrained(base.folder, dtype=dtype_of("auto"), use_safetensors=True)
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise BundleError(
             f"{base.folder}: transformers cannot load it as a causal language model ({type(error).__name__}: {error})."

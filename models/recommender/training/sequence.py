@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from models.precision import bfloat16_pays
 from models.recommender.catalogue import Catalogue
 from models.recommender.content import ContentLinear
 from models.recommender.covisits import Markov
@@ -53,7 +54,7 @@ def train_sequence(materials: Materials, linear: ContentLinear, markov: Markov, 
         seed: decides first weights, batches, negatives and dropout.
     """
     torch.manual_seed(seed)
-    catalogue, settings = materials.catalogue, replace(materials.fit_settings("sequence", seed), bf16=True, falling=True)
+    catalogue, settings = materials.catalogue, replace(materials.fit_settings("sequence", seed), bf16=bfloat16_pays(), falling=True)
     sizes = SequenceSizes(
         dim=shape.dim,
         layers=shape.layers,
