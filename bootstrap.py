@@ -50,6 +50,7 @@ def main(arguments: list[str]) -> int:
         return 0
     environment = os.environ | {"VIRTUAL_ENV": str(VENV), "PATH": f"{_scripts()}{os.pathsep}{os.environ.get('PATH', '')}"}
     environment.pop("PYTHONHOME", None)
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # images set it; uv compiles nothing, so each command would compile for ten seconds
     command = shutil.which(arguments[0], path=environment["PATH"])
     if command is None:
         print(f"bootstrap: no command {arguments[0]!r} in {VENV.name} or on PATH.", file=sys.stderr)
