@@ -50,6 +50,7 @@ def prepare_environment(root: Path, environment: MutableMapping[str, str] = os.e
         "DVC_NO_ANALYTICS": "true",
         "TOKENIZERS_PARALLELISM": "false",
         "GIT_PYTHON_REFRESH": "quiet",
+        "THP_MEM_ALLOC_ENABLE": "1",  # torch asks for huge pages: else most of the time of a large tensor goes into mapping small ones
         "GOMP_SPINCOUNT": "2000",  # threads that wait for ever-busy cores cost tenfold as soon as another program runs beside
     }
     if not sys.stderr.isatty():
