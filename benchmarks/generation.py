@@ -32,6 +32,7 @@ from transformers.modeling_outputs import CausalLMOutputWithPast
 from benchmarks.hf import split
 from core.environment import limit_threads, project_root
 from core.params import load_params
+from models.device import bfloat16_pays
 from models.generator.copy_model import CopyModel
 from models.generator.decoder import CopyDecoder, DecoderShape, Layer, State, never
 from models.generator.prompts import Prompts, build_phrase_book, fit_feature_scale
@@ -41,7 +42,6 @@ from models.generator.slots import lexicalise, slots_of
 from models.generator.training import CopyData, batches
 from models.generator.training_copies import Copy, copies_of, load_copies
 from models.generator.vocabulary import BOS, EOS, PAD, build_vocabulary
-from models.precision import bfloat16_pays
 from tasks.sources.market.assortment import Assortment, draw_products
 from tasks.sources.market.catalogue import load_categories, load_shared
 from tasks.sources.market.copywriting import write_copies

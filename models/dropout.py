@@ -25,6 +25,6 @@ class Dropout(nn.Module):
         """
         if not self.training or not self.limit:
             return values
-        draws = torch.empty(-(-values.numel() // 8), dtype=torch.int64).random_(-(2**63), None)
+        draws = torch.empty(-(-values.numel() // 8), dtype=torch.int64, device=values.device).random_(-(2**63), None)
         kept = (draws.view(torch.uint8)[: values.numel()] >= self.limit).view(values.shape)
         return values * kept.to(values.dtype).mul_(self.scale)

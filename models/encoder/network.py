@@ -10,8 +10,8 @@ import torch
 
 from core.errors import EncoderError
 from models.cache import cache_folder
+from models.device import device, dtype_of
 from models.encoder.embedded import embedded_folder
-from models.precision import dtype_of
 
 log = logging.getLogger(__name__)
 
@@ -85,7 +85,7 @@ class EncoderNetwork:
             folder: see `encoder_folder`.
             prefix: put before each text.
             max_tokens: longer texts are cut.
-            precision: of weights and activations, see `models.precision.dtype_of`; pooling is float32.
+            precision: of weights and activations, see `models.device.dtype_of`; pooling is float32.
 
         Raises:
             EncoderError: the folder cannot be loaded.
@@ -94,10 +94,11 @@ class EncoderNetwork:
         from transformers.utils import logging as transformers_logging
 
         transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+        self._device = device()
         try:
             self._tokenizer = AutoTokenizer.from_pretrained(folder)
             config = AutoConfig.from_pretrained(folder)
-            wanted = {"dtype": dtype_of(precision), "use_safetensors": True}
+            wanted = {"dtype": dtype_of(precision, self._device), "use_safetensors": True}
             try:
                 network = AutoModel.from_pretrained(folder, add_pooling_layer=False, **wanted)  # the pooler would be random, and is unused
             except TypeError:
@@ -105,7 +106,7 @@ class EncoderNetwork:
         except (OSError, ValueError, KeyError, RuntimeError) as error:
             raise EncoderError(f"{folder}: transformers cannot load it ({type(error).__name__}: {error}). Check encode.model.") from error
         self.dim = int(config.hidden_size)
-        self._network = network.eval()
+        self._network = network.eval().to(self._device)
         self._prefix = prefix
         self._max_tokens = min(max_tokens, self._tokenizer.model_max_length, int(getattr(config, "max_position_embeddings", max_tokens)))
         self._pad = int(self._tokenizer.pad_token_id or 0)
@@ -157,9 +158,10 @@ class EncoderNetwork:
             ids[row, : len(held)] = torch.tensor(held)
             mask[row, : len(held)] = 1
         with torch.inference_mode():
+            ids, mask = ids.to(self._device), mask.to(self._device)
             states = self._network(input_ids=ids, attention_mask=mask).last_hidden_state.float()  # (n, width, d)
             kept = mask[:, :, None].float()
-            vectors: np.ndarray = ((states * kept).sum(dim=1) / kept.sum(dim=1)).numpy()  # (n, d)
+            vectors: np.ndarray = ((states * kept).sum(dim=1) / kept.sum(dim=1)).cpu().numpy()  # (n, d)
         return vectors
 
     def word_vectors(self, texts: Sequence[str]) -> np.ndarray:
@@ -171,7 +173,7 @@ class EncoderNetwork:
         Returns:
             (n, d) float32.
         """
-        weight = self._network.get_input_embeddings().weight.detach().float()
+        weight = self._network.get_input_embeddings().weight.detach().float().cpu()
         space = {self._tokenizer.convert_tokens_to_ids("▁")}  # sentencepiece begins each text with it: no part of the word
         found = np.zeros((len(texts), weight.shape[1]), np.float32)
         for row, ids in enumerate(self._tokenizer(list(texts), add_special_tokens=False)["input_ids"] if texts else []):

@@ -11,9 +11,9 @@ from tqdm import tqdm
 from core.errors import EncoderError
 from models.bundle import load_arrays, read_config, save_arrays, writing_bundle
 from models.cache import cache_folder
+from models.device import device, dtype_of
 from models.encoder.network import EncoderNetwork, encoder_folder, weights_hash
 from models.encoder.vector_cache import VectorCache
-from models.precision import dtype_of
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +34,7 @@ class EncoderSettings:
         prefix: put before each text.
         max_tokens: longer texts are cut.
         batch_tokens: tokens a batch, padding included.
-        precision: ``float32``, ``bfloat16``, or ``auto``: each machine takes what it computes faster, see `models.precision`.
+        precision: ``float32``, ``bfloat16``, or ``auto``: each machine takes what it computes faster, see `models.device`.
     """
 
     model: str
@@ -65,7 +65,7 @@ class TextEncoder:
             weights=settings.weights,
             prefix=settings.prefix,
             max_tokens=settings.max_tokens,
-            precision=str(dtype_of(settings.precision)).removeprefix("torch."),
+            precision=_numbers(settings.precision),
         )
 
     @classmethod
@@ -77,7 +77,7 @@ class TextEncoder:
             prefix: put before each text.
             max_tokens: longer texts are cut.
             batch_tokens: tokens a batch, padding included.
-            precision: ``float32``, ``bfloat16``, or ``auto``: each machine takes what it computes faster, see `models.precision`.
+            precision: ``float32``, ``bfloat16``, or ``auto``: each machine takes what it computes faster, see `models.device`.
 
         Raises:
             EncoderError: there is no such encoder, or its folder is incomplete.
@@ -234,3 +234,9 @@ class TextEncoder:
                 raise EncoderError(f"{folder}: holds weights {found[:12]}, the bundle needs {asked.weights[:12]}. Run `dvc repro encode`.")
             self._network = EncoderNetwork(folder, prefix=asked.prefix, max_tokens=asked.max_tokens, precision=asked.precision)
         return self._network
+
+
+def _numbers(precision: str) -> str:
+    """What vectors are computed in here: those of another machine's numbers are not taken for its own."""
+    where = device()
+    return str(dtype_of(precision, where)).removeprefix("torch.") + ("" if where.type == "cpu" else f" on {where.type}")

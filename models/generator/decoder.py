@@ -261,8 +261,8 @@ class CopyDecoder(nn.Module):
         read = 0 if latent is None else self.shape.slots
         if latent is not None:
             head = torch.cat([head, self.latent.positions(latent)], 1)
-        kinds = self.kinds(torch.tensor([0, 1] + [2] * read + [3] + [4] * (count - 1)))
-        seen = torch.cat([torch.ones(batch, HEAD + read, dtype=torch.bool), prompts.mask], 1)
+        kinds = self.kinds(torch.tensor([0, 1] + [2] * read + [3] + [4] * (count - 1), device=context.device))
+        seen = torch.cat([prompts.mask.new_ones(batch, HEAD + read), prompts.mask], 1)
         return torch.cat([head, phrases], 1) + kinds, phrases, seen
 
     def forward(self, prompts: Prompts, tokens: Tensor, latent: Tensor | None = None) -> Tensor:
@@ -323,8 +323,8 @@ class CopyDecoder(nn.Module):
         prompt, phrases, seen = self._prompt(prompts, latent)
         width, length, count = prompt.shape[1], tokens.shape[1], phrases.shape[1]
         x = self.dropout(torch.cat([prompt, self._text(tokens, phrases, 0)], 1))
-        causal = torch.ones(length, length, dtype=torch.bool).tril()
-        mask = torch.zeros(len(tokens), 1, width + length, width + length, dtype=torch.bool)
+        causal = seen.new_ones(length, length).tril()
+        mask = seen.new_zeros(len(tokens), 1, width + length, width + length)
         mask[:, :, :, :width] = seen[:, None, None, :]
         mask[:, :, width:, width:] = causal
         if unread is not None:

@@ -1,7 +1,7 @@
 """Requests as tensors: what the decoder is conditioned on."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import torch
@@ -119,6 +119,14 @@ class Prompts:
             self.characters[rows, :width],
             mask[:, :width],
         )
+
+    def to(self, where: torch.device) -> "Prompts":
+        """The same on a device.
+
+        Args:
+            where: the device.
+        """
+        return Prompts(**{field.name: getattr(self, field.name).to(where) for field in fields(self)})
 
     def for_everyone(self) -> "Prompts":
         """The same requests without an audience."""

@@ -29,7 +29,7 @@ def blanked(tokens: Tensor, share: float) -> Tensor:
         tokens: (batch, length) ids with begin; padding may be blanked too, nothing reads it.
         share: in [0, 1].
     """
-    return torch.where((torch.rand(tokens.shape) < share) & (tokens != BOS), UNK, tokens)
+    return torch.where((torch.rand(tokens.shape, device=tokens.device) < share) & (tokens != BOS), UNK, tokens)
 
 
 def part_of(tokens: Tensor, parts: int) -> Tensor:
@@ -43,7 +43,7 @@ def part_of(tokens: Tensor, parts: int) -> Tensor:
         (batch, length) in [0, parts); without meaning for begin, end and padding.
     """
     inner = ((tokens != PAD).sum(1, keepdim=True) - 2).clamp_min(1)
-    place = torch.arange(tokens.shape[1]).unsqueeze(0) - 1
+    place = torch.arange(tokens.shape[1], device=tokens.device).unsqueeze(0) - 1
     return ((place * parts + parts - 1) // inner).clamp(0, parts - 1)
 
 

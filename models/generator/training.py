@@ -22,6 +22,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from core.errors import TrainingError
+from models.device import device
 from models.generator.copy_model import CopyModel
 from models.generator.decoder import DecoderShape
 from models.generator.latent import Projection, on_sphere
@@ -71,6 +72,11 @@ class Batch:
     tokens: Tensor
     raw: Tensor
     blur: Tensor | None
+
+    def to(self, where: torch.device) -> "Batch":
+        """The same on a device."""
+        blur = None if self.blur is None else self.blur.to(where)
+        return Batch(self.prompts.to(where), self.tokens.to(where), self.raw.to(where), blur)
 
 
 def batches(data: CopyData, size: int, shape: DecoderShape, rng: np.random.Generator | None) -> Iterator[Batch]:
@@ -168,7 +174,7 @@ class _Fit(lightning.LightningModule):
         return _loader(batches(self.held_out, self.settings.batch_size, self.decoder.shape, None))
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
-        return batch
+        return batch.to(device)
 
     def _loss(self, batch: Batch) -> tuple[Tensor, int]:
         latent = None
@@ -177,7 +183,7 @@ class _Fit(lightning.LightningModule):
             latent = on_sphere(latent + self.settings.blur * batch.blur) if batch.blur is not None else latent
         if latent is None or batch.blur is None:
             return self.decoder.loss(batch.prompts, batch.tokens, latent)
-        unread = torch.rand(len(batch.tokens)) < UNREAD
+        unread = torch.rand(len(batch.tokens), device=batch.tokens.device) < UNREAD
         loss, count = self.decoder.loss(batch.prompts, batch.tokens, latent, blanked(batch.tokens, BLANKED), unread)
         return loss + BAG_WEIGHT * bag_loss(self.decoder, latent, batch.tokens), count
 
@@ -273,6 +279,7 @@ def fit_decoder(
             raise TrainingError(
                 f"{settings.label}: {broken} of {len(data.raw) + len(held_out.raw)} text vectors are not finite; run `encode` again."
             )
+    where = device()
     module = _Fit(model, projection, data, held_out, settings=settings, report=report)
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     keeper = ModelCheckpoint(
@@ -281,8 +288,8 @@ def fit_decoder(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Lightning's advice about loaders and loggers, which are ours on purpose
         trainer = lightning.Trainer(
-            accelerator="cpu",
-            devices=1,
+            accelerator={"cuda": "gpu"}.get(where.type, where.type),
+            devices=[where.index or 0] if where.type == "cuda" else 1,
             max_epochs=settings.epochs,
             precision="bf16-mixed" if settings.bf16 else "32-true",
             callbacks=[keeper],
@@ -297,6 +304,6 @@ def fit_decoder(
         trainer.fit(module, ckpt_path=str(last) if last.is_file() else None)
     if module.best:
         module.load_state_dict(module.best)
-    module.eval()
+    module.eval().cpu()
     logger.info("%s: validation loss %.3f nats a token", settings.label, module.best_loss)
     return module.best_loss

@@ -13,6 +13,7 @@ from core.params import GeneratorParams
 from core.tracking import Tracker
 from core.vocabulary import Origin
 from models.cues import tone_of
+from models.device import bfloat16_pays, device
 from models.embeddings import Embeddings
 from models.generator.clause import ClauseGenerator
 from models.generator.copy_model import CopyModel
@@ -34,7 +35,6 @@ from models.generator.template import TemplateGenerator
 from models.generator.training import CopyData, FitSettings, fit_decoder
 from models.generator.training_copies import Copy
 from models.generator.vae import VaeGenerator
-from models.precision import bfloat16_pays
 from tasks.generators.corpus import Corpus
 
 WATCHED = 4
@@ -153,7 +153,7 @@ def fit_generators(
     affordable = max(1, int(params.max_positions * 1_000_000) // train.positions)
     gpt_epochs = min(params.gpt_epochs, max(1, round(affordable * params.gpt_epochs / (params.gpt_epochs + params.latent_epochs))))
     latent_epochs = min(params.latent_epochs, max(1, affordable - gpt_epochs))
-    bf16 = bfloat16_pays()
+    bf16 = bfloat16_pays(device())
     settings = FitSettings(gpt_epochs, params.batch_size, params.learning_rate, work.seed, bf16=bf16, label="gpt")
     gpt_loss = fit_decoder(gpt, None, train, held_out, settings, checkpoints=checkpoints / "gpt", report=report)
 
@@ -164,7 +164,7 @@ def fit_generators(
         CopyModel(work.vocabulary, book, scale, decoder, gpt.repeats), Projection(means_of(train.raw), params.latent_dim)
     )
     if not list((checkpoints / "latent").glob("*.ckpt")):
-        begin_reading(decoder, latent.projection, train, blur=params.latent_blur, seed=work.seed + 1, bf16=bf16)
+        begin_reading(decoder, latent.projection, train, blur=params.latent_blur, seed=work.seed + 1, bf16=bfloat16_pays())
     settings = FitSettings(
         latent_epochs, params.batch_size, params.learning_rate / 3, work.seed + 1, bf16=bf16, label="latent", blur=params.latent_blur
     )

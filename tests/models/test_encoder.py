@@ -9,7 +9,7 @@ from tiny_bert import make_tiny_bert
 from transformers import AutoModel, AutoTokenizer
 
 from core.errors import BundleError, EncoderError
-from models import precision
+from models import device
 from models.embeddings import Embeddings
 from models.encoder import TextEncoder
 from models.encoder import embedded as embedded_module
@@ -62,12 +62,12 @@ def test_each_distinct_text_passes_the_network_once(bert: Path, monkeypatch: pyt
 
 def test_a_bundle_on_auto_computes_with_what_the_machine_it_came_to_multiplies(bert: Path, tmp_path: Path, monkeypatch) -> None:
     texts = [f"轻便跑鞋 {number}" for number in range(20)]
-    monkeypatch.setattr(precision, "bfloat16_pays", lambda: False)
+    monkeypatch.setattr(device, "bfloat16_pays", lambda where: False)
     mine = opened(bert, precision="auto")
     here = mine.encode(texts)
     mine.fitted(here).save(tmp_path / "bundle")
 
-    monkeypatch.setattr(precision, "bfloat16_pays", lambda: True)
+    monkeypatch.setattr(device, "bfloat16_pays", lambda where: True)
     there = TextEncoder.load(tmp_path / "bundle").encode(texts)  # nor does it meet the other machine's cached vectors
 
     assert (here == opened(bert, precision="float32").encode(texts)).all()

@@ -13,7 +13,7 @@ import torch
 from core.errors import BundleError
 from core.files import content_hash, write_beside
 from models.cache import cache_folder
-from models.precision import dtype_of
+from models.device import device, dtype_of
 
 logger = logging.getLogger(__name__)
 
@@ -153,7 +153,7 @@ def load_base(base: Base) -> tuple[Any, Any]:
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
         tokenizer = AutoTokenizer.from_pretrained(base.folder)
-        network = AutoModelForCausalLM.from_pretrained(base.folder, dtype=dtype_of("auto"), use_safetensors=True)
+        network = AutoModelForCausalLM.from_pretrained(base.folder, dtype=dtype_of("auto", device()), use_safetensors=True)
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise BundleError(
             f"{base.folder}: transformers cannot load it as a causal language model ({type(error).__name__}: {error})."

@@ -90,8 +90,8 @@ class _Nucleus:
         self.sampling, self.stream = sampling, torch.Generator().manual_seed(seed)
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        drawn = nucleus(scores.float() / self.sampling.temperature, self.sampling.top_p, self.stream)
-        return torch.full_like(scores, float("-inf")).scatter(1, drawn.unsqueeze(1), 0.0)
+        drawn = nucleus(scores.float().cpu() / self.sampling.temperature, self.sampling.top_p, self.stream)
+        return torch.full_like(scores, float("-inf")).scatter(1, drawn.unsqueeze(1).to(scores.device), 0.0)
 
 
 @torch.inference_mode()

@@ -45,10 +45,10 @@ class TrimmedHead(nn.Module):
 
     def __init__(self, head: nn.Linear, tokens: Tensor, size: int) -> None:
         super().__init__()
-        self.tokens, self.size, self.whole = tokens, size, False
-        self.weight = nn.Parameter(head.weight.detach()[tokens].clone(), requires_grad=False)
+        self.tokens, self.size, self.whole = tokens.to(head.weight.device), size, False
+        self.weight = nn.Parameter(head.weight.detach()[self.tokens].clone(), requires_grad=False)
         bias = getattr(head, "bias", None)
-        self.bias = None if bias is None else nn.Parameter(bias.detach()[tokens].clone(), requires_grad=False)
+        self.bias = None if bias is None else nn.Parameter(bias.detach()[self.tokens].clone(), requires_grad=False)
 
     def forward(self, hidden: Tensor) -> Tensor:
         """Logits: of the kept tokens, or, when ``whole`` is set, of all, minus infinity elsewhere.

@@ -221,8 +221,8 @@ def _part_loss(network: TunedNetwork, part: Sequence[_Row], audiences: dict[int,
         mask[place, : len(row.ids)] = 1
     targets = network.place_of[copies].masked_fill(mask == 0, -1)
     held = targets >= 0
-    logits = network.logits(order, copies, mask)[held]  # (n, kept tokens)
-    return fn.cross_entropy(logits.float(), targets[held], reduction="sum")
+    logits = network.logits(order, copies, mask)[held.to(network.device)]  # (n, kept tokens)
+    return fn.cross_entropy(logits.float(), targets[held].to(network.device), reduction="sum")
 
 
 def _validated(network: TunedNetwork, rows: Sequence[_Row], settings: TuneSettings) -> float:

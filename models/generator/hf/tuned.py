@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from core.errors import BundleError
 from core.files import read_json, write_json
 from models.bundle import load_arrays, save_arrays
+from models.device import device
 from models.generator.hf.base import EXTRA, Base, find_base, load_base, need
 from models.generator.hf.parts import Prefix, TrimmedHead
 from models.generator.prompts import FeatureScale
@@ -82,13 +83,15 @@ class TunedNetwork:
         config = LoraConfig(
             r=rank, lora_alpha=alpha, lora_dropout=0.0, target_modules="all-linear", fan_in_fan_out=transposed, task_type="CAUSAL_LM"
         )
-        self.network: Any = get_peft_model(causal, config)
+        self.device = device()
+        self.network: Any = get_peft_model(causal, config).to(self.device)
         self.scale = scale
         embedding = causal.get_input_embeddings().weight
-        probe = causal.get_input_embeddings()(torch.arange(min(1000, len(embedding)))).float()  # some bases scale what they look up
+        first = torch.arange(min(1000, len(embedding)), device=self.device)
+        probe = causal.get_input_embeddings()(first).float()  # some bases scale what they look up
         self.prefix = None
         if scale is not None:
-            self.prefix = Prefix(len(scale.mean), embedding.shape[1], float(probe.pow(2).mean().sqrt()))
+            self.prefix = Prefix(len(scale.mean), embedding.shape[1], float(probe.pow(2).mean().sqrt())).to(self.device)
         self.positions = int(getattr(causal.config.get_text_config(), "max_position_embeddings", 0) or 1 << 20)
         accepted = inspect.signature(causal.forward).parameters
         self._keeps, self._placed = "logits_to_keep" in accepted, "position_ids" in accepted
@@ -104,7 +107,7 @@ class TunedNetwork:
         self.head = TrimmedHead(causal.get_output_embeddings(), torch.from_numpy(tokens), size)
         causal.set_output_embeddings(self.head)
         self.place_of = torch.full((size,), -1)
-        self.place_of[self.head.tokens] = torch.arange(len(tokens))
+        self.place_of[torch.from_numpy(tokens)] = torch.arange(len(tokens))
 
     def parameters(self) -> list[nn.Parameter]:
         """What training changes: LoRA matrices and prefix."""
@@ -136,14 +139,18 @@ class TunedNetwork:
             order: the orders.
             copies: (batch, length) ids.
             copies_mask: (batch, length) 1 where a token stands.
+
+        Returns:
+            What is called with, on the network's device.
         """
         ids, mask = order.ids, order.mask
         if copies is not None and copies_mask is not None:
             ids, mask = torch.cat([ids, copies], 1), torch.cat([mask, copies_mask], 1)
+        ids, mask = ids.to(self.device), mask.to(self.device)
         if self.prefix is None or order.feature is None:
             return {"input_ids": ids, "attention_mask": mask}
         looked_up = self.network.get_input_embeddings()(ids)
-        between = self.prefix(order.feature, order.personal).to(looked_up.dtype)
+        between = self.prefix(order.feature.to(self.device), order.personal.to(self.device)).to(looked_up.dtype)
         end = order.ids.shape[1]
         vectors = torch.cat([looked_up[:, :end], between, looked_up[:, end:]], 1)  # (batch, width + 1 + length, d)
         return {"inputs_embeds": vectors, "attention_mask": torch.cat([mask[:, :end], mask.new_ones(len(mask), 1), mask[:, end:]], 1)}
@@ -174,8 +181,8 @@ class TunedNetwork:
         held = dict(get_peft_model_state_dict(self.network, save_embedding_layers=False))
         if self.prefix is not None:
             held |= {_PREFIX + name: value for name, value in self.prefix.state_dict().items()}
-        tokens = {_TOKENS: self.head.tokens.numpy().copy()}
-        return tokens | {name: value.detach().float().numpy().copy() for name, value in held.items()}
+        tokens = {_TOKENS: self.head.tokens.cpu().numpy().copy()}
+        return tokens | {name: value.detach().float().cpu().numpy().copy() for name, value in held.items()}
 
     def adapt(self, arrays: dict[str, np.ndarray]) -> None:
         """Put an adapter in.

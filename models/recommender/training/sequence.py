@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.precision import bfloat16_pays
+from models.device import bfloat16_pays
 from models.recommender.catalogue import Catalogue
 from models.recommender.content import ContentLinear
 from models.recommender.covisits import Markov

@@ -10,6 +10,7 @@ from models.generator.decoder import KeyValues
 from models.generator.gpt import GptGenerator, Sampling
 from models.generator.latent import LatentTextModel, Projection, conditions, on_sphere
 from models.generator.latent_features import means_of
+from models.generator.reading import blanked, part_of
 from models.generator.sampling import sample
 from models.generator.slots import slots_of
 from models.generator.vocabulary import BOS, EOS
@@ -40,6 +41,20 @@ def test_the_text_after_a_position_does_not_change_its_logits(shop):
     a, b = torch.tensor([[BOS, 9, 12, 30]] * 2), torch.tensor([[BOS, 9, 44, 31]] * 2)
     with torch.inference_mode():
         torch.testing.assert_close(model.decoder(prompts, a)[:, :2], model.decoder(prompts, b)[:, :2])
+
+
+@pytest.mark.parametrize("reads", [False, True])
+def test_the_decoder_computes_where_its_batch_lies(shop, reads):
+    """`meta` stands for a GPU: it refuses tensors of two devices in one product, as a GPU does."""
+    elsewhere = torch.device("meta")
+    model = shop.model()
+    decoder = model.decoder.to(elsewhere).train()
+    prompts = model.prompts(some(shop, 4))[0].to(elsewhere)
+    tokens = torch.full((4, 9), BOS, device=elsewhere)
+    latent = torch.zeros(4, 6, device=elsewhere) if reads else None
+    hidden, keys = decoder.hidden(prompts, blanked(tokens, 0.3), latent, torch.zeros(4, dtype=torch.bool, device=elsewhere))
+    pointed = decoder._pointed(hidden, keys, prompts.mask[:, 1:])
+    assert {hidden.device, keys.device, pointed.device, part_of(tokens, 2).device} == {elsewhere}
 
 
 def test_a_slot_that_a_product_lacks_has_probability_zero(shop):

@@ -184,3 +184,19 @@ def test_a_bundle_needs_the_base_only_when_it_chose_hf(shop, tmp_path):
     with pytest.raises(BundleError, match="the base model of generator hf is absent"):
         GeneratorBundle.load(tmp_path / Origin.HF)
     assert GeneratorBundle.load(tmp_path / Origin.TEMPLATE).write(requests, 1, np.random.default_rng(1))[0][0]
+
+
+@needs_extra
+def test_orders_and_copies_are_brought_to_where_the_network_is(shop, tmp_path):
+    """`meta` stands for a GPU: it refuses tensors of two devices in one product, as a GPU does."""
+    generator, _, _ = tuned(shop, tiny(tmp_path, shop.copies, "llama"), audiences=3)
+    network, elsewhere = generator.model.ready(), torch.device("meta")
+    network.device = elsewhere
+    network.network.to(elsewhere)
+    network.prefix.to(elsewhere)
+    network.head.tokens = network.head.tokens.to(elsewhere)
+    order = network.order([order_of(shop.copies[0].request)], torch.ones(1, 5), torch.ones(1), room=8)
+    given = network.opened(order, torch.ones(1, 3, dtype=torch.long), torch.ones(1, 3, dtype=torch.long))
+    assert {name: tensor.device for name, tensor in given.items()} == dict.fromkeys(("inputs_embeds", "attention_mask"), elsewhere)
+    for network.head.whole in (False, True):
+        assert network.head(given["inputs_embeds"]).device == elsewhere
