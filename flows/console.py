@@ -74,7 +74,7 @@ def run_loop(console: Console, overrides: Sequence[str], profile: str | None, fr
         console.print(f"[bold green]Everything is fresh[/]: none of the {len(outlook.stages)} stages has anything to do.")
         print_next_steps(console)
         return 0
-    results = _walk_in_prefect(console, overrides, (profile, fragment), outlook.stages[outlook.stages.index(outlook.stale[0]) :])
+    results = _walk_in_prefect(console, overrides, (profile, fragment), outlook)
     print_summary(console, results, seconds=time.perf_counter() - started)
     return 0
 
@@ -87,7 +87,7 @@ def _say_outlook(console: Console, outlook: Outlook) -> None:
 
 
 def _walk_in_prefect(
-    console: Console, overrides: Sequence[str], base: tuple[str | None, Path | None], stages: Sequence[str]
+    console: Console, overrides: Sequence[str], base: tuple[str | None, Path | None], outlook: Outlook
 ) -> list[StageOutcome]:
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")  # the lines below say the same in fewer words
     os.environ.setdefault("PREFECT_LOGGING_INTERNAL_LEVEL", "CRITICAL")
@@ -98,9 +98,10 @@ def _walk_in_prefect(
     console.print(f"[dim]Prefect: {server or 'embedded server, some seconds to start'}[/]")
     from flows.loop import loop
 
+    stages = outlook.stages[outlook.stages.index(outlook.stale[0]) :]
     token = WATCHER.set(Lines(console, _import_ahead(stages)))
     try:
-        return loop(overrides=list(overrides), profile=base[0], fragment=str(base[1]) if base[1] else None)
+        return loop(overrides=list(overrides), profile=base[0], fragment=str(base[1]) if base[1] else None, expected=outlook.params)
     except RuntimeError as error:
         if "ephemeral Prefect API server" not in str(error):
             raise

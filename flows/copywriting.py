@@ -47,7 +47,7 @@ def train(
         AdloomError: a file is wrong, or training failed.
     """
     from tasks.judge.copies import MAIN
-    from tasks.train_copy import train_copy
+    from tasks.train_copy import MIN_COPIES_OF_NETWORKS, train_copy
 
     if out.exists():
         raise BundleError(f"{out} exists already. Remove it, or name another folder with --out.")
@@ -60,6 +60,12 @@ def train(
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     made = train_copy(params, rng=stage_rng(chosen_seed, STAGE), tracker=NullTracker(), train=pairs, valid=valid, limit=limit)
     made.save(out)
+    learned = int(made.config["copies"]["training"])
+    if learned < MIN_COPIES_OF_NETWORKS:
+        console.print(
+            f"[yellow]Only {learned} copies to learn from[/]: below about {MIN_COPIES_OF_NETWORKS:,} gpt, vae and gan garble words, and "
+            "scores that rest on so few human copies do not see it. Read what they write, or use --generator clause."
+        )
     scores = {name: row[MAIN]["value"] for name, row in made.config["models"].items()}
     for name in sorted(scores, key=lambda name: -scores[name]):
         console.print(f"{scores[name]:.4f}  {name}{'  [green]writes[/]' if name == made.chosen else ''}")
@@ -89,7 +95,13 @@ def write(console: Console, products: Path, out: Path, *, bundle: Path | None, w
     limit_threads(load_params(PARAMS_FILE).threads)
     done = write_copy(products, out, bundle=_champion(root) if bundle is None else bundle, writing=writing)
     again = f", {done.resumed} of them by an earlier run" if done.resumed else ""
-    console.print(f"{out}: copy for {done.products} products{again}; for {done.by_template} no candidate passed, and the template wrote.")
+    written = done.by_template - done.refused
+    console.print(f"{out}: copy for {done.products} products{again}; for {written} of them no candidate passed, and the template wrote.")
+    if done.refused:
+        console.print(
+            f'[yellow]{done.refused} products have no acceptable text, the template\'s neither[/]: their lines say "accepted": false, '
+            'and "stopped" says why. Show none of these.'
+        )
     return 0
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from core.environment import limit_threads, project_root
+from core.files import content_hash
 from core.params import load_params
 from core.processes import ProcessId
 from core.stage import PARAMS_FILE
@@ -23,12 +24,14 @@ class Outlook:
         stale: those that are not fresh as things stand; stages after them may become so.
         changes: parameters that were turned.
         killed: the last loop, if it was killed; what it left has been put in order.
+        params: hash of params.yaml, as it then was.
     """
 
     stages: tuple[str, ...]
     stale: tuple[str, ...]
     changes: tuple[Change, ...]
     killed: ProcessId | None
+    params: str
 
 
 def look_ahead(overrides: Sequence[str] = (), *, profile: str | None = None, fragment: Path | None = None) -> Outlook:
@@ -52,6 +55,7 @@ def look_ahead(overrides: Sequence[str] = (), *, profile: str | None = None, fra
             if killed is not None:
                 graph.forget_locks_of(killed)
                 close_runs(root)
-            return Outlook(stages=tuple(graph.order()), stale=tuple(graph.stale()), changes=tuple(changes), killed=killed)
+            stages, stale = tuple(graph.order()), tuple(graph.stale())
+            return Outlook(stages, stale, tuple(changes), killed, content_hash(PARAMS_FILE))
         finally:
             graph.close()

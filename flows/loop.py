@@ -9,6 +9,8 @@ from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
 from core.environment import limit_threads, project_root
+from core.errors import ParamsError
+from core.files import content_hash
 from core.params import load_params
 from core.processes import ProcessId
 from core.stage import PARAMS_FILE, run_stage, takes_tracker
@@ -28,7 +30,11 @@ from registry.store import check_store
     on_crashed=[tell_failure],
 )
 def loop(
-    overrides: list[str] | None = None, profile: str | None = None, first: str | None = None, fragment: str | None = None
+    overrides: list[str] | None = None,
+    profile: str | None = None,
+    first: str | None = None,
+    fragment: str | None = None,
+    expected: str | None = None,
 ) -> list[StageOutcome]:
     """Bring every stage up to date.
 
@@ -37,11 +43,13 @@ def loop(
         profile: a profile of profiles.yaml, laid on before the overrides.
         first: only this stage and those that depend on it.
         fragment: a YAML file of some sections and keys, laid on between the two.
+        expected: hash of params.yaml as whoever starts the loop has read it; None: whatever it holds now.
 
     Returns:
         One entry a stage, in the order of the graph.
 
     Raises:
+        ParamsError: another hand has changed params.yaml since it was read.
         AdloomError: what a stage raised; the stages before it stay committed, and the next run goes on from there.
     """
     root, watcher = project_root(), WATCHER.get()
@@ -49,6 +57,8 @@ def loop(
     with only_loop(root) as killed:
         close_flow_runs()
         check_store(root)
+        if expected is not None and content_hash(PARAMS_FILE) != expected:
+            raise ParamsError("params.yaml was changed while this loop started; look at it (`git diff params.yaml`), then run again.")
         watcher.changed(apply_overrides(overrides or (), profile=profile, fragment=Path(fragment) if fragment else None))
         params = load_params(PARAMS_FILE)
         limit_threads(params.threads)

@@ -49,6 +49,11 @@ def _print(console: Console, answer: PolicyAnswer) -> None:
         console.print(f"columns as {escape(str(answer.mapping))} says")
     console.print(f"{answer.rows:,} rows of {answer.users:,} users, {_actions(answer)}")
     console.print(f"the logging policy earned {_interval(answer.logged)} ({answer.unit})")
+    if answer.logged.low == answer.logged.high:
+        console.print(
+            f"[yellow]every reward is {answer.logged.value:g}[/]: where nothing differs the bootstrap cannot tell how far off it is, "
+            "and its intervals have no width. Wait for feedback, or look at which column is the reward."
+        )
     tested = "actions at a position" if answer.slates else "actions"
     console.print(
         f"target policy {escape(answer.policy)}: effective sample size {found.effective_sample_size:,.0f}, largest weight "

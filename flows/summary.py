@@ -14,6 +14,7 @@ from core.errors import AdloomError
 from core.files import read_json
 from core.stage import path_of
 from flows.progress import StageOutcome
+from registry.models import CHAMPION, KINDS, Registry
 from registry.store import tracking_uri
 
 PARTS = ("recommender", "generator", "ranker", "policy")
@@ -48,7 +49,14 @@ def print_next_steps(console: Console) -> None:
     if page is not None and page.exists():
         console.print(f"report      {page}")
     console.print(f"MLflow UI   make ui       [dim](mlflow ui --backend-store-uri {tracking_uri(project_root())})[/]", soft_wrap=True)
-    console.print("serve ads   make serve    [dim](adloom serve; then http://127.0.0.1:8000/docs)[/]")
+    missing = [kind for kind in KINDS if Registry(project_root()).alias(kind, CHAMPION) is None]
+    if missing:
+        console.print(
+            f"serve ads   [yellow]not yet: no champion of {', '.join(missing)}[/]; `adloom ledger` says why, and `adloom serve --bundles"
+        )
+        console.print("            data/models` serves what was trained all the same, to look at")
+    else:
+        console.print("serve ads   make serve    [dim](adloom serve; then http://127.0.0.1:8000/docs)[/]")
     console.print("schedule    make deploy   [dim](feedback, refresh, creatives, monitor)[/]")
 
 

@@ -76,7 +76,8 @@ class RegistrySource:
         missing = [model_name(kind) for kind, registered in aliases.items() if registered is None]
         if missing:
             raise ServiceError(
-                f"the registry has no champion of {', '.join(missing)}: run the loop with `make run`, it promotes what it trains."
+                f"the registry has no champion of {', '.join(missing)}: run the loop with `make run`. What a loop trained and did not "
+                "promote is in `adloom ledger` with the reason; `adloom serve --bundles data/models` serves it all the same, to look at."
             )
         aliases[POLICY] = self._registry.alias(POLICY, CHAMPION)
         if aliases[POLICY] is not None:

@@ -23,6 +23,9 @@ from tasks.train_generator import train_bundle
 
 logger = logging.getLogger(__name__)
 
+MIN_COPIES_OF_NETWORKS = 1000
+"""Fewer training copies teach the networks no words; 200 pairs of AdvertiseGen gave garbled copy with scores above people's."""
+
 
 def train_copy(
     params: Params, *, rng: np.random.Generator, tracker: Tracker, train: Path, valid: Path | None = None, limit: int | None = None

@@ -62,11 +62,13 @@ class Written:
         products: lines written for, those of an earlier run included.
         resumed: how many of them an earlier run had done.
         by_template: products whose candidates were all refused: the template wrote.
+        refused: how many of those the template had no acceptable text for either; their lines say ``accepted: false``.
     """
 
     products: int
     resumed: int
     by_template: int
+    refused: int
 
 
 def write_copy(products: Path, out: Path, *, bundle: Path, writing: Writing) -> Written:
@@ -109,11 +111,11 @@ def write_copy(products: Path, out: Path, *, bundle: Path, writing: Writing) -> 
             stream.truncate(progress.size)
             stream.seek(progress.size)
             for batch in batched(_read(products, writing, resumed, held.limits), BATCH):
-                lines, by_template = _write(held, batch, writing, np.random.default_rng([writing.seed, progress.products]))
+                lines, by_template, unfit = _write(held, batch, writing, np.random.default_rng([writing.seed, progress.products]))
                 stream.write("".join(lines).encode())
                 stream.flush()
                 os.fsync(stream.fileno())
-                progress = _Progress(progress.products + len(batch), stream.tell(), progress.by_template + by_template)
+                progress = progress.after(len(batch), stream.tell(), by_template, unfit)
                 write_json({"key": key, **vars(progress)}, state)
                 bar.update(len(batch))
         part.replace(out)
@@ -123,16 +125,21 @@ def write_copy(products: Path, out: Path, *, bundle: Path, writing: Writing) -> 
         if refused is None:
             raise
         raise refused from error
-    return Written(progress.products, resumed, progress.by_template)
+    return Written(progress.products, resumed, progress.by_template, progress.refused)
 
 
 @dataclass(frozen=True)
 class _Progress:
-    """Products written for, bytes that they take, and how many of them the template wrote for."""
+    """Products written for, bytes that they take, how many of them the template wrote for, and for how many it could not either."""
 
     products: int = 0
     size: int = 0
     by_template: int = 0
+    refused: int = 0
+
+    def after(self, products: int, size: int, by_template: int, refused: int) -> "_Progress":
+        """After a batch more; ``size`` is that of the whole file."""
+        return _Progress(self.products + products, size, self.by_template + by_template, self.refused + refused)
 
     @classmethod
     def read(cls, state: Path, key: list[str]) -> "_Progress":
@@ -143,7 +150,7 @@ class _Progress:
         if held["key"] != key:
             logger.warning("%s is of another bundle, file or setting: writing starts anew", state)
             return cls()
-        return cls(int(held["products"]), int(held["size"]), int(held["by_template"]))
+        return cls(*(int(held.get(name, 0)) for name in ("products", "size", "by_template", "refused")))
 
 
 def _count(products: Path) -> int:
@@ -164,11 +171,11 @@ def _read(products: Path, writing: Writing, skip: int, limits: Mapping[str, int]
     )
 
 
-def _write(bundle: GeneratorBundle, batch: Sequence[Product], writing: Writing, rng: np.random.Generator) -> tuple[list[str], int]:
-    """The lines of a batch, and for how many of its products the template wrote."""
+def _write(bundle: GeneratorBundle, batch: Sequence[Product], writing: Writing, rng: np.random.Generator) -> tuple[list[str], int, int]:
+    """The lines of a batch, for how many of its products the template wrote, and for how many of these it had nothing acceptable."""
     name = writing.generator or bundle.chosen
     requests = [product.request for product in batch]
-    lines, by_template = [], 0
+    lines, by_template, refused = [], 0, 0
     for product, drawn in zip(batch, bundle.write(requests, writing.candidates, rng, name), strict=True):
         origin, request, texts = name, product.request, drawn
         reviews = {text: bundle.review(request, text) for text in texts}
@@ -178,6 +185,7 @@ def _write(bundle: GeneratorBundle, batch: Sequence[Product], writing: Writing, 
             (texts,) = bundle.write([request], writing.candidates, rng, origin)
             reviews = {text: bundle.review(request, text) for text in texts}
             written |= {text: (origin, found) for text, found in reviews.items() if text not in written}
+            refused += not any(review.accepted for review in reviews.values())
         stopped = [
             {"text": text, "origin": by, "reason": found.reason, "rule": found.rule, "found": found.found}
             for text, (by, found) in written.items()
@@ -206,7 +214,7 @@ def _write(bundle: GeneratorBundle, batch: Sequence[Product], writing: Writing, 
                 "stopped": stopped if rank == 0 else [],
             }
             lines.append(json.dumps(line, ensure_ascii=False) + "\n")
-    return lines, by_template
+    return lines, by_template, refused
 
 
 def batched(products: Iterator[Product], size: int) -> Iterator[list[Product]]:

@@ -13,9 +13,11 @@ from rich.console import Console
 
 import flows.loop
 import flows.overrides
-from core.errors import ServiceError
+from core.errors import ParamsError, ServiceError
+from core.files import content_hash
 from core.params import load_params
 from flows.console import _walk_in_prefect
+from flows.freshness import Outlook
 from flows.progress import WATCHER, StageOutcome, Watcher
 
 ROOT = Path(__file__).parents[2]
@@ -76,6 +78,14 @@ def test_overrides_are_written_and_only_what_they_reach_runs(toy: Path) -> None:
     assert "# learning rate" in (toy / "params.yaml").read_text()
 
 
+def test_a_loop_whose_parameters_another_hand_has_changed_since_it_read_them_does_not_begin(toy: Path) -> None:
+    read = content_hash(toy / "params.yaml")
+    (toy / "params.yaml").write_text((toy / "params.yaml").read_text() + "# another hand\n")
+    with pytest.raises(ParamsError, match=r"params\.yaml was changed while this loop started"):
+        flows.loop.loop(expected=read)
+    assert set(outcomes(flows.loop.loop(expected=content_hash(toy / "params.yaml"))).values()) == {"ran"}
+
+
 def test_a_part_of_the_graph_starts_at_a_named_stage(toy: Path) -> None:
     flows.loop.loop()
     assert list(outcomes(flows.loop.loop(first="fit"))) == ["fit", "judge"]
@@ -132,4 +142,4 @@ def test_a_prefect_server_that_does_not_start_is_told_with_what_to_do(toy: Path,
 
     monkeypatch.setattr(flows.loop, "loop", never)
     with pytest.raises(ServiceError, match=r"did not answer within \d+ s, and nothing has run; .*`dvc repro`"):
-        _walk_in_prefect(Console(), [], (None, None), [])
+        _walk_in_prefect(Console(), [], (None, None), Outlook(("gather",), ("gather",), (), None, ""))

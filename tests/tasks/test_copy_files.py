@@ -96,6 +96,15 @@ def test_every_product_gets_a_labelled_line_with_all_scores(bundle: Path, tmp_pa
         write_copy(file, tmp_path / "out.jsonl", bundle=bundle, writing=Writing())
 
 
+def test_products_without_any_acceptable_text_are_counted_apart(bundle: Path, tmp_path: Path) -> None:
+    unlawful = {"title": "包治百病面霜", "brand": "全网第一", "attributes": [["功效", "包治百病"]]}
+    done = write_copy(lines(tmp_path / "p.jsonl", OWN, unlawful), tmp_path / "out.jsonl", bundle=bundle, writing=Writing(candidates=3))
+    accepted = [json.loads(line)["accepted"] for line in (tmp_path / "out.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert accepted[1] is False
+    assert done.refused == accepted.count(False)
+    assert done.by_template >= done.refused
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [(None, r"p\.jsonl: cannot be read \(No such file"), (b"", "p.jsonl: holds no product"), (b"\xef\xbb\xbf\n \n", "holds no product")],
