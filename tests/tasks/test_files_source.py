@@ -427,5 +427,20 @@ def test_the_worked_example_of_the_docs_does_what_they_say(tmp_path: Path, monke
         assert part in check.render()
 
 
+@pytest.mark.parametrize(("unit", "early"), [("ms", True), ("s", False)])
+def test_check_data_remarks_on_events_that_a_wrong_unit_puts_into_1970(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unit: str, early: bool
+) -> None:
+    monkeypatch.setenv("ADLOOM_USER_KEY", KEY.decode())
+    log = "u,i,what,t,paid\n" + "".join(f"ann,1,view,178822080{second},\n" for second in range(4))
+    shop(tmp_path, mapping=ITEMS + EVENTS + f", time_unit: {unit}}}\n", log__csv=log)
+    params = load_params(ROOT / "params.yaml").model_copy(update={"collect": PARAMS})
+    check = check_data(params, feedback=tmp_path / "feedback", own=tmp_path)
+    said = "events: 4 of 4 lie before 2000-01-01 (the first: 1970-01-21T16:43:40.800000+00:00). Look at `time_unit` in the mapping"
+    assert (said in check.render()) == early
+    assert len(check.remarks) == early
+    assert check.could_run
+
+
 def _clean(raw: RawTables) -> Cleaned:
     return cleaned(raw.tables, collected_until=raw.source["collected_until"])
