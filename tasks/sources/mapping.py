@@ -157,6 +157,8 @@ def _table_faults(name: str, table: TableMapping) -> list[str]:
     except (ValueError, KeyError, IndexError, OSError):  # a name that is none, "", a folder of zones
         faults.append(f"{name}.time_zone: unknown zone {table.time_zone!r}; write UTC, Asia/Shanghai, …")
     try:
+        if table.time_format == "mixed":
+            raise ValueError("pandas would guess, and take the day of the wall clock where there is none")
         moments(pd.Series(["some text"]), table.time_format or ISO)
     except (ValueError, LookupError, re.error) as error:
         faults.append(f"{name}.time_format: no strptime format {table.time_format!r} ({error}); write one such as %d.%m.%Y %H:%M")
