@@ -74,7 +74,7 @@ class DataCheck:
             lines += [f"split: {self.splits}"] if self.splits else []
         if self.examples:
             lines += ["", "rows that would go to quarantine (row 1 is a table's first row of data; several files count on):"]
-            lines += [f"  {one.table} row {one.row + 1}: {one.reason}\n    {_short(one.record)}" for one in self.examples]
+            lines += [f"  {one.table} row {one.row + 1}: {one.reason}\n    {_short(one)}" for one in self.examples]
         if self.limits:
             lines += ["", "the loop would do without:", *(f"  - {limit}" for limit in self.limits)]
         if self.remarks:
@@ -172,7 +172,9 @@ def _counts(report: DataReport) -> list[str]:
     return lines + ([f"late conversions taken back: {report['late_conversions']}"] if report["late_conversions"] else [])
 
 
-def _short(record: str) -> str:
-    values = {name: value for name, value in json.loads(record).items() if value is not None}
-    text = json.dumps(values, ensure_ascii=False)
+def _short(example: Example) -> str:
+    """The record in one line, the cells that the reason speaks of first, so that they are not cut off."""
+    values = {name: value for name, value in json.loads(example.record).items() if value is not None}
+    spoken = [name for name in values if f"; {name}: " in f"; {example.reason}"]
+    text = json.dumps({name: values[name] for name in (*spoken, *(name for name in values if name not in spoken))}, ensure_ascii=False)
     return text if len(text) <= _RECORD_WIDTH else text[: _RECORD_WIDTH - 1] + "…"

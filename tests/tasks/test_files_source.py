@@ -372,7 +372,7 @@ def test_a_path_that_can_name_no_file_is_a_fault_of_the_mapping(tmp_path: Path, 
     assert f"items.path: {path!r} names no file" in message or f"items.path: in {path!r} ** is not a whole folder" in message
 
 
-@pytest.mark.parametrize("form", ["%Q%", "%", "%d.%d.%Y", "%Y %G %V", "%e.%m.%Y"])
+@pytest.mark.parametrize("form", ["%Q%", "%", "%d.%d.%Y", "%Y %G %V", "%e.%m.%Y", "mixed"])
 def test_a_time_format_that_is_none_is_a_fault_of_the_mapping(tmp_path: Path, form: str) -> None:
     message = error_of(tmp_path, mapping=ITEMS + EVENTS + f", time_format: '{form}'}}\n")
     assert f"events.time_format: no strptime format {form!r} (" in message
@@ -440,6 +440,15 @@ def test_check_data_remarks_on_events_that_a_wrong_unit_puts_into_1970(
     assert (said in check.render()) == early
     assert len(check.remarks) == early
     assert check.could_run
+
+
+def test_check_data_shows_the_refused_cell_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ADLOOM_USER_KEY", KEY.decode())
+    log = "u,i,what,t,paid\nann,1,view,2026-10-25 02:30,\n" + "".join(f"ann,1,view,2026-09-0{day},\n" for day in range(1, 9))
+    shop(tmp_path, mapping=ITEMS + EVENTS + BERLIN + "}\n", log__csv=log)
+    params = load_params(ROOT / "params.yaml").model_copy(update={"collect": PARAMS})
+    text = check_data(params, feedback=tmp_path / "feedback", own=tmp_path).render()
+    assert f'events row 1: timestamp: {SKIPPED}\n    {{"timestamp": "2026-10-25 02:30", "event_id": "events-0", ' in text
 
 
 def _clean(raw: RawTables) -> Cleaned:
