@@ -56,6 +56,7 @@ class Columns:
     # raw tables only
     CONVERSION_TIME = "conversion_timestamp"
     PSEUDONYMOUS = "pseudonymous"
+    REFUSED_CELLS = "refused_cells"
     # campaigns
     NAME = "name"
     START = "start"

@@ -87,6 +87,7 @@ class TableSpec:
 _SCENE = ColumnSpec(Columns.SCENE, "word", words=SCENES)
 _CHANNEL = ColumnSpec(Columns.CHANNEL, "word", words=CHANNELS)
 _PSEUDONYMOUS = ColumnSpec(Columns.PSEUDONYMOUS, "flag", nullable=True)
+_REFUSED_CELLS = ColumnSpec(Columns.REFUSED_CELLS, "text", nullable=True)
 
 TABLES: dict[str, TableSpec] = {
     table.name: table
@@ -105,6 +106,7 @@ TABLES: dict[str, TableSpec] = {
                 ColumnSpec(Columns.IMAGE, "id", nullable=True),
             ),
             key=(Columns.ITEM,),
+            raw_extras=(_REFUSED_CELLS,),
         ),
         TableSpec(
             "events",
@@ -120,7 +122,7 @@ TABLES: dict[str, TableSpec] = {
                 ColumnSpec(Columns.TIMESTAMP, "time"),
             ),
             key=(Columns.EVENT,),
-            raw_extras=(_PSEUDONYMOUS,),
+            raw_extras=(_PSEUDONYMOUS, _REFUSED_CELLS),
         ),
         TableSpec(
             "copies",
@@ -161,7 +163,7 @@ TABLES: dict[str, TableSpec] = {
                 ColumnSpec(Columns.VALUE, "whole"),
             ),
             key=(Columns.REQUEST, Columns.POSITION),
-            raw_extras=(_PSEUDONYMOUS, ColumnSpec(Columns.CONVERSION_TIME, "time", nullable=True)),
+            raw_extras=(_PSEUDONYMOUS, _REFUSED_CELLS, ColumnSpec(Columns.CONVERSION_TIME, "time", nullable=True)),
         ),
         TableSpec(
             "campaigns",
@@ -178,6 +180,7 @@ TABLES: dict[str, TableSpec] = {
                 ColumnSpec(Columns.TARGET_AUDIENCES, "names", nullable=True),
             ),
             key=(Columns.CAMPAIGN,),
+            raw_extras=(_REFUSED_CELLS,),
         ),
         TableSpec(
             "creatives",

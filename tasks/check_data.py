@@ -2,6 +2,7 @@
 
 import json
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from tasks.cleaning.clean import Cleaned, DataReport, clean, too_much_refused
 from tasks.collect import gather
 
 EXAMPLES = 2
+EARLY = pd.Timestamp("2000-01-01", tz="UTC")
 _RECORD_WIDTH = 160
 
 
@@ -48,6 +50,7 @@ class DataCheck:
         splits: the two times in words, or None.
         problems: why the loop could not run; empty when it could.
         limits: what the loop would have to do without.
+        remarks: what is odd about the data and yet accepted.
     """
 
     source: str
@@ -56,6 +59,7 @@ class DataCheck:
     splits: str | None
     problems: tuple[str, ...]
     limits: tuple[str, ...]
+    remarks: tuple[str, ...]
 
     @property
     def could_run(self) -> bool:
@@ -70,9 +74,11 @@ class DataCheck:
             lines += [f"split: {self.splits}"] if self.splits else []
         if self.examples:
             lines += ["", "rows that would go to quarantine (row 1 is a table's first row of data; several files count on):"]
-            lines += [f"  {one.table} row {one.row + 1}: {one.reason}\n    {_short(one.record)}" for one in self.examples]
+            lines += [f"  {one.table} row {one.row + 1}: {one.reason}\n    {_short(one)}" for one in self.examples]
         if self.limits:
             lines += ["", "the loop would do without:", *(f"  - {limit}" for limit in self.limits)]
+        if self.remarks:
+            lines += ["", "accepted, but worth a look:", *(f"  - {remark}" for remark in self.remarks)]
         verdict = "the loop could run on these data." if self.could_run else "the loop could NOT run on these data:"
         return "\n".join([*lines, "", verdict, *(f"  - {problem}" for problem in self.problems)])
 
@@ -94,7 +100,7 @@ def check_data(params: Params, *, feedback: Path | None = None, own: Path | None
         key, problems = _key_or_problem(facts)
         cleaned = clean(raw.tables, facts, params.prepare, key)
     except AdloomError as error:
-        return DataCheck(params.collect.source, None, (), None, (f"{type(error).__name__}: {error}",), ())
+        return DataCheck(params.collect.source, None, (), None, (f"{type(error).__name__}: {error}",), (), ())
     report = cleaned.report
     problems += too_much_refused(report, params.prepare.max_quarantine_share)
     if report["tables"]["events"]["accepted"] == 0:
@@ -109,7 +115,22 @@ def check_data(params: Params, *, feedback: Path | None = None, own: Path | None
         _split_words(cleaned),
         tuple(problems),
         (*facts["missing"], *said),
+        tuple(_early(cleaned.tables) if params.collect.source == "files" else ()),
     )
+
+
+def _early(tables: Mapping[str, pd.DataFrame]) -> list[str]:
+    """Tables with rows from before shops were on line; public data sets, whose units are known, may have some."""
+    found = []
+    for name in ("events", "impressions"):
+        times = tables[name][Columns.TIMESTAMP]
+        early = int((times < EARLY).sum())
+        if early:
+            found.append(
+                f"{name}: {early} of {len(times)} lie before {EARLY:%Y-%m-%d} (the first: {times.min().isoformat()}). Look at `time_unit` "
+                "in the mapping: seconds that are read as ms fall into January 1970 (docs/own-data.md)."
+            )
+    return found
 
 
 def _key_or_problem(facts: CollectedFacts) -> tuple[bytes, list[str]]:
@@ -151,7 +172,9 @@ def _counts(report: DataReport) -> list[str]:
     return lines + ([f"late conversions taken back: {report['late_conversions']}"] if report["late_conversions"] else [])
 
 
-def _short(record: str) -> str:
-    values = {name: value for name, value in json.loads(record).items() if value is not None}
-    text = json.dumps(values, ensure_ascii=False)
+def _short(example: Example) -> str:
+    """The record in one line, the cells that the reason speaks of first, so that they are not cut off."""
+    values = {name: value for name, value in json.loads(example.record).items() if value is not None}
+    spoken = [name for name in values if f"; {name}: " in f"; {example.reason}"]
+    text = json.dumps({name: values[name] for name in (*spoken, *(name for name in values if name not in spoken))}, ensure_ascii=False)
     return text if len(text) <= _RECORD_WIDTH else text[: _RECORD_WIDTH - 1] + "…"

@@ -121,7 +121,13 @@ def unreadable(path: Path, error: OSError) -> SourceError:
 def _product(line: str, number: int, path: Path, place: tuple[str, str, str | None, int | None]) -> Product:
     where = f"{path}, line {number}"
     try:
-        held = ProductLine.model_validate(json.loads(line))
+        found = json.loads(line)
+        if not isinstance(found, dict):
+            raise SourceError(
+                f"{where}: each line must be one JSON object, a product; this one is of type {type(found).__name__}. "
+                "An array becomes lines by `jq -c '.[]'`. docs/copy.md lists the keys."
+            )
+        held = ProductLine.model_validate(found)
         pairs = tuple(attributes_of(held.attributes))
     except json.JSONDecodeError as error:
         raise SourceError(f"{where}: no JSON ({error.msg} at character {error.pos + 1}). One JSON object a line is needed.") from None
@@ -136,6 +142,9 @@ def _product(line: str, number: int, path: Path, place: tuple[str, str, str | No
         pairs = tuple((record["key"], record["value"]) for record in records)
         category = next((value for key, value in pairs if key == _TYPE), "")
         title = advertisegen.title_of(records) or category
+        if not title:
+            lack = f"names no {_TYPE}" if records else "names no attribute"
+            raise SourceError(f"{where}: `content` {lack}: {held.content!r}; write 类型#裤*版型#宽松. docs/copy.md lists the keys.")
     if not title:
         raise SourceError(f"{where}: neither `title` nor `content` (类型#裤*版型#宽松). docs/copy.md lists the keys.")
     request = CopyRequest(

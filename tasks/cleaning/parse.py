@@ -2,7 +2,7 @@
 
 import json
 import unicodedata
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
@@ -13,6 +13,7 @@ import pandas as pd
 import pyarrow
 import pyarrow.compute as pc
 
+from core.moments import moments
 from core.tables import LARGEST_WHOLE, ColumnSpec, Kind
 
 Mask = npt.NDArray[np.bool_]
@@ -37,24 +38,29 @@ class Parsed:
     faults: Faults
 
 
-def parse_column(raw: pd.Series, spec: ColumnSpec) -> Parsed:
+def parse_column(raw: pd.Series, spec: ColumnSpec, refused: Mapping[str, Mask] | None = None) -> Parsed:
     """Read one raw column as the contract wants it.
 
     Text is put in Unicode NFC and stripped; in free text every run of white space and control characters becomes one space;
-    empty text is null. Numbers and times may be given as text. Times without an offset are UTC.
+    empty text is null. Numbers and times may be given as text. Times without an offset are UTC. A cell that the source refused is not
+    read.
 
     Args:
         raw: the column as found, any dtype.
         spec: what the contract says about it.
+        refused: reason → the rows whose cell the source refused, ``(n_rows,)``.
 
     Returns:
         The column and its faults, the missing values of a column that may not be null among them.
     """
-    raw = raw.reset_index(drop=True)
+    refused, raw = refused or {}, raw.reset_index(drop=True)
+    raw = raw.mask(any_of(refused.values(), len(raw))) if refused else raw
     if raw.dtype == object and spec.kind not in ("names", "pairs"):
         kind = pd.api.types.infer_dtype(raw, skipna=True)
         raw = raw.astype("str").where(raw.notna()) if kind in ("string", "empty") else raw
     values, faults = _PARSERS[spec.kind](raw, spec)
+    for reason, mask in refused.items():
+        faults[reason] = mask | faults.get(reason, False)
     if not spec.nullable:
         faults["missing"] = values.isna().to_numpy(dtype=bool) & ~any_of(faults.values(), len(raw))
     return Parsed(values, {f"{spec.name}: {reason}": mask for reason, mask in faults.items() if mask.any()})
@@ -207,7 +213,7 @@ def _time(raw: pd.Series, spec: ColumnSpec) -> tuple[pd.Series, Faults]:
             text = text.where(~bad)
         text = text.str.strip()
         known = (text.notna() & (text != "")) | (pd.Series(bad) & raw.notna())
-        values = pd.to_datetime(text, errors="coerce", utc=True, format="ISO8601")
+        values = moments(text)
     values = values.where((values >= _TIME_LIMITS[0]) & (values < _TIME_LIMITS[1])).dt.as_unit("us")
     return values, {"unparsable time": (known & values.isna()).to_numpy(dtype=bool)}
 

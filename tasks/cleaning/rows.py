@@ -1,5 +1,6 @@
 """Which rows of a raw table are accepted, and why the others are not."""
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -8,10 +9,11 @@ import numpy.typing as npt
 import pandas as pd
 
 from core.columns import Columns
+from core.errors import SchemaError
 from core.identity import pseudonymise
 from core.tables import PSEUDONYM, TABLES, TableSpec
 from core.vocabulary import EventType
-from tasks.cleaning.parse import Mask, any_of, parse_column
+from tasks.cleaning.parse import Faults, Mask, any_of, parse_column
 
 
 @dataclass
@@ -91,16 +93,44 @@ def read_rows(name: str, raw: pd.DataFrame) -> Rows:
 
     Returns:
         The rows with their own faults; rules across rows and tables are still to come.
+
+    Raises:
+        SchemaError: what the source refused cannot be read.
     """
     spec = TABLES[name]
     rows = Rows(spec=spec, raw=raw, columns={})
+    refused = _refused_by_source(name, raw)
     for column in (*spec.columns, *spec.raw_extras):
         found = raw[column.name] if column.name in raw else pd.Series(None, index=raw.index, dtype="object")
-        parsed = parse_column(found, column)
+        parsed = parse_column(found, column, refused.get(column.name))
         rows.columns[column.name] = parsed.values
         for reason, mask in parsed.faults.items():
             rows.refuse(reason, mask)
     return rows
+
+
+def _refused_by_source(name: str, raw: pd.DataFrame) -> dict[str, Faults]:
+    """Column → reason → rows whose cell the source could not convert: to read it here would be to read it under other rules."""
+    found: dict[str, Faults] = {}
+    if Columns.REFUSED_CELLS not in raw:
+        return found
+    notes = raw[Columns.REFUSED_CELLS]
+    for note in notes.dropna().unique():
+        here = (notes == note).to_numpy(dtype=bool, na_value=False)
+        for column, reason in _reasons(name, note).items():
+            faults = found.setdefault(column, {})
+            faults[reason] = here | faults.get(reason, False)
+    return found
+
+
+def _reasons(name: str, note: str) -> dict[str, str]:
+    try:
+        return {str(column): str(reason) for column, reason in json.loads(note).items()}
+    except (AttributeError, TypeError, ValueError):
+        raise SchemaError(
+            f"{name}: {Columns.REFUSED_CELLS} holds {note!r}, where a JSON object of columns and reasons is needed. "
+            "Collect anew: `dvc repro -f collect`."
+        ) from None
 
 
 def judge_events(rows: Rows) -> None:
@@ -255,7 +285,7 @@ def quarantine_of(tables: Mapping[str, Rows]) -> pd.DataFrame:
 
 
 def _records(rows: Rows, places: npt.NDArray[np.intp]) -> list[str]:
-    found = rows.raw.iloc[places].reset_index(drop=True).copy()
+    found = rows.raw.drop(columns=Columns.REFUSED_CELLS, errors="ignore").iloc[places].reset_index(drop=True)
     if Columns.USER in rows.columns and Columns.USER in found:
         found[Columns.USER] = rows.columns[Columns.USER].iloc[places].reset_index(drop=True)
     for column in [name for name in found if found[name].dtype == object or pd.api.types.is_float_dtype(found[name].dtype)]:

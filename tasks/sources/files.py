@@ -1,17 +1,20 @@
 """Source `files`: Parquet, CSV or JSON-lines logs and catalogue of the user's own, with a mapping of columns (docs/own-data.md)."""
 
+import json
 from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from core.columns import Columns
 from core.errors import SchemaError, SourceError
 from core.lineage import SourceFacts
+from core.moments import ISO, moments
 from core.params import CollectParams
-from core.tables import TABLES, ColumnSpec
+from core.tables import LARGEST_WHOLE, TABLES, ColumnSpec
 from core.vocabulary import MICROS, Channel, EventType, Origin
 from tasks.sources.base import RawTables, filled
 from tasks.sources.mapping import FilesMapping, TableMapping, load_mapping
@@ -19,7 +22,10 @@ from tasks.sources.reading import find_files, read_file
 
 MONEY = (Columns.PRICE, Columns.VALUE, Columns.DAILY_BUDGET, Columns.BID, Columns.ECPM)
 DEFAULT_MAPPING = "mapping.yaml"
+Faults = dict[str, npt.NDArray[np.bool_]]
+"""Reason → the rows whose cell is refused for it, ``(n_rows,)``."""
 
+_OFFSET = r"(?:Z|[T ]\d[\d:.]*\s?[+-]\d{2}(?::?\d{2})?)$"
 _MICROS_A_UNIT = {"unit": MICROS, "cent": MICROS // 100, "micro": 1}
 _STAND_INS: dict[tuple[str, str], tuple[object, str]] = {
     ("events", Columns.EVENT): (None, "events: no ids; the row number stands in, so repeated rows cannot be told from repeated actions"),
@@ -38,7 +44,7 @@ def read_files(params: CollectParams, own: Path) -> RawTables:
         own: the folder whose content DVC watches (data/own).
 
     Returns:
-        The tables under our column names; cells that could not be converted stay as found, for prepare to refuse.
+        The tables under our column names; cells that could not be converted stay as found, and `refused_cells` tells prepare why.
 
     Raises:
         SourceError: a file cannot be read.
@@ -137,13 +143,14 @@ def map_columns(name: str, found: pd.DataFrame, table: TableMapping) -> pd.DataF
         table: its mapping, whose columns are all there.
 
     Returns:
-        All columns of the contract; what could not be converted stays as found.
+        All columns of the contract; what could not be converted stays as found, and `refused_cells` says why.
     """
     spec = TABLES[name]
     columns: dict[str, pd.Series] = {}
+    refused: dict[str, Faults] = {}
     for column in (*spec.columns, *spec.raw_extras):
         if column.name in table.columns:
-            columns[column.name] = _converted(found[table.columns[column.name]], column, table)
+            columns[column.name], refused[column.name] = _converted(found[table.columns[column.name]], column, table)
         elif column.name in table.constants:
             columns[column.name] = pd.Series([table.constants[column.name]] * len(found), index=found.index)
         elif (name, column.name) in _STAND_INS:
@@ -159,6 +166,10 @@ def map_columns(name: str, found: pd.DataFrame, table: TableMapping) -> pd.DataF
     if name == "events":
         bought = frame[Columns.EVENT_TYPE] == EventType.PURCHASE
         frame[Columns.VALUE] = frame[Columns.VALUE].where(bought, 0)
+        refused[Columns.VALUE] = {reason: mask & bought.to_numpy(dtype=bool) for reason, mask in refused.get(Columns.VALUE, {}).items()}
+    notes = _notes(refused, found.index)
+    if notes.notna().any():
+        frame[Columns.REFUSED_CELLS] = notes
     return frame
 
 
@@ -166,33 +177,52 @@ def _attributes(row: Mapping[Hashable, Any]) -> list[dict[str, str]]:
     return [{"key": str(key), "value": str(value)} for key, value in row.items() if pd.notna(value)]
 
 
-def _converted(cells: pd.Series, column: ColumnSpec, table: TableMapping) -> pd.Series:
+def _converted(cells: pd.Series, column: ColumnSpec, table: TableMapping) -> tuple[pd.Series, Faults]:
     words = table.values.get(column.name)
     if words is not None:
         cells = cells.map(lambda cell: words.get(str(cell).strip(), cell), na_action="ignore")
     if column.name in MONEY:
-        return to_micros(cells, _MICROS_A_UNIT[table.money])
-    return to_times(cells, table) if column.kind == "time" else cells
+        return to_micros(cells, table.money)
+    return to_times(cells, table) if column.kind == "time" else (cells, {})
 
 
-def to_micros(cells: pd.Series, factor: int) -> pd.Series:
+def _notes(refused: Mapping[str, Faults], index: pd.Index) -> pd.Series:
+    """What `refused_cells` of the data contract says: for each row with a refused cell a JSON object, column → reason."""
+    rows: dict[int, dict[str, str]] = {}
+    for column, faults in refused.items():
+        for reason, mask in faults.items():
+            for row in np.flatnonzero(mask).tolist():
+                rows.setdefault(row, {})[column] = reason
+    notes = np.full(len(index), None, dtype="object")
+    for row, reasons in rows.items():
+        notes[row] = json.dumps(reasons, ensure_ascii=False)
+    return pd.Series(notes, index=index, dtype="str")
+
+
+def to_micros(cells: pd.Series, money: str) -> tuple[pd.Series, Faults]:
     """Money as whole micros.
 
     Args:
         cells: numbers, or text that holds them.
-        factor: micros in one of them.
+        money: what they count: unit, cent or micro.
 
     Returns:
-        Int64 where all cells are numbers or null; else a mixture, with the cells that are no number as found.
+        Int64 where all cells are numbers or null; else a mixture, with the cells that are no number, or one beyond what tables carry
+        exactly, as found; and these, by reason.
     """
+    factor = _MICROS_A_UNIT[money]
     numbers = pd.to_numeric(cells, errors="coerce").astype("float64") * factor
-    fine = np.isfinite(numbers) & (numbers.abs() < 2**62)
+    fine = numbers.abs() <= LARGEST_WHOLE
     whole = numbers.where(fine).round().astype("Int64")
-    odd = cells.notna() & ~fine
-    return whole if not odd.any() else whole.astype("object").mask(odd, cells.astype("object"))
+    faults = {
+        "not a number": _is_given(cells) & numbers.isna(),
+        "negative": numbers < -LARGEST_WHOLE,
+        f"above {LARGEST_WHOLE} micros ({LARGEST_WHOLE // factor} where money is counted in {money})": numbers > LARGEST_WHOLE,
+    }
+    return _as_found(whole, cells, faults)
 
 
-def to_times(cells: pd.Series, table: TableMapping) -> pd.Series:
+def to_times(cells: pd.Series, table: TableMapping) -> tuple[pd.Series, Faults]:
     """Times as UTC.
 
     Args:
@@ -200,30 +230,55 @@ def to_times(cells: pd.Series, table: TableMapping) -> pd.Series:
         table: unit, format and zone.
 
     Returns:
-        Times where all cells are times or null; else a mixture, with the cells that are no time as found. A clock time that the
-        zone skips or repeats is no time.
+        Times where all cells are times or null; else a mixture, with the cells that are no time as found; and these, by reason. A
+        clock time that the zone skips or repeats is no time.
     """
+    given = _is_given(cells)
+    skipped = pd.Series(False, index=cells.index)
+    how = ""
     if pd.api.types.is_datetime64_any_dtype(cells.dtype):
-        local = cells.dt.tz_localize(table.time_zone, ambiguous="NaT", nonexistent="NaT") if cells.dt.tz is None else cells
-        times: pd.Series = local.dt.tz_convert("UTC")
+        times, skipped = (cells.dt.tz_convert("UTC"), skipped) if cells.dt.tz is not None else _localized(cells, table.time_zone)
     elif table.time_unit is not None:
+        how = f" (time_unit: {table.time_unit})"
         times = pd.to_datetime(pd.to_numeric(cells, errors="coerce"), unit=table.time_unit, errors="coerce", utc=True)
     elif pd.api.types.is_numeric_dtype(cells.dtype):
-        return cells  # a number without a unit is no time
+        return cells, {"unparsable time (a number without time_unit)": given.to_numpy(dtype=bool)}
     else:
-        times = _text_times(cells.astype("str").where(cells.notna()), table)
-    odd = cells.notna() & times.isna()
-    found: pd.Series = times.dt.as_unit("us")
-    if odd.any():
-        found = found.dt.strftime("%Y-%m-%dT%H:%M:%S.%f%z").astype("object").mask(odd, cells.astype("object"))
-    return found
+        how = "" if table.time_format is None else f" (time_format: {table.time_format})"
+        times, skipped = _text_times(cells.astype("str").where(given).str.strip(), table)
+    faults = {
+        f"unparsable time{how}": given & times.isna() & ~skipped,
+        f"a clock time that {table.time_zone} skips or repeats": skipped,
+    }
+    found = times.dt.as_unit("us")
+    if any(mask.any() for mask in faults.values()):
+        found = found.dt.strftime("%Y-%m-%dT%H:%M:%S.%f%z")
+    return _as_found(found, cells, faults)
 
 
-def _text_times(text: pd.Series, table: TableMapping) -> pd.Series:
-    form = table.time_format or "ISO8601"
+def _as_found(converted: pd.Series, cells: pd.Series, faults: Mapping[str, pd.Series]) -> tuple[pd.Series, Faults]:
+    """The converted cells, the refused ones among them as found."""
+    masks = {reason: mask.to_numpy(dtype=bool, na_value=False) for reason, mask in faults.items()}
+    odd = np.logical_or.reduce(list(masks.values()))
+    return (converted.astype("object").mask(odd, cells.astype("object")) if odd.any() else converted), masks
+
+
+def _is_given(cells: pd.Series) -> pd.Series:
+    """Cells that hold something; blank text is nothing."""
+    plain = pd.api.types.is_numeric_dtype(cells.dtype) or pd.api.types.is_datetime64_any_dtype(cells.dtype)
+    return cells.notna() if plain else cells.notna() & (cells.astype("str").str.strip() != "")
+
+
+def _localized(naive: pd.Series, zone: str) -> tuple[pd.Series, pd.Series]:
+    """Clock times of a zone in UTC, and which of them it skips or repeats."""
+    times = naive.dt.tz_localize(zone, ambiguous="NaT", nonexistent="NaT").dt.tz_convert("UTC")
+    return times, naive.notna() & times.isna()
+
+
+def _text_times(text: pd.Series, table: TableMapping) -> tuple[pd.Series, pd.Series]:
+    form = table.time_format or ISO
     if table.time_zone == "UTC":
-        return pd.to_datetime(text, errors="coerce", format=form, utc=True)
-    offset = text.str.contains(r"(?:Z|[+-]\d{2}:?\d{2})\s*$", na=False) if table.time_format is None else text.notna() & ("%z" in form)
-    naive = pd.to_datetime(text.mask(offset), errors="coerce", format=form)
-    local: pd.Series = naive.dt.tz_localize(table.time_zone, ambiguous="NaT", nonexistent="NaT").dt.tz_convert("UTC")
-    return local.where(local.notna(), pd.to_datetime(text.where(offset), errors="coerce", format=form, utc=True))
+        return moments(text, form), pd.Series(False, index=text.index)
+    offset = text.str.contains(_OFFSET, na=False) if table.time_format is None else text.notna() & ("%z" in form.lower())
+    local, skipped = _localized(moments(text.mask(offset), form, utc=False), table.time_zone)
+    return local.where(local.notna(), moments(text.where(offset), form)), skipped

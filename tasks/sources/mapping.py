@@ -10,6 +10,7 @@ import pandas as pd
 from pydantic import Field, ValidationError
 
 from core.errors import ParamsError
+from core.moments import ISO, moments
 from core.params import Section, faults_of, read_yaml
 from core.tables import SOURCE_TABLES, TABLES
 from tasks.sources.reading import Format
@@ -139,10 +140,7 @@ def _without(values: dict[str, Any], places: Collection[tuple[int | str, ...]]) 
 
 
 def _until_faults(until: str | date | datetime | None) -> list[str]:
-    try:
-        known = until is None or bool(pd.notna(pd.Timestamp(until)))
-    except ValueError:
-        known = False
+    known = until is None or bool(moments(pd.Series([str(until)])).notna().all())
     return [] if known else [f"collected_until: unparsable time {until!r}; write 2026-10-31T00:00:00Z"]
 
 
@@ -159,7 +157,9 @@ def _table_faults(name: str, table: TableMapping) -> list[str]:
     except (ValueError, KeyError, IndexError, OSError):  # a name that is none, "", a folder of zones
         faults.append(f"{name}.time_zone: unknown zone {table.time_zone!r}; write UTC, Asia/Shanghai, …")
     try:
-        pd.to_datetime(pd.Series(["some text"]), format=table.time_format or "ISO8601", errors="coerce", utc=True)
+        if table.time_format == "mixed":
+            raise ValueError("pandas would guess, and take the day of the wall clock where there is none")
+        moments(pd.Series(["some text"]), table.time_format or ISO)
     except (ValueError, LookupError, re.error) as error:
         faults.append(f"{name}.time_format: no strptime format {table.time_format!r} ({error}); write one such as %d.%m.%Y %H:%M")
     return faults

@@ -1,6 +1,7 @@
 """Every kind of bad input that the contract names, one by one."""
 
 import json
+import re
 
 import numpy as np
 import pandas as pd
@@ -58,6 +59,10 @@ def test_right_tables_are_accepted_whole() -> None:
         ("events", "timestamp", "yesterday", "timestamp: unparsable time"),
         ("events", "timestamp", "2026-13-01", "timestamp: unparsable time"),
         ("events", "timestamp", "1823-01-01", "timestamp: unparsable time"),
+        ("events", "timestamp", "now", "timestamp: unparsable time"),
+        ("events", "timestamp", "today", "timestamp: unparsable time"),
+        ("events", "timestamp", "2026", "timestamp: unparsable time"),
+        ("events", "timestamp", "2026-09", "timestamp: unparsable time"),
         ("events", "timestamp", None, "timestamp: missing"),
         ("events", "timestamp", "2026-10-01T00:00:01+00:00", f"timestamp: {FUTURE}"),
         ("copies", "item_id", "i99", "item_id: unknown item"),
@@ -90,6 +95,27 @@ def test_a_bad_cell_sends_its_row_to_quarantine_with_the_reason(table: str, colu
     assert len(result.tables[table]) == len(tables[table]) - 1
     assert result.report["tables"][table]["refused"] == 1
     assert json.loads(found["record"].iloc[0]).keys() == set(tables[table])
+
+
+@pytest.mark.parametrize("as_text", [False, True])
+def test_a_cell_that_the_source_refused_is_not_read_again_though_it_could_be(as_text: bool) -> None:
+    tables = raw_tables()
+    events = tables["events"]
+    events["timestamp"] = events["timestamp"].astype("str") if as_text else events["timestamp"]
+    events["refused_cells"] = [json.dumps({"timestamp": "the clock stood still"}) if row == 3 else None for row in range(20)]
+    result = cleaned(tables)
+    assert result.quarantine["reason"].tolist() == ["timestamp: the clock stood still"]
+    assert json.loads(result.quarantine["record"].iloc[0])["timestamp"].startswith("2026-09-01")
+    assert "refused_cells" not in json.loads(result.quarantine["record"].iloc[0])
+    assert len(result.tables["events"]) == 19
+
+
+@pytest.mark.parametrize("note", ["now", "[1]", "3"])
+def test_what_a_source_refused_and_nobody_can_read_is_an_error_that_says_so(note: str) -> None:
+    tables = raw_tables()
+    tables["events"]["refused_cells"] = note
+    with pytest.raises(SchemaError, match=rf"events: refused_cells holds '{re.escape(note)}'.*Collect anew"):
+        cleaned(tables)
 
 
 def test_a_bad_row_does_not_take_the_place_of_a_good_one_with_its_id() -> None:

@@ -50,6 +50,11 @@ def test_both_forms_of_a_line_become_orders(tmp_path: Path) -> None:
     [
         ("{'title': 1}\n", "line 2: no JSON"),
         ({"name": "x"}, "line 2: neither `title` nor `content`"),
+        ({"content": "类型#"}, r"line 2: `content` names no attribute: '类型#'; write 类型#裤"),
+        ({"content": "", "title": "x"}, "line 2: `content` names no attribute: ''"),
+        ({"content": "鞋面#网布"}, "line 2: `content` names no 类型: '鞋面#网布'"),
+        ([PAIR], r"line 2: each line must be one JSON object, a product; this one is of type list\. An array becomes lines by `jq"),
+        ("3\n", "line 2: each line must be one JSON object, a product; this one is of type int"),
         ({"title": "x", "price": -1}, r"line 2: price: .*greater than or equal to 0"),
         ({"title": "x", "channel": "tv"}, "line 2: channel: Input should be"),
         ({"title": "x", "attributes": "red"}, "line 2: attributes are str; a list"),

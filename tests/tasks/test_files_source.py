@@ -1,6 +1,8 @@
 import gzip
+import json
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -14,6 +16,7 @@ from tasks.cleaning.clean import Cleaned
 from tasks.sources.base import RawTables
 from tasks.sources.files import read_files
 from tasks.sources.mapping import load_mapping
+from tasks.sources.storing import storable
 
 ITEMS = "items: {path: items.csv, columns: {item_id: id, title: name, category: cat, price_micros: price}}\n"
 EVENTS = (
@@ -76,6 +79,8 @@ def test_money_that_is_no_number_is_refused_as_such_where_fractions_are_allowed(
         (", time_unit: ms", "1433221969000", "2015-06-02 05:12:49"),
         (", time_zone: Asia/Shanghai", "2026-09-01 08:00:00", "2026-09-01 00:00:00"),
         (", time_zone: Asia/Shanghai", "2026-09-01T08:00:00Z", "2026-09-01 08:00:00"),
+        (", time_zone: Asia/Shanghai", "2026-09-01 08:00:00+02", "2026-09-01 06:00:00"),
+        (", time_zone: Asia/Shanghai", "2026-09-01", "2026-08-31 16:00:00"),
         (', time_format: "%d.%m.%Y %H:%M"', "01.09.2026 08:00", "2026-09-01 08:00:00"),
         (', time_format: "%d.%m.%Y %H:%M", time_zone: Europe/Berlin', "01.09.2026 08:00", "2026-09-01 06:00:00"),
     ],
@@ -89,6 +94,81 @@ def test_times_of_every_kind_become_utc(tmp_path: Path, extra: str, cell: str, u
 def test_a_time_that_is_none_stays_as_found(tmp_path: Path, cell: str, extra: str) -> None:
     raw = shop(tmp_path, mapping=ITEMS + EVENTS + extra + "}\n", log__csv=f"u,i,what,t,paid\nann,1,view,{cell},\n")
     assert raw.events["timestamp"].tolist() == [cell]
+
+
+BERLIN = ", time_zone: Europe/Berlin"
+DAY_FIRST = ', time_format: "%Y-%d-%m"'
+SKIPPED = "a clock time that Europe/Berlin skips or repeats"
+
+
+@pytest.mark.parametrize(
+    ("extra", "cell", "reason"),
+    [
+        (BERLIN, "2026-10-25 02:30", SKIPPED),
+        (BERLIN, "2026-03-29 02:30", SKIPPED),
+        (BERLIN, "gestern", "unparsable time"),
+        (BERLIN + ', time_format: "%d.%m.%Y %H:%M"', "25.10.2026 02:30", SKIPPED),
+        (BERLIN + ', time_format: "%d.%m.%Y %H:%M"', "2026-09-25 02:30", "unparsable time (time_format: %d.%m.%Y %H:%M)"),
+        (DAY_FIRST, "2026-01-13", "unparsable time (time_format: %Y-%d-%m)"),
+        (DAY_FIRST, "now", "unparsable time (time_format: %Y-%d-%m)"),
+        (", time_unit: ms", "2026-09-01", "unparsable time (time_unit: ms)"),
+        ("", "now", "unparsable time"),
+        ("", "today", "unparsable time"),
+        ("", "2026", "unparsable time"),
+        ("", "2026-09", "unparsable time"),
+        ("", "1433221969", "unparsable time"),
+    ],
+)
+def test_a_time_that_the_mapping_cannot_read_is_refused_and_never_read_by_other_rules(
+    tmp_path: Path, extra: str, cell: str, reason: str
+) -> None:
+    good = "0{}.02.2026 03:00" if "%d." in extra else "176722560{}000" if "unit" in extra else " 2026-02-0{} "
+    cells = "".join(f"ann,1,view,{when},\n" for when in (cell, *(good.format(day) for day in (1, 2, 3))))
+    result = _clean(shop(tmp_path, mapping=ITEMS + EVENTS + extra + "}\n", log__csv="u,i,what,t,paid\n" + cells))
+    assert len(result.tables["events"]) == 3
+    assert result.quarantine["reason"].tolist() == [f"timestamp: {reason}"]
+    assert json.loads(result.quarantine["record"].iloc[0])["timestamp"] == cell
+
+
+def test_clock_times_in_parquet_that_the_zone_repeats_are_refused(tmp_path: Path) -> None:
+    tmp_path.mkdir(exist_ok=True)
+    whens = pd.to_datetime([f"2026-10-2{day} 02:30" for day in range(2, 6)])
+    pd.DataFrame({"u": "ann", "i": 1, "what": "view", "t": whens, "paid": 0}).to_parquet(tmp_path / "log.parquet")
+    mapping = "collected_until: 2026-12-24\n" + ITEMS + EVENTS.replace("log.csv", "log.parquet") + BERLIN + "}\n"
+    result = _clean(shop(tmp_path, mapping=mapping))
+    assert result.tables["events"]["timestamp"].tolist() == [pd.Timestamp(f"2026-10-2{day} 00:30", tz="UTC") for day in range(2, 5)]
+    assert result.quarantine["reason"].tolist() == [f"timestamp: {SKIPPED}"]
+    assert "2026-10-25T02:30:00" in result.quarantine["record"].iloc[0]
+
+
+@pytest.mark.parametrize("price", ["9999999999999", "4999999999999", "1e13", "inf"])
+def test_money_above_the_limit_is_refused_and_never_taken_for_micros(tmp_path: Path, price: str) -> None:
+    result = _clean(shop(tmp_path, mapping=ITEMS, items__csv=f"id,name,cat,price\n1,a,b, 299.5 \n2,a,b,{price}\n3,a,b,9007199254\n"))
+    assert result.tables["items"]["price_micros"].tolist() == [299_500_000, 9_007_199_254_000_000]
+    assert result.quarantine["reason"].tolist() == [
+        "price_micros: above 9007199254740992 micros (9007199254 where money is counted in unit)"
+    ]
+    assert json.loads(result.quarantine["record"].iloc[0])["price_micros"] == price
+
+
+def test_money_far_below_zero_is_negative_and_blank_money_is_unknown(tmp_path: Path) -> None:
+    result = _clean(shop(tmp_path, mapping=ITEMS, items__csv='id,name,cat,price\n1,a,b,"  "\n2,a,b,-9999999999999\n3,a,b,-1\n'))
+    assert result.tables["items"]["price_micros"].tolist() == [pd.NA]
+    assert result.quarantine["reason"].tolist() == ["price_micros: negative"] * 2
+
+
+def test_every_refused_cell_of_a_row_is_told_and_money_of_what_was_not_bought_is_none(tmp_path: Path) -> None:
+    log = "u,i,what,t,paid\nann,1,purchase,now,1e13\n" + "".join(f"ann,1,view,2026-09-0{day},1e13\n" for day in (1, 2, 3))
+    raw = shop(tmp_path, log__csv=log)
+    result = _clean(raw)
+    (reasons,) = result.quarantine["reason"]
+    assert reasons.startswith("value_micros: above 9007199254740992 micros (")
+    assert reasons.endswith("; timestamp: unparsable time")
+    assert result.report["tables"]["events"]["accepted"] == 3
+    frame, schema = storable("events", raw.events)
+    assert _clean(replace(raw, events=frame)).quarantine["reason"].tolist() == [reasons]
+    assert "refused_cells" in schema.names
+    assert "refused_cells" not in shop(tmp_path).events
 
 
 @pytest.mark.parametrize(("money", "micros"), [("unit", 12_340_000), ("cent", 123_400), ("micro", 12)])
@@ -292,11 +372,16 @@ def test_a_path_that_can_name_no_file_is_a_fault_of_the_mapping(tmp_path: Path, 
     assert f"items.path: {path!r} names no file" in message or f"items.path: in {path!r} ** is not a whole folder" in message
 
 
-@pytest.mark.parametrize("form", ["%Q%", "%", "%d.%d.%Y", "%Y %G %V", "%e.%m.%Y"])
+@pytest.mark.parametrize("form", ["%Q%", "%", "%d.%d.%Y", "%Y %G %V", "%e.%m.%Y", "mixed"])
 def test_a_time_format_that_is_none_is_a_fault_of_the_mapping(tmp_path: Path, form: str) -> None:
     message = error_of(tmp_path, mapping=ITEMS + EVENTS + f", time_format: '{form}'}}\n")
     assert f"events.time_format: no strptime format {form!r} (" in message
     assert "write one such as %d.%m.%Y %H:%M" in message
+
+
+@pytest.mark.parametrize("until", ["now", "today", "2026-09"])
+def test_the_end_of_the_data_is_a_day_and_never_the_wall_clock(tmp_path: Path, until: str) -> None:
+    assert f"unparsable time {until!r}" in error_of(tmp_path, mapping=f"collected_until: {until}\n" + ITEMS)
 
 
 @pytest.mark.parametrize("zone", ["Mars", "", "Asia", "../x", "UTC+8"])
@@ -340,6 +425,30 @@ def test_the_worked_example_of_the_docs_does_what_they_say(tmp_path: Path, monke
     assert f"{100 * events['refused'] / events['rows']:.1f} %; `prepare.max_quarantine_share` allows {100 * limit:.0f} %" in page
     for part in ("events row 6: item_id: unknown item", "events row 8: timestamp: unparsable time"):
         assert part in check.render()
+
+
+@pytest.mark.parametrize(("unit", "early"), [("ms", True), ("s", False)])
+def test_check_data_remarks_on_events_that_a_wrong_unit_puts_into_1970(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unit: str, early: bool
+) -> None:
+    monkeypatch.setenv("ADLOOM_USER_KEY", KEY.decode())
+    log = "u,i,what,t,paid\n" + "".join(f"ann,1,view,178822080{second},\n" for second in range(4))
+    shop(tmp_path, mapping=ITEMS + EVENTS + f", time_unit: {unit}}}\n", log__csv=log)
+    params = load_params(ROOT / "params.yaml").model_copy(update={"collect": PARAMS})
+    check = check_data(params, feedback=tmp_path / "feedback", own=tmp_path)
+    said = "events: 4 of 4 lie before 2000-01-01 (the first: 1970-01-21T16:43:40.800000+00:00). Look at `time_unit` in the mapping"
+    assert (said in check.render()) == early
+    assert len(check.remarks) == early
+    assert check.could_run
+
+
+def test_check_data_shows_the_refused_cell_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ADLOOM_USER_KEY", KEY.decode())
+    log = "u,i,what,t,paid\nann,1,view,2026-10-25 02:30,\n" + "".join(f"ann,1,view,2026-09-0{day},\n" for day in range(1, 9))
+    shop(tmp_path, mapping=ITEMS + EVENTS + BERLIN + "}\n", log__csv=log)
+    params = load_params(ROOT / "params.yaml").model_copy(update={"collect": PARAMS})
+    text = check_data(params, feedback=tmp_path / "feedback", own=tmp_path).render()
+    assert f'events row 1: timestamp: {SKIPPED}\n    {{"timestamp": "2026-10-25 02:30", "event_id": "events-0", ' in text
 
 
 def _clean(raw: RawTables) -> Cleaned:
