@@ -182,9 +182,13 @@ def copy_chapter(measure: Measure, pool: Pool, rejected: pd.DataFrame) -> Chapte
     """
     f = measure.facts
     wrote = ", ".join(f"{name} {count:,}" for name, count in f["by_origin"].items())
-    chosen = measure.challenger or "nothing was trained"
-    lead = f"The pool takes what is best on held-out products when the first choice of four is shown: {chosen}."
-    lead += f" It holds {len(pool):,} creatives ({wrote})."
+    chosen = measure.challenger
+    lead = (
+        f"The pool takes what is best on held-out products when the first choice of four is shown: {chosen}."
+        if measure.models
+        else f"Nothing was held out to compare generators on: the pool takes from {chosen}."
+    )
+    lead += f" The pool holds {len(pool):,} creatives ({wrote})."
     if told := pool_by_gan(chosen, f.get("gan_works")):
         lead += f" {GAN_IDLE} {told}"
     if reason := str(f.get("reason", "")).rstrip("."):

@@ -249,6 +249,13 @@ def test_a_reason_ends_in_one_full_stop_and_no_reason_in_none(reason: str, end: 
     assert copy_chapter_of({"chosen": "gan", "reason": reason}).lead.endswith(end)
 
 
+def test_a_shop_without_copy_is_told_that_nothing_was_held_out() -> None:
+    lead = copy_chapter_of({"chosen": "template", "reason": "0 usable copies."}).lead
+    assert lead.startswith("Nothing was held out to compare generators on: the pool takes from template. The pool holds 1 creatives")
+    assert lead.endswith("0 usable copies.")
+    assert "best on held-out" not in lead
+
+
 def copy_chapter_of(config: dict[str, Any], *, personal: dict[str, Any] | None = None) -> Chapter:
     """The chapter of index.html, the generators being known by what their bundle's config says."""
     pool = Pool.__new__(Pool)
