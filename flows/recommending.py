@@ -49,13 +49,17 @@ def show_recommendations(
         The exit code.
 
     Raises:
-        SourceError: both or neither of user and history, or what they name is wrong.
+        SourceError: both or neither of user and history, or what they name is wrong; a brand in another scene than brand.
         AdloomError: there is no such bundle, or no campaigns to look at.
     """
     if (user is None) == (history is None):
         raise SourceError("whose items? Give --user ID or --history EVENTS, and not both.")
     if bundle is not None and model is not None:
         raise SourceError("--bundle and --model both name a bundle; give one of them.")
+    if question.brand is not None and question.scene != Scene.BRAND:
+        raise SourceError(
+            f"--brand {question.brand!r} belongs to scene brand, asked is scene {question.scene}: add --scene brand, or leave --brand out."
+        )
     from models.pool import campaigns_of
     from models.recommender import RecommenderBundle
     from tasks.recommend import history_of_user, read_history, recommend, running_now
@@ -119,6 +123,8 @@ def _registered(registry: Registry, model: str) -> Registered:
 
 def _print(console: Console, answer: Answer) -> None:
     console.print(f"[bold]{answer.model}[/] for a shopper of {answer.events} known events, scene {answer.scene}")
+    if answer.caution:
+        console.print(f"[yellow]{answer.caution}[/]")
     if answer.unknown:
         console.print(f"[yellow]not in the catalogue[/]: {escape(', '.join(answer.unknown[:5]))}")
     if answer.unknown_excluded:

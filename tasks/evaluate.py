@@ -202,7 +202,7 @@ def _judge_ads(
         frame = frame.assign(truth=true_click(by_request, requests, candidates))
     write_table(frame, draft / "impressions.parquet")
     logged = log_requests(shown, bundle=bundle, **inputs, true_click=true_click, limit=REQUESTS, rng=rng)
-    return {"ranker": ranker_measures(frame, params, rng), "policy": policy_measures(logged, params, rng)}
+    return {"ranker": ranker_measures(frame, params, rng, chosen=bundle.chosen), "policy": policy_measures(logged, params, rng)}
 
 
 def _write_plots(measured: dict[str, Measure], *, calibration: Path, ranking: Path, policy_value: Path) -> None:

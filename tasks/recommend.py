@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -25,6 +26,7 @@ GAP = 60_000_000
 """Microseconds between two events whose times are not told."""
 MOST_CARRIED = 3
 """Events named for each item."""
+_FILES = (".csv", ".json", ".jsonl", ".parquet", ".txt")
 GRAMMAR = "write view:ITEM, cart:ITEM, favourite:ITEM, purchase:ITEM or search:WORDS, separated by commas, oldest first"
 
 
@@ -82,6 +84,8 @@ class Answer:
         model: the recommender that ranked.
         scene: asked for.
         events: how many of the shopper's events are known to the catalogue or are searches.
+        later_events: how many lie at or after the moment that is asked for; they were not read.
+        caution: the same in words, and what to do; empty where there are none.
         unknown: items of the history that the catalogue does not hold.
         unknown_excluded: items to exclude that it does not hold.
         gates: share of each behaviour source in F; empty where the recommender reads none.
@@ -91,6 +95,8 @@ class Answer:
     model: str
     scene: str
     events: int
+    later_events: int
+    caution: str
     unknown: tuple[str, ...]
     unknown_excluded: tuple[str, ...]
     gates: dict[str, float]
@@ -134,8 +140,13 @@ def recommend(bundle: RecommenderBundle, history: History, question: Question, r
     allowed &= rules.candidates(question.scene, before, moment, promoted=tuple(running), brand=question.brand)
     logits = np.where(allowed, ranker.score([read], moment)[0].astype(np.float64), -np.inf)
     shares = np.exp(logits - logits.max()) if allowed.any() else np.zeros(len(logits))
+
+    def reading(told: History) -> History:
+        return rules.ranked_by(question.scene, bundle.champion, told, moment)[1]
+
+    explained = explain(ranker, before, catalogue.codes(shown).tolist(), moment, reading=reading)
     rows = []
-    for rank, told in enumerate(explain(ranker, read, catalogue.codes(shown).tolist(), moment), start=1):
+    for rank, told in enumerate(explained, start=1):
         item = catalogue.items.iloc[told.code]
         category = str(item[Columns.CATEGORY])
         campaign = running.get(category) if question.scene == Scene.PROMOTION else None
@@ -147,13 +158,33 @@ def recommend(bundle: RecommenderBundle, history: History, question: Question, r
                 category=category,
                 score=told.score,
                 probability=float(shares[told.code] / shares.sum()),
-                events=tuple((_words(bundle, read, place), weight) for place, weight in told.carried(MOST_CARRIED)),
+                events=tuple((_words(bundle, before, place), weight) for place, weight in told.carried(MOST_CARRIED)),
                 parts=told.parts,
                 campaign=f"{campaign.name} {campaign.start:%Y-%m-%d} – {campaign.end:%Y-%m-%d}" if campaign else None,
             )
         )
     strange = tuple(dict.fromkeys(item for item in question.exclude if item not in catalogue.index))
-    return Answer(ranker.name, question.scene, known, unknown, strange, ranker.gates(read, moment), tuple(rows))
+    later = len(history) - len(before)
+    return Answer(
+        model=ranker.name,
+        scene=question.scene,
+        events=known,
+        later_events=later,
+        caution=_caution(later, len(history), moment),
+        unknown=unknown,
+        unknown_excluded=strange,
+        gates=ranker.gates(read, moment),
+        rows=tuple(rows),
+    )
+
+
+def _caution(later: int, events: int, moment: int) -> str:
+    if not later:
+        return ""
+    asked = datetime.fromtimestamp(moment // 1_000_000, tz=UTC)
+    return (
+        f"{later} of {events} events lie after {asked:%Y-%m-%dT%H:%M:%S} UTC, the moment asked for, and were not read; --at gives another."
+    )
 
 
 def history_of_user(user: str, *, events: Path, lineage: Path, moment: int) -> History:
@@ -189,12 +220,14 @@ def read_history(given: str, moment: int) -> History:
         moment: microseconds since 1970 UTC; events without times lie a minute apart, the last a minute before it.
 
     Raises:
-        SourceError: something is no event; the message says which and how it is written.
+        SourceError: something is no event, the message says which and how it is written; or a file is named that is not there.
     """
     try:
         file = Path(given) if len(given) < 1024 and Path(given).is_file() else None
     except OSError:
         file = None
+    if file is None and _names_a_file(given):
+        raise SourceError(f"--history: there is no file {given!r} (looked from {Path.cwd()}). Name one that is there, or {GRAMMAR}.")
     where = str(file) if file else "--history"
     try:
         text = file.read_text(encoding="utf-8-sig") if file else given
@@ -209,6 +242,14 @@ def read_history(given: str, moment: int) -> History:
     told = [_event(row, f"{where}, event {number}") for number, row in enumerate(rows, start=1)]
     times = [moment - GAP * (len(told) - place) if time is None else time for place, (_, _, time) in enumerate(told)]
     return History.empty().extended([(kind, what) for kind, what, _ in told], times)
+
+
+def _names_a_file(given: str) -> bool:
+    """Whether what is given can only have been meant as a file's path: it has its ending or a separator, and no event's form."""
+    told = given.strip()
+    if told.startswith(("[", "{")) or any(told.startswith(f"{kind}:") for kind in EVENT_TYPES):
+        return False
+    return told.lower().endswith(_FILES) or (":" not in told and ("/" in told or os.sep in told))
 
 
 def _json_rows(text: str, where: str) -> list[Any]:

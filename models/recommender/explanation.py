@@ -1,6 +1,6 @@
 """Why an item stands where it stands: the events that carried it, the parts of its score, the gates of the sources."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -55,7 +55,9 @@ def without(history: History, place: int) -> History:
     return History(items, kinds, queries, np.delete(history.timestamps, place))
 
 
-def explain(model: Recommender, history: History, codes: Sequence[int], moment: int) -> list[Explanation]:
+def explain(
+    model: Recommender, history: History, codes: Sequence[int], moment: int, *, reading: Callable[[History], History] = lambda told: told
+) -> list[Explanation]:
     """Take every event out once and see what becomes of the scores: what is said is true of the model, whatever it is made of.
 
     Contributions of single events need not sum to the score: of two views of one item each may be missed little.
@@ -65,18 +67,20 @@ def explain(model: Recommender, history: History, codes: Sequence[int], moment: 
         history: what the shopper did.
         codes: columns of the items to explain.
         moment: microseconds since 1970 UTC; events at or after it are not looked at.
+        reading: what the model is given of a history, such as the cart that a scene completes (`SceneRules.ranked_by`); it is asked anew
+            for every history with an event less, so that only what the shopper did carries a score.
 
     Returns:
         One a code, in order.
     """
     before, columns = history.before(moment), np.array(codes, dtype=np.int64)
     places = _read(model, before)
-    asked = [before, *[without(before, place) for place in places]]
+    asked = [reading(told) for told in (before, *(without(before, place) for place in places))]
     scores = np.empty((len(asked), len(columns)))
     for start in range(0, len(asked), _ROWS):
         found = model.score(asked[start : start + _ROWS], moment).astype(np.float64)
         scores[start : start + _ROWS] = found[:, columns] - found.mean(axis=1, keepdims=True)
-    parts = {name: part.astype(np.float64) for name, part in model.parts(before, moment).items()}
+    parts = {name: part.astype(np.float64) for name, part in model.parts(asked[0], moment).items()}
     centred = {name: part[columns] - part.mean() for name, part in parts.items()}
     return [
         Explanation(

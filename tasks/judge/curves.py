@@ -58,7 +58,8 @@ def curves(
         seed: of sampling, the same for all.
 
     Returns:
-        ``n``, ``points`` (generator → one point a temperature: temperature, bleu4 with bleu4_low and bleu4_high, self_bleu4, copy_rate),
+        ``n``, ``copies`` (ids of the held-out copies), ``points`` (generator → one point a temperature: temperature, bleu4 with bleu4_low
+        and bleu4_high, self_bleu4, copy_rate),
         ``above_ngram`` (generator → see `above`).
     """
     points: dict[str, list[Point]] = {}
@@ -69,7 +70,7 @@ def curves(
                 points.setdefault(name, []).append(_point(warm, temperature, copies, groups=groups, reviewer=reviewer, seed=seed))
     baseline = points.get(Origin.NGRAM, [])
     verdicts = {name: above(found, baseline) for name, found in points.items() if name != Origin.NGRAM and baseline}
-    return {"n": len(copies), "points": points, "above_ngram": verdicts}
+    return {"n": len(copies), "copies": [copy.copy_id for copy in copies], "points": points, "above_ngram": verdicts}
 
 
 def above(points: Sequence[Point], baseline: Sequence[Point]) -> dict[str, Any]:

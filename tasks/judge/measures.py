@@ -120,13 +120,14 @@ def recommender_measures(frame: Frame, challenger: str, params: EvaluateParams, 
     return Measure(main=f"ndcg{k}", challenger=challenger, models=models, facts=facts)
 
 
-def ranker_measures(frame: Frame, params: EvaluateParams, rng: np.random.Generator) -> Measure:
+def ranker_measures(frame: Frame, params: EvaluateParams, rng: np.random.Generator, *, chosen: str) -> Measure:
     """Discrimination and calibration of p_click and p_convert on held-out impressions.
 
     Args:
         frame: rows of `tasks.judge.rankers.judge_ranker`; with a column ``truth`` the ceiling stands in the table too.
         params: the protocol.
         rng: draws the bootstrap.
+        chosen: which of the models the ranker is (`RankerBundle.chosen`): both have the same numbers.
     """
     users = frame[Columns.USER].to_numpy()
     clicks = frame[Columns.CLICK].to_numpy(np.float64)
@@ -160,7 +161,7 @@ def ranker_measures(frame: Frame, params: EvaluateParams, rng: np.random.Generat
     facts = {
         "impressions": len(frame), "clicks": int(clicks.sum()), "conversions": int(conversions.sum()), "ctr": float(clicks.mean()),
         "cvr": float(conversions[clicked].mean()) if clicked.any() else None, "calibration": {k: _finite(v) for k, v in figures.items()},
-        "log_loss_gain_over": gains, "one_number": _one_number(frame, names),
+        "log_loss_gain_over": gains, "chosen": chosen, "one_number": _one_number(frame, names),
     }  # fmt: skip
     return Measure("log_loss", "ranker", models, facts, {"reliability": _with_interval(table)}, higher_is_better=False)
 

@@ -21,6 +21,7 @@ from models.generator.spans import SharedSpan
 from models.generator.training_copies import Copy
 from models.pool import Pool
 from tasks.judge.copies import PER, SIGNATURE, row_measures
+from tasks.judge.plane import Plane
 
 HUMAN = Origin.HUMAN.value
 SAMPLES = 40
@@ -131,6 +132,7 @@ class WritingEvidence:
         training: training copies.
         signature: what the numbers rest on.
         models: generator → metric → interval; the human copy last.
+        plane: quality and diversity of every author on the products of the curves.
         places: by scene and channel.
         samples: at even steps through the held-out products.
         near_copies: of each generator, the closest first.
@@ -143,6 +145,7 @@ class WritingEvidence:
     training: int
     signature: str
     models: dict[str, dict[str, Interval]]
+    plane: Plane
     places: tuple[Place, ...]
     samples: tuple[Sample, ...]
     near_copies: tuple[NearCopy, ...]
@@ -184,6 +187,7 @@ def judge_writing(
         training=len(bundle.copies),
         signature="|".join((metrics.signature(len(bundle.held_out.copies)), SIGNATURE, frechet)),
         models=models,
+        plane=Plane.of(bundle.held_out, bundle.config.get("curves", {})),
         places=_places(held, rows, rng, replications),
         samples=_samples(bundle),
         near_copies=tuple(near for name, written in held.texts.items() for near in _near_copies(bundle, name, written)),

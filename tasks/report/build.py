@@ -11,7 +11,7 @@ from models.pool import Pool
 from tasks.judge.measures import Measure
 from tasks.report.charts import interval_chart
 from tasks.report.latent_chapter import GAN_IDLE, pool_by_gan
-from tasks.report.measured import bars, models_table, rankers_chapter, scenes_chapter
+from tasks.report.measured import bars, models_table, ranker_name, rankers_chapter, scenes_chapter
 from tasks.report.page import Chapter, Page, ShopperView, Table, interval_words, table
 
 SAMPLES = 20
@@ -58,7 +58,7 @@ def build_page(
     return Page(
         title="Adloom",
         subtitle=subtitle,
-        headlines=_headlines(measured, pool),
+        headlines=headlines(measured, len(pool)),
         shoppers=views,
         chapters=(
             _recommenders(measured["recommender"]),
@@ -72,7 +72,13 @@ def build_page(
     )
 
 
-def _headlines(measured: Mapping[str, Measure], pool: Pool) -> tuple[tuple[str, str, str], ...]:
+def headlines(measured: Mapping[str, Measure], creatives: int) -> tuple[tuple[str, str, str], ...]:
+    """The numbers at the head of the page: name, value, detail.
+
+    Args:
+        measured: see `build_page`.
+        creatives: in the pool.
+    """
     heads = []
     found = measured["recommender"]
     if found.models:
@@ -93,10 +99,14 @@ def _headlines(measured: Mapping[str, Measure], pool: Pool) -> tuple[tuple[str, 
     area = ranker.models.get("ranker", {}).get("auc")
     if area:
         heads.append(
-            ("Ranker AUC", f"{area.value:.4f}", f"observed / expected {ranker.models['ranker']['observed_over_expected'].value:.3f}")
+            (
+                f"AUC, {ranker_name(ranker)}",
+                f"{area.value:.4f}",
+                f"observed / expected {ranker.models['ranker']['observed_over_expected'].value:.3f}",
+            )
         )
     heads.append(
-        ("Creatives in the pool", f"{len(pool):,}", f"{measured['generator'].facts['compliance_violations']} compliance violations")
+        ("Creatives in the pool", f"{creatives:,}", f"{measured['generator'].facts['compliance_violations']} compliance violations")
     )
     return tuple(heads)
 
@@ -172,9 +182,13 @@ def copy_chapter(measure: Measure, pool: Pool, rejected: pd.DataFrame) -> Chapte
     """
     f = measure.facts
     wrote = ", ".join(f"{name} {count:,}" for name, count in f["by_origin"].items())
-    chosen = measure.challenger or "nothing was trained"
-    lead = f"The pool takes what is best on held-out products when the first choice of four is shown: {chosen}."
-    lead += f" It holds {len(pool):,} creatives ({wrote})."
+    chosen = measure.challenger
+    lead = (
+        f"The pool takes what is best on held-out products when the first choice of four is shown: {chosen}."
+        if measure.models
+        else f"Nothing was held out to compare generators on: the pool takes from {chosen}."
+    )
+    lead += f" The pool holds {len(pool):,} creatives ({wrote})."
     if told := pool_by_gan(chosen, f.get("gan_works")):
         lead += f" {GAN_IDLE} {told}"
     if reason := str(f.get("reason", "")).rstrip("."):

@@ -128,17 +128,18 @@ _CURVE = ("temperature", "bleu4", "self_bleu4", "copy_rate")
 
 
 def _plane(evidence: WritingEvidence) -> Chapter:
-    points = [
-        PlanePoint(name, found["self_bleu_4"].value, found["bleu_4"].value, accent=name == evidence.chosen)
-        for name, found in evidence.models.items()
-        if name != HUMAN and "bleu_4" in found and "self_bleu_4" in found
-    ]
+    plane = evidence.plane
+    points = [PlanePoint(name, plane.self_bleu_4[name], bleu, accent=name == evidence.chosen) for name, bleu in plane.bleu_4.items()]
     drawn = evidence.config.get("curves", {})
     swept: dict[str, list[dict[str, Any]]] = drawn.get("points", {})
     curves = {name: [(float(point["self_bleu4"]), float(point["bleu4"])) for point in curve] for name, curve in swept.items()}
-    human = evidence.models[HUMAN]["self_bleu_4"].value
     told = " Lines join one generator's temperatures." if curves else ""
-    lead = f"Up is closer to the human copy, left is more varied; the dashed line is how alike human copy is.{told}"
+    lead = (
+        f"Up is closer to the human copy, left is more varied; the dashed line is how alike human copy is.{told} Dots, lines and the "
+        f"dashed line are of {plane.texts:,} held-out products, one text each."
+    )
+    if plane.texts < evidence.texts:
+        lead += f" Self-BLEU grows with the number of texts: over all {evidence.texts:,} it is higher, as the table above has it."
     tables = []
     if curves:
         rows = [
@@ -154,7 +155,7 @@ def _plane(evidence: WritingEvidence) -> Chapter:
         tables.append(
             table(head, rows, note=f"On {drawn['n']} held-out copies, one text each; above: at no higher copy rate and no less variety.")
         )
-    return Chapter("Quality and diversity", lead, tuple(tables), (plane_chart(points, curves, human),))
+    return Chapter("Quality and diversity", lead, tuple(tables), (plane_chart(points, curves, plane.human),))
 
 
 def _beside(drawn: Mapping[str, Any], name: str, at: int) -> str:

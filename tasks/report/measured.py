@@ -79,6 +79,15 @@ def scenes_chapter(measure: Measure) -> Chapter:
     return Chapter("Scenes", lead, (models_table(measure, note=f"95 % bootstrap intervals over users; {note}", names=few),))
 
 
+def ranker_name(measure: Measure) -> str:
+    """The ranker and which of the models it is, such as ``ranker (logistic chosen)``.
+
+    Args:
+        measure: of `tasks.judge.measures.ranker_measures`, of a ranker that was judged.
+    """
+    return f"ranker ({measure.facts['chosen']} chosen)"
+
+
 def rankers_chapter(measure: Measure) -> Chapter:
     """Discrimination and calibration of the ranker beside its baselines; a prediction that is one number for every ad is called so.
 
@@ -90,6 +99,7 @@ def rankers_chapter(measure: Measure) -> Chapter:
     f = measure.facts
     one_number: Mapping[str, Mapping[str, float]] = f["one_number"]
     counts = f"{f['impressions']:,} held-out impressions with {f['clicks']:,} clicks and {f['conversions']:,} conversions"
+    called = ranker_name(measure)
     lead = f"p_click and p_convert on {counts}; CTR {100 * f['ctr']:.2f} %."
     for kind, value in one_number.get("ranker", {}).items():
         what = "clicks" if kind == "p_click" else "conversions"
@@ -107,7 +117,7 @@ def rankers_chapter(measure: Measure) -> Chapter:
     }
     rows = [
         (
-            name,
+            called if name == "ranker" else name,
             "–" if found["calibration_error"] is None else f"{found['calibration_error']:.4f}",
             constant
             if "p_click" in one_number.get(name, {})
@@ -120,13 +130,17 @@ def rankers_chapter(measure: Measure) -> Chapter:
     tables = (
         models_table(
             measure,
-            note="Log loss in nats, lower is better. `truth` is the simulator's own probability: no model can be better.",
+            note=(
+                "Log loss in nats, lower is better. `truth` is the simulator's own probability: no model can be better. "
+                f"`ranker` is what serves. Its scorer is {f['chosen']}, the best before these days: the two rows are of one model."
+            ),
+            names={"ranker": called},
             remarks=remarks,
         ),
         table(
             ("model", "calibration error", "calibration slope"),
             rows,
-            accent="ranker",
+            accent=called,
             note="Of p_click. Ten bins of equal numbers of impressions; a slope of 1 is right.",
         ),
     )

@@ -85,7 +85,10 @@ class _Writer:
         browsing = History.of([(EventType.VIEW, item) for item in viewed], end=self.now - 2 * _MINUTE)
         query = search or str(self._item(viewed[0])[Columns.CATEGORY])
         searching = browsing.extended([(EventType.SEARCH, query)], [self.now - _MINUTE])
-        asked = ((browsing, Scene.PRODUCT, Channel.ONSITE, ""), (searching, Scene.PROMOTION, Channel.SOCIAL, f" after searching “{query}”"))
+        asked = (
+            (browsing, Scene.PRODUCT, Channel.ONSITE, f" before searching “{query}”"),
+            (searching, Scene.PROMOTION, Channel.SOCIAL, f" after searching “{query}”"),
+        )
         dated = any(choice.campaign for choice in self._choices(searching, Scene.PROMOTION, Channel.SOCIAL))
         story = "Viewed three products of one kind of life, then searched; the promotion follows the search"
         story += " and carries its dates." if dated else "; no campaign runs for it."
@@ -127,7 +130,8 @@ class _Writer:
     def _view(
         self, name: str, story: str, history: History, viewed: Sequence[str], asked: Sequence[tuple[History, Scene, Channel, str]]
     ) -> tuple[ShopperView, dict[str, Any]]:
-        over_viewed = self._chances(asked[0][0], viewed)
+        """Both lists of probabilities are of the whole history and order products alike; a slate may be of an earlier moment."""
+        over_viewed = self._chances(history, viewed)
         servable = [str(item) for item in self.decider.recommender.top_k([history], TOP, now=self.now)[0]]
         everything = np.asarray(self.decider.recommender.probability(history, None, now=self.now))
         place = {str(item): row for row, item in enumerate(self.decider.recommender.items[Columns.ITEM])}

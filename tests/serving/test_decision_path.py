@@ -9,17 +9,19 @@ import tiny_shop as tiny
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from core.files import read_table
 from core.vocabulary import CHANNELS, SCENES
 from models.decider import Decider
 from models.decision import Ask
 from models.features import Responses
+from models.generator import GeneratorBundle
 from models.history import History
 from models.pacing import Standing
 from models.policies.slate import follow
 from models.pool import Campaign, Pool
 from models.ranker import RankerBundle
 from models.recommender import RecommenderBundle
-from tasks.report.shoppers import told_choices
+from tasks.report.shoppers import SEARCH, shopper_views, told_choices
 
 NOW = tiny.DATA_END
 MOMENT = int(NOW.timestamp() * 1_000_000)
@@ -91,6 +93,29 @@ def test_a_p_click_without_a_trained_ranker_is_told_as_the_base_rate(decider):
     assert told.startswith("碗: popular with shoppers like this one, p_click ")
     assert told.endswith("The ranker is not trained: p_click is an assumed base rate of 2 %, moved by the recommender.")
     assert "not trained" not in told_choices([("碗", slate.choices[0])], trained=True)
+
+
+def test_a_storys_two_lists_of_probabilities_order_products_alike_after_its_search(monkeypatch, tmp_path, written, decider):
+    asked = []
+    probability = decider.recommender.probability
+
+    def told(history, item_ids=None, now=None):
+        asked.append((history.queries, item_ids is None))
+        return probability(history, item_ids, now)
+
+    monkeypatch.setattr(decider.recommender, "probability", told)
+    monkeypatch.setattr("tasks.report.shoppers.SPORTS", ("运动商品0", "运动商品1", "手机商品4"))
+    writer, events = GeneratorBundle.load(written / "models" / "generator"), read_table(tiny.write_clean(tmp_path).events)
+    views, cases = shopper_views(decider, writer, events, moment=NOW, start=NOW - timedelta(days=1))
+    assert cases[0]["steps"][-1].endswith(f"searched {SEARCH}")
+    assert asked[:2] == [(("", "", "", SEARCH), False), (("", "", "", SEARCH), True)]
+    three, over_all = ({row["title"]: row["probability"] for row in cases[0][name]} for name in ("over_three", "over_all"))
+    both = sorted(set(three) & set(over_all))
+    assert len(both) > 1
+    assert sorted(both, key=three.get) == sorted(both, key=over_all.get)
+    assert [slot.name for slot in views[0].slots if slot.name.startswith("Scene product")] == [
+        f"Scene product, channel onsite before searching “{SEARCH}”"
+    ]
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from core.columns import Columns
+from evaluation import text as metrics
 from evaluation.detection import Detection
 from models.generator.bundle import GeneratorBundle, make_reviewer
 from models.generator.facts import fit_facts
@@ -22,6 +23,7 @@ from models.generator.vocabulary import Vocabulary
 from models.pool import Pool
 from tasks.judge.copies import contradicting, held_out_perplexity, measure
 from tasks.judge.measures import copy_measures
+from tasks.judge.plane import Plane
 from tasks.judge.writing import WritingEvidence, judge_writing
 from tasks.report.build import copy_chapter
 from tasks.report.copy_page import build_copy_page
@@ -247,6 +249,38 @@ def test_copy_for_an_audience_has_a_verdict_on_its_clicks(low: float, high: floa
 @pytest.mark.parametrize(("reason", "end"), [("", "(human 1)."), ("The template writes.", "(human 1). The template writes.")])
 def test_a_reason_ends_in_one_full_stop_and_no_reason_in_none(reason: str, end: str) -> None:
     assert copy_chapter_of({"chosen": "gan", "reason": reason}).lead.endswith(end)
+
+
+def test_dots_and_the_human_line_are_of_the_products_of_the_curves() -> None:
+    held = bundle().held_out
+    for drawn, rows in (
+        ({"n": 3, "copies": ["c22", "c17", "c20"]}, [1, 4, 6]),
+        ({"n": 3}, [0, 4, 7]),  # of a bundle that does not name them: as many
+        ({}, list(range(8))),
+    ):
+        found = Plane.of(held, drawn)
+        people = [held.references[row] for row in rows]
+        assert found.texts == len(rows)
+        assert found.human == pytest.approx(metrics.self_bleu_4(people))
+        for name, written in held.texts.items():
+            mine = [written[row] for row in rows]
+            assert found.self_bleu_4[name] == pytest.approx(metrics.self_bleu_4(mine))
+            assert found.bleu_4[name] == pytest.approx(metrics.bleu_4(mine, people).mean())
+
+
+def test_the_plane_says_on_how_many_texts_it_is_measured() -> None:
+    few = replace(EVIDENCE, plane=Plane(3, {"gpt": 5.0}, {"gpt": 40.0}, 30.0))
+    page, _ = build_copy_page(few, REJECTED, {}, subtitle="s")
+    told = next(chapter for chapter in page.chapters if chapter.title == "Quality and diversity")
+    assert "are of 3 held-out products, one text each. Self-BLEU grows with the number of texts: over all 8 it is higher" in told.lead
+    assert "are of 8 held-out products, one text each." in HTML
+
+
+def test_a_shop_without_copy_is_told_that_nothing_was_held_out() -> None:
+    lead = copy_chapter_of({"chosen": "template", "reason": "0 usable copies."}).lead
+    assert lead.startswith("Nothing was held out to compare generators on: the pool takes from template. The pool holds 1 creatives")
+    assert lead.endswith("0 usable copies.")
+    assert "best on held-out" not in lead
 
 
 def copy_chapter_of(config: dict[str, Any], *, personal: dict[str, Any] | None = None) -> Chapter:

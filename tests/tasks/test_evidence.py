@@ -8,7 +8,7 @@ import pytest
 import torch
 from test_generate import data, train, vector
 
-from core.files import read_json
+from core.files import read_json, read_table
 from models.generator import GeneratorBundle
 from models.generator.latent import between, on_sphere
 from models.generator.request import CopyRequest
@@ -43,6 +43,9 @@ def test_a_bundle_keeps_evidence_on_its_latent_its_gan_and_its_curves(made: Path
     assert {"kept_step", "frechet", "stopped"} <= set(gan)
     assert set(curves["points"]) == {"ngram", "gpt", "vae", "gan"}
     assert set(curves["above_ngram"]) == {"gpt", "vae", "gan"}
+    held_out = set(read_table(made / "held_out.parquet")["copy_id"])
+    assert len(curves["copies"]) == curves["n"]
+    assert set(curves["copies"]) <= held_out
     for points in curves["points"].values():
         assert [point["temperature"] for point in points] == [0.4, 0.6, 0.8, 1.0, 1.2]
         assert all(point["bleu4_low"] <= point["bleu4"] <= point["bleu4_high"] for point in points)

@@ -8,6 +8,7 @@ from core.params import EvaluateParams
 from evaluation.intervals import Interval
 from tasks.judge.measures import Measure, policy_measures, ranker_measures, recommender_measures
 from tasks.judge.policies import LoggedRequests, candidates_column
+from tasks.report.build import headlines
 from tasks.report.measured import rankers_chapter
 
 PARAMS = EvaluateParams(bootstrap=200, top_k=10, min_effective_sample_size=5.0, exploration=0.1)
@@ -92,7 +93,7 @@ def test_the_ranker_is_measured_beside_its_baselines_and_the_ceiling() -> None:
         "user_id": [f"u{row % 300}" for row in range(3000)], "click": clicks, "conversion": clicks & (stream.random(3000) < 0.3),
         "p_click:ranker": truth, "p_convert:ranker": 0.3, "p_click:constant": 0.21, "p_convert:constant": 0.3, "truth": truth,
     })  # fmt: skip
-    found = ranker_measures(frame, PARAMS, rng())
+    found = ranker_measures(frame, PARAMS, rng(), chosen="cross")
     assert found.facts["log_loss_gain_over"]["constant"]["low"] > 0
     assert found.models["truth"]["auc"].value == pytest.approx(found.models["ranker"]["auc"].value)
     assert found.models["constant"]["auc"].value == pytest.approx(0.5)
@@ -109,17 +110,37 @@ def test_a_prediction_that_is_one_number_for_every_ad_is_called_a_constant_where
         "p_click:ranker": truth, "p_convert:ranker": 0.3 + 1e-9 * truth, "p_click:constant": 0.21, "p_convert:constant": 0.3,
         "p_click:logistic": truth, "p_convert:logistic": 0.5 * truth,
     })  # fmt: skip
-    found = ranker_measures(frame, PARAMS, rng())
+    found = ranker_measures(frame, PARAMS, rng(), chosen="logistic")
     assert found.facts["one_number"] == {"ranker": {"p_convert": pytest.approx(0.3)}, "constant": {"p_click": 0.21, "p_convert": 0.3}}
     told = rankers_chapter(found)
     assert "The ranker's p_convert is a constant, 30.00 % for every ad: there were too few conversions to learn from" in told.lead
     assert "p_click is a constant" not in told.lead
     metrics, calibrated = told.tables
     cells = {row[0]: dict(zip(metrics.head, row, strict=True)) for row in metrics.rows}
-    assert cells["ranker"]["log_loss_convert"].endswith("(a constant)")
+    assert cells["ranker (logistic chosen)"]["log_loss_convert"].endswith("(a constant)")
     assert cells["constant"]["auc"].endswith("(a constant)")
-    assert "constant" not in cells["ranker"]["auc"] + cells["logistic"]["log_loss_convert"]
+    assert "constant" not in cells["ranker (logistic chosen)"]["auc"] + cells["logistic"]["log_loss_convert"]
     assert {row[0]: row[2] for row in calibrated.rows}["constant"] == "a constant"
+
+
+def test_the_page_says_which_of_the_models_the_ranker_is() -> None:
+    p_click = rng().uniform(0.02, 0.4, 600)
+    frame = pd.DataFrame({
+        "user_id": [f"u{row % 60}" for row in range(600)], "click": rng().random(600) < p_click, "conversion": False,
+        "p_click:ranker": p_click, "p_convert:ranker": 0.3, "p_click:logistic": p_click, "p_convert:logistic": 0.3,
+    })  # fmt: skip
+    found = ranker_measures(frame, PARAMS, rng(), chosen="logistic")
+    for shown in rankers_chapter(found).tables:
+        assert [row[0] for row in shown.rows] == ["ranker (logistic chosen)", "logistic"]
+        assert shown.accent == "ranker (logistic chosen)"
+        first, second = ([cell.split(" ")[0] for cell in row[1:]] for row in shown.rows)
+        assert first == second  # but for the draws of their intervals
+    assert "Its scorer is logistic, the best before these days: the two rows are of one model." in rankers_chapter(found).tables[0].note
+    nothing = Measure.untrained("none")
+    heads = headlines(
+        {"recommender": nothing, "policy": nothing, "ranker": found, "generator": Measure("", "", {}, {"compliance_violations": 0})}, 3
+    )
+    assert heads[0][0] == "AUC, ranker (logistic chosen)"
 
 
 def test_a_measure_reads_as_metrics_json_holds_it() -> None:

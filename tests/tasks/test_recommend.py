@@ -4,16 +4,19 @@ import json
 from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
 import pytest
 from rich.console import Console
+from scipy.sparse import csr_matrix
 from tiny_shop import DATA_END, items, write_clean, write_recommender
 
 from core.columns import Columns
 from core.errors import SourceError
-from flows.recommending import _print
+from flows.recommending import _print, show_recommendations
 from models.history import History
 from models.pool import Campaign
 from models.recommender import RecommenderBundle
+from models.recommender.complements import BasketShape, Complements, Learned
 from tasks.recommend import GAP, Question, history_of_user, read_history, recommend, running_now
 
 NOW = round(DATA_END.timestamp() * 1_000_000)
@@ -90,12 +93,69 @@ def test_the_same_events_read_alike_from_words_json_lines_and_csv(tmp_path: Path
         ('[{"type": "view"', "not JSON at line 1"),
         ("[3]", "3 is no event"),
         ('[{"type": "view", "item_id": "p1", "timestamp": "noon"}]', "timestamp 'noon' is not ISO 8601"),
+        ("/nonexistent.csv", "there is no file '/nonexistent.csv'"),
+        ("events.JSONL", "there is no file 'events.JSONL'"),
+        ("some/folder", "there is no file 'some/folder'"),
+        ("look:a/b", "event 1: type 'look' is none of"),
     ],
 )
 def test_what_is_no_event_is_told_with_its_place(given: str, message: str) -> None:
     with pytest.raises(SourceError, match="--history") as told:
         read_history(given, NOW)
     assert message in str(told.value)
+
+
+def test_a_search_for_what_looks_like_a_path_is_a_search() -> None:
+    assert read_history("search:跑步/健身, search:notes.csv", NOW).queries == ("跑步/健身", "notes.csv")
+
+
+def test_events_after_the_moment_are_not_read_and_the_answer_says_how_many(
+    bundle: RecommenderBundle, capsys: pytest.CaptureFixture[str]
+) -> None:
+    late = '[{"type": "view", "item_id": "p1", "timestamp": "2027-01-01"}, {"type": "view", "item_id": "p2"}]'
+    answer = recommend(bundle, read_history(late, NOW), ASKED, {})
+    assert (answer.events, answer.later_events) == (1, 1)
+    said = f"1 of 2 events lie after {DATA_END:%Y-%m-%dT%H:%M:%S} UTC, the moment asked for, and were not read; --at gives another."
+    assert answer.as_dict()["caution"] == said
+    _print(Console(width=200), answer)
+    assert said in capsys.readouterr().out
+    told = recommend(bundle, read_history(EVENTS, NOW), ASKED, {})
+    assert (told.later_events, told.caution) == (0, "")
+
+
+def test_a_brand_in_a_scene_that_is_not_about_brands_is_refused() -> None:
+    asked = Question("product", 3, (), "品牌1", NOW)
+    with pytest.raises(SourceError, match="--brand '品牌1' belongs to scene brand, asked is scene product"):
+        show_recommendations(Console(), asked, user=None, history="view:p1", at=None, bundle=None, model=None, as_json=False)
+
+
+def completing(bundle: RecommenderBundle) -> Complements:
+    """Knows one thing: p9 belongs to p0."""
+    links = np.zeros((12, 12), np.float32)
+    links[0, 9] = 1.0
+    nothing, one = np.zeros((0, 0), np.float32), np.ones(12, np.float32)
+    learned = Learned(csr_matrix(links), np.zeros(0, np.int64), nothing, one, one, np.zeros((3, 3), np.float32))
+    return Complements(bundle.catalogue, learned, BasketShape(), {"links": 1.0, "same_category": -0.1})
+
+
+@pytest.mark.parametrize("kind", ["cart", "view", "purchase", "favourite"])
+def test_what_completes_a_cart_is_carried_by_what_the_shopper_did(bundle: RecommenderBundle, kind: str) -> None:
+    learned = bundle.completed_by(completing(bundle))
+    (row,) = recommend(learned, read_history(f"{kind}:p0, search:马拉松", NOW), Question("cross_sell", 1, (), None, NOW), {}).rows
+    assert (row.item_id, row.parts["links"] > 1) == ("p9", True)
+    ((told, fall),) = row.events
+    assert told == f"{kind} {learned.scenes.titles[0]}"
+    assert fall == pytest.approx(row.score, abs=1e-4)  # of nobody's cart every item's score is the mean
+    assert sum(row.parts.values()) == pytest.approx(row.score, abs=1e-4)
+
+
+def test_of_two_items_in_the_cart_the_one_that_the_answer_belongs_to_carried_it(bundle: RecommenderBundle) -> None:
+    learned = bundle.completed_by(completing(bundle))
+    (row,) = recommend(learned, read_history("cart:p0, cart:p4, view:p5", NOW), Question("cross_sell", 1, (), None, NOW), {}).rows
+    assert row.item_id == "p9"
+    (first, fall), *rest = row.events
+    assert (first, fall > 1) == (f"cart {learned.scenes.titles[0]}", True)
+    assert all(weight < 0.1 for _, weight in rest)
 
 
 def test_a_history_of_unknown_items_alone_is_refused_and_a_few_are_named(bundle: RecommenderBundle) -> None:
