@@ -96,7 +96,7 @@ def write(console: Console, products: Path, out: Path, *, bundle: Path | None, w
     done = write_copy(products, out, bundle=_champion(root) if bundle is None else bundle, writing=writing)
     again = f", {done.resumed} of them by an earlier run" if done.resumed else ""
     written = done.by_template - done.refused
-    console.print(f"{out}: copy for {done.products} products{again}; for {written} of them no candidate passed, and the template wrote.")
+    console.print(f"{out}: copy for {done.products} products{again}; the template wrote for {written} of them.")
     if done.refused:
         console.print(
             f'[yellow]{done.refused} products have no acceptable text, the template\'s neither[/]: their lines say "accepted": false, '

@@ -49,7 +49,8 @@ def print_next_steps(console: Console) -> None:
     if page is not None and page.exists():
         console.print(f"report      {page}")
     console.print(f"MLflow UI   make ui       [dim](mlflow ui --backend-store-uri {tracking_uri(project_root())})[/]", soft_wrap=True)
-    missing = [kind for kind in KINDS if Registry(project_root()).alias(kind, CHAMPION) is None]
+    registry = Registry(project_root())
+    missing = [kind for kind in KINDS if registry.alias(kind, CHAMPION) is None]
     if missing:
         console.print(
             f"serve ads   [yellow]not yet: no champion of {', '.join(missing)}[/]; `adloom ledger` says why, and `adloom serve --bundles"

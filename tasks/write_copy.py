@@ -61,7 +61,7 @@ class Written:
     Attributes:
         products: lines written for, those of an earlier run included.
         resumed: how many of them an earlier run had done.
-        by_template: products whose candidates were all refused: the template wrote.
+        by_template: products that the template wrote for: all candidates were refused, or no training copy is about their category.
         refused: how many of those the template had no acceptable text for either; their lines say ``accepted: false``.
     """
 
@@ -173,19 +173,23 @@ def _read(products: Path, writing: Writing, skip: int, limits: Mapping[str, int]
 
 def _write(bundle: GeneratorBundle, batch: Sequence[Product], writing: Writing, rng: np.random.Generator) -> tuple[list[str], int, int]:
     """The lines of a batch, for how many of its products the template wrote, and for how many of these it had nothing acceptable."""
-    name = writing.generator or bundle.chosen
-    requests = [product.request for product in batch]
+    writers = [bundle.writer_for(product.request, writing.generator) for product in batch]
+    drawn: dict[int, list[str]] = {}
+    for name in dict.fromkeys(writers):
+        rows = [row for row, writer in enumerate(writers) if writer == name]
+        drawn |= zip(rows, bundle.write([batch[row].request for row in rows], writing.candidates, rng, name), strict=True)
     lines, by_template, refused = [], 0, 0
-    for product, drawn in zip(batch, bundle.write(requests, writing.candidates, rng, name), strict=True):
-        origin, request, texts = name, product.request, drawn
+    for row, product in enumerate(batch):
+        origin, request, texts = writers[row], product.request, drawn[row]
         reviews = {text: bundle.review(request, text) for text in texts}
         written = {text: (origin, found) for text, found in reviews.items() if text}
-        if not any(review.accepted for review in reviews.values()):
-            origin, by_template = str(Origin.TEMPLATE), by_template + 1
+        if origin != Origin.TEMPLATE and not any(review.accepted for review in reviews.values()):
+            origin = str(Origin.TEMPLATE)
             (texts,) = bundle.write([request], writing.candidates, rng, origin)
             reviews = {text: bundle.review(request, text) for text in texts}
             written |= {text: (origin, found) for text, found in reviews.items() if text not in written}
-            refused += not any(review.accepted for review in reviews.values())
+        by_template += origin == Origin.TEMPLATE
+        refused += not any(review.accepted for review in reviews.values())
         stopped = [
             {"text": text, "origin": by, "reason": found.reason, "rule": found.rule, "found": found.found}
             for text, (by, found) in written.items()

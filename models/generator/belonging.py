@@ -100,25 +100,33 @@ class Belonging:
         object.__setattr__(self, "_words", frozenset(self.lexicon))
         object.__setattr__(self, "_rows", {feature: row for row, feature in enumerate(self.features)})
         object.__setattr__(self, "_columns", {kind: column for column, kind in enumerate(self.kinds)})
-        odds = log_odds(self.counts, self.copies)
-        strange = np.median(odds, axis=1, keepdims=True) if len(self.kinds) else np.zeros((len(odds), 1))
-        object.__setattr__(self, "_odds", np.hstack([odds, strange]))  # the last column: against a kind that nobody has written for
+        object.__setattr__(self, "_odds", log_odds(self.counts, self.copies))
+
+    def knows(self, request: CopyRequest) -> bool:
+        """Whether training copy is about the product's category; taken for granted where it names none, or where nothing is judged.
+
+        Args:
+            request: the product.
+        """
+        return not self.kinds or not request.category or request.category in self.kinds
 
     def foreign(self, text: str, request: CopyRequest) -> list[Foreign]:
         """Words that speak against a text, the strongest first.
 
         Args:
             text: a copy.
-            request: its product. What its title, brand, category or attributes hold is never foreign; to a kind that training copy does
-                not know is foreign what is foreign to most kinds.
+            request: its product. What its title, brand, category or attributes hold is never foreign; of a kind that training copy does
+                not know nothing is.
         """
-        column = self._columns.get(kind_of(request), len(self.kinds))  # type: ignore[attr-defined]
+        column = self._columns.get(kind_of(request))  # type: ignore[attr-defined]
+        if column is None:
+            return []
         rows, odds, own = self._rows, self._odds, own_words(request)  # type: ignore[attr-defined]
         found = []
         for feature in dict.fromkeys(_features(text, self._words)):  # type: ignore[attr-defined]
             row = rows.get(feature)
             if row is not None and odds[row, column] > LEAST and not any(word in own for word in feature.split(" ")):
-                found.append(self._explained(feature, row, column, kind_of(request)))
+                found.append(self._explained(feature, row, column))
         return sorted(found, key=lambda one: (-one.log_odds, " " in one.words, one.words))
 
     def level(self, text: str, request: CopyRequest) -> float:
@@ -140,15 +148,14 @@ class Belonging:
         found = self.foreign(text, request)
         return found[0] if sum(one.log_odds - LEAST for one in found) > self.limit else None
 
-    def _explained(self, feature: str, row: int, column: int, kind: str) -> Foreign:
+    def _explained(self, feature: str, row: int, column: int) -> Foreign:
         home = int(np.argmax(self.counts[row] / np.maximum(self.copies, 1)))
         said, copies = self.counts[row], self.copies
-        known = column < len(self.kinds)
         return Foreign(
             feature.replace(" ", ""),
-            kind or "?",
-            int(said[column]) if known else 0,
-            int(copies[column]) if known else 0,
+            self.kinds[column],
+            int(said[column]),
+            int(copies[column]),
             self.kinds[home],
             int(said[home]),
             int(copies[home]),

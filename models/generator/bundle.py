@@ -134,6 +134,20 @@ class GeneratorBundle:
             raise ValueError(f"n is {n}; at least one candidate is needed")
         return self.generators[name].write(requests, n, rng)
 
+    def writer_for(self, request: CopyRequest, asked: str | None = None) -> str:
+        """Which generator writes for a product: the one asked for, else the chosen one; the template where no copy taught its category.
+
+        What the others say of such a product is about other products, and no judge here can tell: refusing what is foreign to most kinds
+        let a third of the nonsense through, and of human copy about a category left out it refused three quarters.
+
+        Args:
+            request: the product.
+            asked: who shall write whatever the category.
+        """
+        if asked is not None:
+            return asked
+        return self.chosen if self.reviewer.belonging.knows(request) else str(Origin.TEMPLATE)
+
     def best_first(self, request: CopyRequest, texts: Sequence[str], reviews: Mapping[str, Review] | None = None) -> list[str]:
         """Candidates in the order in which to show them, compared with each other and with human copy of similar products.
 

@@ -35,14 +35,15 @@ def write_reviewed(
 ) -> tuple[list[Passed], list[Review]]:
     """Write, review, and give what passed.
 
-    When none of the generator's candidates passes, the template writes: it states the product's own facts only.
+    When none of the generator's candidates passes, or no training copy is about the product's category (`GeneratorBundle.writer_for`), the
+    template writes: it states the product's own facts only.
 
     Args:
         bundle: the generators.
         order: what to write for.
         n: texts wanted, at least 1.
         rng: draws the candidates.
-        kind: which generator; the chosen one when None.
+        kind: which generator; as `GeneratorBundle.writer_for` says when None.
 
     Returns:
         At most ``n`` texts, best first, none when even the template's break the rules; and the reviews of the refused ones.
@@ -54,7 +55,7 @@ def write_reviewed(
         raise ValueError(f"n is {n}; at least 1 text must be wanted")
     passed: list[Passed] = []
     refused: list[Review] = []
-    for name in dict.fromkeys((kind or bundle.chosen, str(Origin.TEMPLATE))):
+    for name in dict.fromkeys((bundle.writer_for(order, kind), str(Origin.TEMPLATE))):
         texts = bundle.write([order], max(n * SPARE, FEWEST), rng, name)[0]
         reviews = {text: bundle.review(order, text) for text in dict.fromkeys(texts)}
         refused += [review for review in reviews.values() if not review.accepted]

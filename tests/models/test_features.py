@@ -289,13 +289,13 @@ def test_creatives_that_were_looked_up_before_have_the_same_features(space, log)
     channels = [requests.channels[row] for row in place]
     looked = replace(plain, places=space.look_up(plain.texts.tolist(), plain.item_ids.tolist(), channels))
     straight, _ = space.compute(requests, plain)
-    np.testing.assert_allclose(space.compute(requests, looked)[0], straight, rtol=1e-4, atol=1e-6)  # last digits: batches are others
+    np.testing.assert_allclose(space.compute(requests, looked)[0], straight, rtol=1e-6, atol=1e-6)  # last digits: batches are others
     order = np.random.default_rng(1).permutation(len(some))
     np.testing.assert_allclose(space.compute(requests, looked.take(order))[0], straight[order], rtol=1e-5, atol=1e-6)
     space._creatives._forget()  # these are rows of a memory that is gone: another one stands in the first place now
     last = max(zip(plain.texts, plain.item_ids, channels, strict=True))
     space.look_up(*([part] for part in last))
-    np.testing.assert_allclose(space.compute(requests, looked)[0], straight, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(space.compute(requests, looked)[0], straight, rtol=1e-6, atol=1e-6)
 
 
 def test_places_name_an_item_that_the_recommender_does_not_know(space):
@@ -313,6 +313,6 @@ def test_texts_that_come_one_by_one_are_remembered_as_if_together():
     expected = together(texts)
     for text in texts:
         apart([text])
-    np.testing.assert_allclose(apart(texts), expected, rtol=1e-4, atol=1e-6)  # some processors sum one row and many in another order
+    np.testing.assert_allclose(apart(texts), expected, rtol=1e-6, atol=1e-6)  # some processors sum one row and many in another order
     names, held = apart.held()
-    np.testing.assert_allclose(held, together([*names]), rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(held, together([*names]), rtol=1e-6, atol=1e-6)

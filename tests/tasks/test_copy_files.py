@@ -102,12 +102,29 @@ def test_every_product_gets_a_labelled_line_with_all_scores(bundle: Path, tmp_pa
 
 
 def test_products_without_any_acceptable_text_are_counted_apart(bundle: Path, tmp_path: Path) -> None:
-    unlawful = {"title": "包治百病面霜", "brand": "全网第一", "attributes": [["功效", "包治百病"]]}
-    done = write_copy(lines(tmp_path / "p.jsonl", OWN, unlawful), tmp_path / "out.jsonl", bundle=bundle, writing=Writing(candidates=3))
+    unlawful = {"title": "全网第一", "brand": "全网第一"}  # the template can say nothing else of it
+    done = write_copy(
+        lines(tmp_path / "p.jsonl", OWN, unlawful), tmp_path / "out.jsonl", bundle=bundle, writing=Writing(generator="template")
+    )
     accepted = [json.loads(line)["accepted"] for line in (tmp_path / "out.jsonl").read_text(encoding="utf-8").splitlines()]
-    assert accepted[1] is False
-    assert done.refused == accepted.count(False)
-    assert done.by_template >= done.refused
+    assert accepted == [True, False]
+    assert (done.by_template, done.refused) == (2, 1)
+
+
+def test_the_template_writes_for_a_category_that_no_copy_taught_unless_a_generator_is_named(bundle: Path, tmp_path: Path) -> None:
+    known = GeneratorBundle.load(bundle).reviewer.belonging.kinds
+    assert OWN["category"] not in known
+    taught = OWN | {"category": known[0]}
+    file = lines(tmp_path / "p.jsonl", OWN, taught)
+    drawn = GeneratorBundle.load(bundle).chosen
+    writers = {}
+    for name in (None, drawn):
+        write_copy(file, tmp_path / f"{name}.jsonl", bundle=bundle, writing=Writing(candidates=8, generator=name))
+        rows = [json.loads(line) for line in (tmp_path / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()]
+        writers[name] = [{row["origin"], *(stopped["origin"] for stopped in row["stopped"])} for row in rows]
+    assert drawn != "template"
+    assert writers[None][0] == {"template"}
+    assert all(drawn in found for found in (writers[None][1], *writers[drawn]))
 
 
 @pytest.mark.parametrize(

@@ -56,25 +56,22 @@ def test_a_word_of_another_kind_is_foreign_with_its_counts_and_log_odds():
     assert kettle_and_bag().foreign("内锅好洗，周末也用", POT) == []
 
 
+def test_a_category_without_training_copy_is_not_known_and_one_that_is_not_named_is_not_asked_about():
+    assert [kettle_and_bag().knows(request) for request in (POT, BAG, UNKNOWN)] == [True, True, False]
+    assert kettle_and_bag().knows(replace(UNKNOWN, category=""))
+    assert NO_BELONGING.knows(UNKNOWN)
+
+
 def test_what_the_product_itself_holds_is_never_foreign():
     cooker = replace(BAG, attributes=(("附件", "内锅一只"),))
     assert kettle_and_bag().foreign("内锅好洗", cooker) == []
 
 
-def test_a_kind_with_few_copies_is_less_evidence():
+def test_a_kind_with_few_copies_is_less_evidence_and_an_unknown_one_none():
     odds = log_odds(kettle_and_bag().counts, kettle_and_bag().copies)[0]
     assert odds[2] < odds[1] - 1.0
     assert kettle_and_bag().foreign("内锅好洗", LAMP) == []
-
-
-def test_to_a_kind_without_copies_is_foreign_what_is_foreign_to_most_kinds():
-    kinds = ("厨房", "背包", "灯具", "文具", "图书")
-    counts = np.array([[40, 0, 0, 0, 0], [40, 40, 0, 40, 40], [20, 20, 20, 20, 20]], np.int32)
-    judge = Belonging(kinds, ("内锅", "周末", "省心"), ("内锅", "周末", "省心"), counts, np.full(5, 200, np.int32), 0.0)
-    assert [one.words for one in judge.foreign("内锅省心，周末也用", UNKNOWN)] == ["内锅"]
-    assert str(judge.refuses("内锅省心", UNKNOWN)).startswith("内锅 (厨房 40 of 200, 玩具 0 of 0, log-odds ")
-    assert judge.refuses("内锅省心", replace(UNKNOWN, attributes=(("附件", "内锅"),))) is None
-    assert judge.refuses("周末省心", UNKNOWN) is None
+    assert kettle_and_bag().foreign("内锅好洗", UNKNOWN) == []
 
 
 @given(st.integers(1, 2), st.integers(20, 400), st.integers(2, 30))
