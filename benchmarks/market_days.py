@@ -31,6 +31,8 @@ from benchmarks.market_nights import Nights
 from benchmarks.market_world import DAYS, Asking, Market, market, serving_params, some
 from core.params import ServingParams
 from models.policies.slate import slate
+from models.policies.variety import Limit
+from models.recommender.scenes import most_of_a_category
 from serving.app import create_app
 
 TOGETHER = 8
@@ -160,7 +162,7 @@ def _judge(  # noqa: PLR0917 - the truth's rows
 
 
 def bounds(place: Market, asking: Asking, run: Run, k: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Uniform and oracle over the same candidates: one item once in a slate, the oracle's best on top.
+    """Uniform and oracle over the same candidates, by the service's rules: an item once in a slate, no more of a category than it lets in.
 
     Args:
         place: the market.
@@ -172,7 +174,7 @@ def bounds(place: Market, asking: Asking, run: Run, k: int, rng: np.random.Gener
     Returns:
         ``(n, k)`` true p_click of uniform's slates, and of the oracle's.
     """
-    pool = _pool(place)
+    pool, category = _pool(place), _categories(place)
     uniform, oracle = (np.full((len(asking.time), k), np.nan) for _ in range(2))
     step = place.truth.strengths["position"]
     for start in range(0, len(asking.time), 200):
@@ -186,9 +188,11 @@ def bounds(place: Market, asking: Asking, run: Run, k: int, rng: np.random.Gener
         for row, stop, size in zip(rows, np.cumsum(sizes), sizes, strict=True):
             if not size:
                 continue
-            held, (_, groups) = p[stop - size : stop], np.unique(items[stop - size : stop], return_inverse=True)
+            names = items[stop - size : stop]
+            held, (_, groups) = p[stop - size : stop], np.unique(names, return_inverse=True)
+            limit = Limit(np.unique([category[name] for name in names], return_inverse=True)[1], most_of_a_category(k))
             for target, scores, exploration in ((uniform, np.zeros(size), 1.0), (oracle, held, 0.0)):
-                drawn = slate(scores, k, exploration, rng, groups=groups).indices
+                drawn = slate(scores, k, exploration, rng, groups=groups, limit=limit).indices
                 odds = np.log(held[drawn] / (1 - held[drawn])) - step * np.arange(drawn.size)
                 target[row, : drawn.size] = 1 / (1 + np.exp(-odds))
     return uniform, oracle
@@ -200,6 +204,14 @@ def _pool(place: Market) -> dict[str, tuple[str, str]]:
 
     table = read_table(place.folder / "models" / "pool" / "creatives.parquet")
     return {str(name): (str(item), str(text)) for name, item, text in zip(table[C.CREATIVE], table[C.ITEM], table[C.TEXT], strict=True)}
+
+
+def _categories(place: Market) -> dict[str, str]:
+    from core.columns import Columns as C
+    from core.files import read_table
+
+    table = read_table(place.folder / "clean" / "items.parquet", [C.ITEM, C.CATEGORY])
+    return dict(zip(table[C.ITEM].astype(str), table[C.CATEGORY].astype(str), strict=True))
 
 
 def resampled(asking: Asking, rows: np.ndarray, arms: dict[str, np.ndarray], rng: np.random.Generator) -> dict[str, np.ndarray]:

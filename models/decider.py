@@ -1,5 +1,6 @@
 """From a shopper and a slot to a slate: candidates, scores, constraints, policy. The one path of serving and report alike."""
 
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,12 +18,14 @@ from models.history import History
 from models.pacing import Offer
 from models.policies.slate import Slate, follow
 from models.policies.together import Draw, slates
+from models.policies.variety import Limit
 from models.pool import Campaign, Pool, default_bid
 from models.ranker import Prediction, RankerBundle
 from models.recommender import RecommenderBundle
+from models.recommender.scenes import most_of_a_category
 from models.retrieval import Found, Retrieval
 
-RETRIEVAL_VERSION = "recommender-scenes-2"
+RETRIEVAL_VERSION = "recommender-scenes-3"
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,7 @@ class _Prepared:
     audience: str
     campaigns: Mapping[str, Campaign]
     found: Found
+    limit: Limit
 
 
 @dataclass(frozen=True)
@@ -156,8 +160,7 @@ class Decider:
             for one, part in zip(prepared, parts, strict=True)
         ]
         some = [place for place, one in enumerate(prepared) if len(one.found)]
-        asked = [(prepared[place].ask, prepared[place].found.codes, valued[place].votes) for place in some]
-        drawn = dict(zip(some, slates([Draw(votes, ask.k, ask.exploration, ask.rng, codes) for ask, codes, votes in asked]), strict=True))
+        drawn = dict(zip(some, slates([_draw(prepared[place], valued[place].votes) for place in some]), strict=True))
         chances = _shares(prepared)
         decisions = [
             self._told(one, valued[place], drawn[place], chances[parts[place]])
@@ -187,7 +190,8 @@ class Decider:
         if ask.frequency_cap and ask.responses is not None:
             ids = self.recommender.catalogue.item_ids
             found = within_cap(found, ask.responses, moment=moment, cap=ask.frequency_cap, item_ids=ids, texts=self._text)
-        return _Prepared(ask, history, moment, scores, audience, campaigns, found)
+        limit = Limit(self.retrieval.rules.category[found.codes], most_of_a_category(ask.k))
+        return _Prepared(ask, history, moment, scores, audience, campaigns, found, limit)
 
     def _predict(self, prepared: Sequence[_Prepared], told: Recommended, at: NDArray[np.int64], ended: Callable[[str], None]) -> Prediction:
         """The candidates of all requests, one after the other."""
@@ -234,7 +238,7 @@ class Decider:
         ask, predicted, paying, bids = one.ask, valued.predicted, valued.paying, valued.bids
         codes, rows, ids = one.found.codes.tolist(), one.found.rows.tolist(), self.recommender.catalogue.item_ids
         chosen = drawn.indices
-        explored = _explored(valued.values, codes, chosen.tolist())
+        explored = _explored(valued.values, codes, one.limit, chosen.tolist())
         numbers = np.stack(
             [predicted.p_click[chosen], predicted.p_convert[chosen], bids[chosen], chances[chosen], drawn.propensity, drawn.marginal]
         )
@@ -261,15 +265,13 @@ class Decider:
         thoughts = (
             ()
             if ask.rival is None
-            else _thoughts(
-                ask, ask.rival, found=one.found, p_click=predicted.p_click, bids=valued.worth, votes=valued.votes, shown=drawn.indices
-            )
+            else _thoughts(one, ask.rival, p_click=predicted.p_click, bids=valued.worth, votes=valued.votes, shown=drawn.indices)
         )
         offer = None
         if ask.watched:
             owners = tuple(campaign.campaign_id if campaign else None for campaign in paying)
             kinds = tuple(self.retrieval.category[code] for code in codes)
-            offer = Offer(predicted.p_click, valued.values, one.found.codes, kinds, owners, one.audience, ask.k, ask.exploration)
+            offer = Offer(predicted.p_click, valued.values, one.found.codes, kinds, owners, one.audience, ask.k, ask.exploration, one.limit)
         shown = tuple([self._creative_id[row] for row in rows])
         return Decision(choices, shown, one.audience, RETRIEVAL_VERSION, thoughts, offer)
 
@@ -282,38 +284,43 @@ def _paced(bids: NDArray[np.float64], paying: Sequence[Campaign | None], multipl
     return bids * np.array(shares, dtype=np.float64)
 
 
+def _draw(one: _Prepared, votes: NDArray[np.float64]) -> Draw:
+    return Draw(votes, one.ask.k, one.ask.exploration, one.ask.rng, one.found.codes, one.limit)
+
+
 def _thoughts(
-    ask: Ask,
+    one: _Prepared,
     rival: Rival,
     *,
-    found: Found,
     p_click: NDArray[np.float64],
     bids: NDArray[np.float64],
     votes: NDArray[np.float64],
     shown: NDArray[np.int64],
 ) -> tuple[Thought, ...]:
     """What the rival would have done. Its votes have to do with the request, but not with what was drawn."""
+    ask, found = one.ask, one.found
     if rival.beliefs is None:
         theirs = p_click * bids
     elif ask.beliefs is rival.beliefs:
         theirs = votes
     else:  # a stream of its own: the asker's was used to draw
         theirs = rival.beliefs.p_click(found.rows, p_click, ask.rng.spawn(1)[0])[1] * bids
-    propensity, other = follow(theirs, shown, rival.exploration, p_click, groups=found.codes)
-    _, own = follow(votes, shown, ask.exploration, p_click, groups=found.codes)
+    propensity, other = follow(theirs, shown, rival.exploration, p_click, groups=found.codes, limit=one.limit)
+    _, own = follow(votes, shown, ask.exploration, p_click, groups=found.codes, limit=one.limit)
     return tuple(Thought(*told) for told in zip(propensity.tolist(), own.tolist(), other.tolist(), strict=True))
 
 
-def _explored(values: NDArray[np.float64], codes: Sequence[int], chosen: Sequence[int]) -> list[bool]:
-    """Whether a better candidate was left, position by position."""
-    worth = values.tolist()
-    order, place, gone = np.argsort(-values, kind="stable").tolist(), 0, set[int]()
+def _explored(values: NDArray[np.float64], codes: Sequence[int], limit: Limit, chosen: Sequence[int]) -> list[bool]:
+    """Whether a better candidate could have stood here, position by position."""
+    worth, kinds, order = values.tolist(), limit.categories.tolist(), np.argsort(-values, kind="stable").tolist()
+    gone, taken = set[int](), Counter[int]()
     found: list[bool] = []
     for index in chosen:
-        while codes[order[place]] in gone:
-            place += 1
-        found.append(worth[index] < worth[order[place]])
+        nobody_else = taken[kinds[index]] >= limit.most  # then the limit closes nothing here
+        best = next(c for c in order if codes[c] not in gone and (nobody_else or taken[kinds[c]] < limit.most))
+        found.append(worth[index] < worth[best])
         gone.add(codes[index])
+        taken[kinds[index]] += 1
     return found
 
 

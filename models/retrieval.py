@@ -11,6 +11,7 @@ from core.vocabulary import CHANNELS, SCENES, EventType, Scene
 from models.history import History
 from models.pool import Campaign, Pool
 from models.recommender import RecommenderBundle
+from models.recommender.scenes import most_varied
 
 CREATIVES_PER_ITEM = 2
 """Creatives of one item among the candidates at the most."""
@@ -115,6 +116,8 @@ class Retrieval:
     ) -> Found:
         """The candidates of one request; items without a creative for the place give way to the next.
 
+        No category fills more than half of the items while there are others: a slate's limit has something to choose from.
+
         A scene that fits no item says less, but never nothing: then every item that the rules allow is one for it.
 
         Args:
@@ -142,7 +145,7 @@ class Retrieval:
         by, read = self.rules.ranked_by(scene, self._recommender.champion, history, moment)
         if by is not self._recommender.champion:
             scores = by.score([read], moment)[0]
-        best = codes[_order(scores[codes], max(1, size // CREATIVES_PER_ITEM))]
+        best = most_varied(codes, scores[codes], self.rules.category, max(1, size // CREATIVES_PER_ITEM))
         rows = shelf[best]  # (items, CREATIVES_PER_ITEM)
         there = rows >= 0
         return Found(np.repeat(best, there.sum(axis=1))[:size], rows[there][:size])
@@ -211,11 +214,3 @@ _DEEDS: dict[str, str] = {
     EventType.FAVOURITE: "marked as favourite",
     EventType.PURCHASE: "bought",
 }
-
-
-def _order(scores: NDArray[np.float32], k: int) -> NDArray[np.int64]:
-    """Places of the k largest scores, largest first; equal ones in the order of their places."""
-    if len(scores) <= k:
-        return np.argsort(-scores, kind="stable")
-    places = np.flatnonzero(scores >= np.partition(scores, len(scores) - k)[len(scores) - k])
-    return places[np.argsort(-scores[places], kind="stable")][:k]

@@ -247,6 +247,7 @@ class Pacing:
             k=offer.k,
             groups=offer.groups,
             exploration=offer.exploration,
+            limit=offer.limit,
         )
 
     def _tick(self, now: int, spent: dict[str, int]) -> None:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from models.pacing.demand import WIDTH
 from models.pacing.pacer import Pacer
+from models.policies.variety import Limit
 
 Floats = NDArray[np.float64]
 PAID = 1 / 16
@@ -131,6 +132,7 @@ class Offer:
         audience: of the shopper.
         k: positions of the slate.
         exploration: share of draws that is uniform over the candidates.
+        limit: how many of a category are shown; None: as many as come.
     """
 
     p_click: Floats
@@ -141,6 +143,7 @@ class Offer:
     audience: str | None
     k: int
     exploration: float
+    limit: Limit | None = None
 
 
 def opportunities(
@@ -154,12 +157,13 @@ def opportunities(
     k: int,
     groups: NDArray[np.int64],
     exploration: float = 0.0,
+    limit: Limit | None = None,
 ) -> tuple[NDArray[np.int64], Floats, Floats]:
     """What a request offered each campaign, whether it took part or not: rows of `Pacer.offer`.
 
     A campaign's j-th best item wins a place as long as its value is above the (k − j + 1)-th best of the items that it does not pay for,
-    and above what another campaign gives for the same item: one break-even price a place, 1 − `floors` at the most. What is explored may
-    show any of its items as long as it takes part at all.
+    and above what another campaign gives for the same item: one break-even price a place, 1 − `floors` at the most. Items that the limit
+    keeps out count neither as its own nor as rivals. What is explored may show any of its items as long as it takes part at all.
 
     Args:
         p_click: ``(n,)`` of the candidates, at least one.
@@ -171,6 +175,7 @@ def opportunities(
         k: positions of the slate.
         groups: ``(n,)`` see `Offer`.
         exploration: share of draws that is uniform.
+        limit: see `Offer`.
 
     Returns:
         Codes of campaigns, break-even prices, and expected costs in micros; one row a place that could be won.
@@ -178,13 +183,14 @@ def opportunities(
     first = np.flatnonzero(np.diff(groups, prepend=groups[0] - 1))
     best, worth = np.maximum.reduceat(p_click, first), np.maximum.reduceat(values, first)
     fits, owner, places = fits[:, first], owner[first], min(k, len(first))
+    kept = np.ones(len(first), dtype=bool) if limit is None else _let_in(worth, limit.categories[first], limit.most, places)
     codes, prices, costs = [np.zeros(0, np.int64)], [np.zeros(0)], [np.zeros(0)]
     for code in np.flatnonzero(fits.any(axis=1)).tolist():
-        own = np.flatnonzero(fits[code])
+        own = np.flatnonzero(fits[code] & kept)
         own = own[np.argsort(-best[own], kind="stable")][:places]
         cost = best[own] * bid[code]
         rivals, elsewhere = np.zeros(places), (owner >= 0) & (owner != code)
-        held = -np.sort(-worth[elsewhere | ~fits[code]])[:places]
+        held = -np.sort(-worth[kept & (elsewhere | ~fits[code])])[:places]
         rivals[: len(held)] = np.maximum(held, 0.0)
         threshold = np.maximum(rivals[places - len(own) :][::-1], np.where(elsewhere[own], worth[own], 0.0))
         paid = cost > 0
@@ -197,6 +203,20 @@ def opportunities(
             prices.append(np.array([1 - floor[code]]))
             costs.append(np.array([share * float(best[fits[code]].mean()) * bid[code]]))
     return np.concatenate(codes), np.concatenate(prices), np.concatenate(costs)
+
+
+def _let_in(worth: Floats, categories: NDArray[np.integer], most: int, places: int) -> NDArray[np.bool_]:
+    """``(items,)`` the best of each category, ``most`` of it; where these do not fill the places, the best of the others too."""
+    kept = np.zeros(len(worth), dtype=bool)
+    taken: dict[int, int] = {}
+    order = np.argsort(-worth, kind="stable").tolist()
+    for row in order:
+        held = int(categories[row])
+        taken[held] = taken.get(held, 0) + 1
+        kept[row] = taken[held] <= most
+    missing = max(0, places - int(kept.sum()))
+    kept[[row for row in order if not kept[row]][:missing]] = True
+    return kept
 
 
 def _share(name: str) -> float:

@@ -10,7 +10,7 @@ from models.bundle import read_config, writing_bundle
 KIND = "served_policy"
 Name = Literal["epsilon_greedy", "linear_thompson"]
 NAMES: tuple[Name, ...] = get_args(Name)
-NEEDS: dict[Name, dict[str, int]] = {"epsilon_greedy": {"slate": 1}, "linear_thompson": {"slate": 1, "correction": 1}}
+NEEDS: dict[Name, dict[str, int]] = {"epsilon_greedy": {"slate": 2}, "linear_thompson": {"slate": 2, "correction": 1}}
 """By name: versions of the parts that decide. Raise one when the same config would draw from another distribution."""
 
 

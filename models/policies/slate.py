@@ -15,7 +15,8 @@ the M distributions: each draw votes for the candidate that it thinks best of th
 whatever M is.
 
 Candidates may form groups, such as the creatives of one item: after one of a group is chosen, the others of the group
-leave the set for the positions below. Without groups every candidate is a group of its own.
+leave the set for the positions below. Without groups every candidate is a group of its own. A `Limit` closes a category, whole, for the
+positions below as many of it as may stand; both numbers in the formula then count who is open.
 
 Source: Sutton and Barto (2018), Reinforcement Learning, section 2.2 (ε-greedy), drawn without replacement;
 Thompson (1933), On the likelihood that one unknown probability exceeds another, for draws as votes.
@@ -23,12 +24,13 @@ Thompson (1933), On the likelihood that one unknown probability exceeds another,
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from models.policies.single import EXACT_POSITIONS, draw, marginals_of
-from models.policies.voted import voted_marginals
+from models.policies.marginals import EXACT_POSITIONS, chosen_marginals
+from models.policies.variety import Limit, simplest
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,15 @@ def vote(draws: ArrayLike, exploration: float) -> NDArray[np.float64]:
     return np.asarray(probabilities(values, exploration).mean(axis=0))
 
 
-def slate(scores: ArrayLike, k: int, exploration: float, rng: np.random.Generator, *, groups: NDArray[np.integer] | None = None) -> Slate:
+def slate(
+    scores: ArrayLike,
+    k: int,
+    exploration: float,
+    rng: np.random.Generator,
+    *,
+    groups: NDArray[np.integer] | None = None,
+    limit: Limit | None = None,
+) -> Slate:
     """Draw a slate, position by position, and say how likely it was.
 
     Args:
@@ -95,74 +105,80 @@ def slate(scores: ArrayLike, k: int, exploration: float, rng: np.random.Generato
         exploration: ε in [0, 1].
         rng: the stream to draw from.
         groups: ``(n,)`` codes; at most one candidate of a group is shown. None: every candidate is a group of its own.
+        limit: how many of a category are shown while there are others; None: as many as come.
 
     Returns:
         The slate with its exact propensities.
 
     Raises:
         ValueError: k below 1, scores of more than two dimensions, draws that disagree about the set,
-            groups of another length, or see `probabilities`.
+            groups or categories of another length, a group of two categories, or see `probabilities`.
     """
     values = _draws(_checked(scores, exploration))
     if k < 1:
         raise ValueError(f"k is {k}; a slate has at least 1 position")
     codes = _codes(groups, values.shape[-1])
-    if len(values) == 1:
-        return _single(values, k, exploration, rng, codes)
+    _require_categories(codes, limit)
+    codes, rule = simplest(codes, limit, values[0] > -np.inf, k)
     left = values.copy()
     indices: list[int] = []
     propensity: list[float] = []
     while len(indices) < k and bool((left[:1] > -np.inf).any()):
-        p = _distribution(left, exploration)
-        choice = int(rng.choice(p.size, p=p))
+        opened = left if rule is None else rule.opened(left, indices)
+        choice, p = _drawn(opened, exploration, rng)
         indices.append(choice)
-        propensity.append(float(p[choice]))
+        propensity.append(p)
         left[:, codes == codes[choice]] = -np.inf
     if not indices:
         raise ValueError("no candidates; answer such a request with an empty slate before asking the policy")
-    depth = min(len(indices), EXACT_POSITIONS)
-    marginal = voted_marginals(values, codes, indices[:depth], exploration)
-    if marginal is None:
-        rows = _marginals(values, codes, depth, exploration)
-        marginal = [float(row[choice]) for row, choice in zip(rows, indices, strict=False)]
-    return Slate(np.array(indices, dtype=np.int64), np.array(propensity), np.array(marginal + [np.nan] * (len(indices) - depth)))
+    marginal = marginals_of(values, codes, indices[:EXACT_POSITIONS], exploration, rule)
+    return Slate(np.array(indices, dtype=np.int64), np.array(propensity), np.array(marginal + [np.nan] * (len(indices) - len(marginal))))
 
 
-def _single(values: NDArray[np.float64], k: int, exploration: float, rng: np.random.Generator, codes: NDArray[np.integer]) -> Slate:
-    """`slate` of one draw, ``(1, n)``."""
-    names, left = codes.tolist(), values[0].tolist()
-    indices: list[int] = []
-    propensity: list[float] = []
-    while len(indices) < k and max(left, default=-np.inf) > -np.inf:
-        choice, p = draw(left, exploration, rng)
-        indices.append(choice)
-        propensity.append(p)
-        left = [-np.inf if name == names[choice] else value for name, value in zip(names, left, strict=True)]
-    if not indices:
-        raise ValueError("no candidates; answer such a request with an empty slate before asking the policy")
-    depth = min(len(indices), EXACT_POSITIONS)
-    marginal = single_marginals(values[0], codes, indices[:depth], exploration)
-    return Slate(np.array(indices, dtype=np.int64), np.array(propensity), np.array(marginal + [np.nan] * (len(indices) - depth)))
-
-
-def single_marginals(scores: NDArray[np.float64], codes: NDArray[np.integer], chosen: Sequence[int], exploration: float) -> list[float]:
-    """P(this candidate at this position) for the first candidates of a slate that one set of scores drew.
+def marginals_of(
+    values: NDArray[np.float64], codes: NDArray[np.integer], chosen: Sequence[int], exploration: float, limit: Limit | None
+) -> list[float]:
+    """P(this candidate at this position) for the first candidates of a slate.
 
     Args:
-        scores: ``(n,)`` checked; ``-inf`` outside the set.
+        values: ``(m, n)`` checked scores; ``-inf`` outside the set.
         codes: ``(n,)`` groups.
         chosen: topmost first, at least one, at most `EXACT_POSITIONS`.
         exploration: ε in [0, 1].
+        limit: see `slate`.
     """
-    found = marginals_of(scores, codes, chosen, exploration)
+    found = chosen_marginals(values, codes, chosen, exploration, limit)
     if found is not None:
         return found
-    rows = _marginals(scores[None], codes, len(chosen), exploration)
+    rows = _marginals(values, codes, len(chosen), exploration, limit)
     return [float(row[choice]) for row, choice in zip(rows, chosen, strict=True)]
 
 
+def _drawn(values: NDArray[np.float64], exploration: float, rng: np.random.Generator) -> tuple[int, float]:
+    """A candidate and its probability, number for number what ``rng.choice(n, p=distribution)`` draws."""
+    if len(values) > 1:
+        p = _distribution(values, exploration)
+        choice = int(rng.choice(p.size, p=p))
+        return choice, float(p[choice])
+    scores = values[0].tolist()  # a slate's few candidates are counted faster one by one than by arrays
+    top = max(scores)
+    floor = exploration / sum(score > -np.inf for score in scores)
+    best = (1 - exploration) / sum(score == top for score in scores) + floor
+    shares = [best if score == top else floor if score > -np.inf else 0.0 for score in scores]
+    bounds = list(accumulate(shares))
+    drawn = rng.random()
+    choice = next(place for place, bound in enumerate(bounds) if bound / bounds[-1] > drawn)
+    return choice, shares[choice]
+
+
 def follow(
-    scores: ArrayLike, chosen: ArrayLike, exploration: float, values: ArrayLike, *, groups: NDArray[np.integer] | None = None
+    scores: ArrayLike,
+    chosen: ArrayLike,
+    exploration: float,
+    values: ArrayLike,
+    *,
+    groups: NDArray[np.integer] | None = None,
+    limit: Limit | None = None,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """What a policy would have thought of a slate that perhaps another one drew, position by position given the positions above.
 
@@ -172,6 +188,7 @@ def follow(
         exploration: of this policy, in [0, 1].
         values: ``(n,)`` worth of each candidate, such as p_click; any number outside the set.
         groups: see `slate`.
+        limit: see `slate`.
 
     Returns:
         ``(k,)`` P(this candidate here | the positions above), and ``(k,)`` the mean worth of what it would have put here.
@@ -183,10 +200,12 @@ def follow(
     worth, codes = np.asarray(values, dtype=np.float64), _codes(groups, left.shape[-1])
     if worth.shape != left.shape[-1:]:
         raise ValueError(f"values have shape {worth.shape}; one a candidate is needed, {left.shape[-1:]}")
+    _require_categories(codes, limit)
     propensity: list[float] = []
     expected: list[float] = []
-    for choice in np.asarray(chosen, dtype=np.int64).tolist():
-        p = _distribution(left, exploration)
+    above = np.asarray(chosen, dtype=np.int64).tolist()
+    for place, choice in enumerate(above):
+        p = _distribution(left if limit is None else limit.opened(left, above[:place]), exploration)
         propensity.append(float(p[choice]))
         expected.append(float(p @ worth))
         left[:, codes == codes[choice]] = -np.inf
@@ -194,7 +213,12 @@ def follow(
 
 
 def position_marginals(
-    scores: ArrayLike, position: int, exploration: float, *, groups: NDArray[np.integer] | None = None
+    scores: ArrayLike,
+    position: int,
+    exploration: float,
+    *,
+    groups: NDArray[np.integer] | None = None,
+    limit: Limit | None = None,
 ) -> NDArray[np.float64]:
     """P(candidate at a position), summed over all slates above it.
 
@@ -203,6 +227,7 @@ def position_marginals(
         position: 0 to `EXACT_POSITIONS` − 1.
         exploration: ε in [0, 1].
         groups: ``(n,)`` codes, see `slate`.
+        limit: see `slate`.
 
     Returns:
         ``(n,)`` probabilities that sum to 1.
@@ -212,25 +237,40 @@ def position_marginals(
     """
     values = _draws(_checked(scores, exploration))
     codes = _codes(groups, values.shape[-1])
+    _require_categories(codes, limit)
     count = np.unique(codes[_present(values)]).size
     if not 0 <= position < min(EXACT_POSITIONS, count):
         most = f"min({EXACT_POSITIONS}, {count} candidates or groups)"
         raise ValueError(f"position is {position}; exact marginals need 0 <= position < {most}")
-    return _marginals(values, codes, position + 1, exploration)[position]
+    return _marginals(values, codes, position + 1, exploration, limit)[position]
 
 
-def _marginals(scores: NDArray[np.float64], codes: NDArray[np.integer], depth: int, exploration: float) -> list[NDArray[np.float64]]:
+def _marginals(
+    scores: NDArray[np.float64], codes: NDArray[np.integer], depth: int, exploration: float, limit: Limit | None
+) -> list[NDArray[np.float64]]:
     """Marginals of positions 0 to depth − 1.
 
     What is left depends on the groups above only: the sum goes over which groups stand above, not over which candidates.
     """
     present = np.flatnonzero(_present(scores))
     values = scores[:, present]  # (m, n)
-    names, group = np.unique(codes[present], return_inverse=True)
+    names, of, group = np.unique(codes[present], return_index=True, return_inverse=True)
+    kinds = None if limit is None else limit.categories[present]
+
+    def given(gone: NDArray[np.bool_], above: Sequence[NDArray[np.integer]]) -> NDArray[np.float64]:
+        """``(s, n)`` distributions without who has gone, ``(s, n)``, given the groups above, each ``(s,)``."""
+        open_ = ~gone
+        if limit is not None and kinds is not None:
+            held = kinds[of[np.stack(above)]]  # (positions above, s)
+            taken = (held[:, :, None] == kinds).sum(axis=0)  # (s, n): how many of each candidate's category
+            within = open_ & (taken < limit.most)
+            open_ = np.where(within.any(axis=1, keepdims=True), within, open_)
+        return _distribution(np.where(open_[:, None], values, -np.inf), exploration)
+
     found = [_distribution(values, exploration)]  # (n,)
     if depth > 1:
         inside = group[None, :] == np.arange(names.size)[:, None]  # (groups, n)
-        second = _distribution(np.where(inside[:, None], -np.inf, values), exploration)  # (groups, n), row g: given one of g on top
+        second = given(inside, [np.arange(names.size)])  # (groups, n), row g: given one of g on top
         on_top = inside @ found[0]  # (groups,)
         found.append(on_top @ second)
     if depth > 2:
@@ -238,9 +278,7 @@ def _marginals(scores: NDArray[np.float64], codes: NDArray[np.integer], depth: i
         upper, lower = np.triu_indices(names.size, 1)
         # either order of the pair leaves the same candidates: weigh each pair once
         weight = on_top[upper] * then[upper, lower] + on_top[lower] * then[lower, upper]  # (pairs,)
-        gone = inside[upper] | inside[lower]  # (pairs, n)
-        third = _distribution(np.where(gone[:, None], -np.inf, values), exploration)  # (pairs, n)
-        found.append(weight @ third)
+        found.append(weight @ given(inside[upper] | inside[lower], [upper, lower]))
     spread = []
     for row in found:
         marginal = np.zeros(scores.shape[-1])
@@ -288,6 +326,17 @@ def _codes(groups: NDArray[np.integer] | None, size: int) -> NDArray[np.integer]
     if codes.shape != (size,):
         raise ValueError(f"groups have shape {codes.shape}; one code a candidate is needed, ({size},)")
     return codes
+
+
+def _require_categories(codes: NDArray[np.integer], limit: Limit | None) -> None:
+    if limit is None:
+        return
+    if limit.categories.shape != codes.shape:
+        raise ValueError(f"categories have shape {limit.categories.shape}; one code a candidate is needed, {codes.shape}")
+    _, first, group = np.unique(codes, return_index=True, return_inverse=True)
+    odd = np.flatnonzero(limit.categories[first][group] != limit.categories)
+    if odd.size:
+        raise ValueError(f"{odd.size} candidates are of another category than the first of their group; first: candidate {odd[0]}")
 
 
 def _checked(scores: ArrayLike, exploration: float) -> NDArray[np.float64]:

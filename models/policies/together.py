@@ -5,13 +5,14 @@ requests are rows of a rectangle, and candidates that a request does not have ar
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from models.policies.single import EXACT_POSITIONS
-from models.policies.slate import Slate, single_marginals, slate
+from models.policies.marginals import EXACT_POSITIONS
+from models.policies.slate import Slate, marginals_of, slate
+from models.policies.variety import Limit, simplest
 
 Rectangle = NDArray[np.float64]
 
@@ -26,13 +27,15 @@ class Draw:
         exploration: ε in [0, 1].
         rng: the stream to draw from.
         groups: ``(n,)`` codes; at most one candidate of a group is shown.
+        limit: how many of a category are shown while there are others; None: as many as come. A group is of one category, unchecked.
     """
 
     scores: NDArray[np.float64]
     k: int
     exploration: float
     rng: np.random.Generator
-    groups: NDArray[np.int64]
+    groups: NDArray[np.integer]
+    limit: Limit | None = None
 
 
 def slates(asked: Sequence[Draw]) -> list[Slate]:
@@ -47,20 +50,23 @@ def slates(asked: Sequence[Draw]) -> list[Slate]:
     Raises:
         ValueError: see `slate`.
     """
-    plain = [row for row, one in enumerate(asked) if _plain(one)]
-    found = dict(zip(plain, _drawn([asked[row] for row in plain]), strict=True)) if len(plain) > 1 else {}
+    plain = {row: rows for row, one in enumerate(asked) if (rows := _plain(one)) is not None}
+    found = dict(zip(plain, _drawn(list(plain.values())), strict=True)) if len(plain) > 1 else {}
     return [
-        found[row] if row in found else slate(one.scores, one.k, one.exploration, one.rng, groups=one.groups)
+        found[row] if row in found else slate(one.scores, one.k, one.exploration, one.rng, groups=one.groups, limit=one.limit)
         for row, one in enumerate(asked)
     ]
 
 
-def _plain(one: Draw) -> bool:
-    """Whether nothing about it is out of the ordinary; what is, `slate` answers or refuses."""
+def _plain(one: Draw) -> Draw | None:
+    """The same in its simplest words where nothing about it is out of the ordinary; what is, `slate` answers or refuses."""
     scores = one.scores
     if scores.ndim != 1 or not scores.size or one.groups.shape != scores.shape or one.k < 1 or not 0 <= one.exploration <= 1:
-        return False
-    return bool(np.isfinite(scores).all())
+        return None
+    if not np.isfinite(scores).all() or (one.limit is not None and one.limit.categories.shape != scores.shape):
+        return None
+    groups, limit = simplest(one.groups, one.limit, np.ones(scores.size, dtype=bool), one.k)
+    return None if limit is not None and limit.most == 1 else replace(one, groups=groups, limit=limit)
 
 
 @dataclass(frozen=True)
@@ -71,6 +77,8 @@ class _Rows:
         values: ``(b, n)`` scores, ``-inf`` outside the set.
         group: ``(b, n)`` group of each candidate, counted from 0 in each row; outside the set it is the row's last one plus one.
         sizes: ``(b, groups)`` candidates of each group.
+        category: ``(b, n)`` code of each candidate's, 0 where a request has no limit and outside the set.
+        most: ``(b, 1)`` of a category while others are left; all positions where there is no limit.
         exploration: ``(b, 1)``.
         total: ``(b, 1)`` candidates.
     """
@@ -78,6 +86,8 @@ class _Rows:
     values: Rectangle
     group: NDArray[np.int64]
     sizes: Rectangle
+    category: NDArray[np.int64]
+    most: NDArray[np.int64]
     exploration: Rectangle
     total: Rectangle
 
@@ -98,23 +108,34 @@ def _rows(asked: Sequence[Draw]) -> _Rows:
     cells = (np.arange(len(asked))[:, None] * groups + group)[inside]
     sizes = np.bincount(cells, minlength=len(asked) * groups).reshape(len(asked), groups).astype(np.float64)
     exploration = np.array([[one.exploration] for one in asked])
-    return _Rows(values, group, sizes, exploration, counts[:, None].astype(np.float64))
+    category = np.zeros_like(codes)
+    category[inside] = np.concatenate([np.zeros(one.scores.size, np.int64) if one.limit is None else one.limit.categories for one in asked])
+    most = np.array([[one.k if one.limit is None else one.limit.most] for one in asked])
+    return _Rows(values, group, sizes, category, most, exploration, counts[:, None].astype(np.float64))
 
 
 def _drawn(asked: Sequence[Draw]) -> list[Slate]:
     rows = _rows(asked)
     at = np.arange(len(asked))
     left, most = rows.values.copy(), max(one.k for one in asked)
+    above = np.zeros(left.shape, np.int64)  # how many of each candidate's category stand above
+    tight = any(one.limit is not None for one in asked)
     choices: list[NDArray[np.int64]] = []
     propensities: list[NDArray[np.float64]] = []
     filled = np.zeros(len(asked), np.int64)
     wanted = np.array([one.k for one in asked])
     for position in range(most):
-        top = left.max(axis=1, keepdims=True)
+        opened, top = left, left.max(axis=1, keepdims=True)
         going = (top[:, 0] > -np.inf) & (wanted > position)
         if not going.any():
             break
-        present, best = left > -np.inf, left == top
+        full = above >= rows.most
+        if tight and full.any():
+            within = np.where(full, -np.inf, left)
+            best_within = within.max(axis=1, keepdims=True)
+            some = best_within > -np.inf
+            opened, top = np.where(some, within, left), np.where(some, best_within, top)
+        present, best = opened > -np.inf, opened == top
         floor = rows.exploration / np.maximum(present.sum(axis=1, keepdims=True), 1)
         high = (1 - rows.exploration) / best.sum(axis=1, keepdims=True) + floor
         shares = np.where(best & present, high, np.where(present, floor, 0.0))
@@ -125,6 +146,7 @@ def _drawn(asked: Sequence[Draw]) -> list[Slate]:
         choices.append(choice)
         propensities.append(shares[at, choice])
         filled += going
+        above += rows.category == rows.category[at, choice][:, None]
         left[rows.group == rows.group[at, choice][:, None]] = -np.inf
     chosen, propensity = np.stack(choices, axis=1), np.stack(propensities, axis=1)
     marginal, ordinary = _marginals(rows, chosen[:, :EXACT_POSITIONS])
@@ -134,13 +156,13 @@ def _drawn(asked: Sequence[Draw]) -> list[Slate]:
         if ordinary[row]:
             told = marginal[row, :exact].tolist()
         else:
-            told = single_marginals(one.scores, one.groups, chosen[row, :exact].tolist(), one.exploration)
+            told = marginals_of(one.scores[None], one.groups, chosen[row, :exact].tolist(), one.exploration, one.limit)
         found.append(Slate(chosen[row, :size], propensity[row, :size], np.array(told + [np.nan] * (size - exact))))
     return found
 
 
 def _marginals(rows: _Rows, chosen: NDArray[np.int64]) -> tuple[Rectangle, NDArray[np.bool_]]:
-    """`models.policies.single.marginals_of` for every row, ``(b, positions)``, and where it holds: three groups, no ties on top."""
+    """`models.policies.marginals` for every row, ``(b, positions)``, and where it holds: three groups, no ties on top."""
     values, group, sizes, exploration, total = rows.values, rows.group, rows.sizes, rows.exploration, rows.total
     b, groups = sizes.shape
     at = np.arange(b)
@@ -173,10 +195,49 @@ def _marginals(rows: _Rows, chosen: NDArray[np.int64]) -> tuple[Rectangle, NDArr
         pair[:, np.arange(groups), np.arange(groups)] = 0
         pair[at, own[:, 2]] = 0
         pair[at, :, own[:, 2]] = 0
+        closing = rows.most[:, 0] == EXACT_POSITIONS - 1
+        if closing.any():
+            closed, same, usual = _closed(rows, pair, chosen[:, 2], own[:, 2], first)
+            same &= closing[:, None, None]
+            ordinary &= usual | ~closing
+            found[:, 2] = np.where(closing, closed, 0.0)
+            pair[same] = 0
+        else:
+            found[:, 2] = 0
         left = np.maximum(total[:, :, None] - sizes[:, :, None] - sizes[:, None], 1)
         anything = pair.sum(axis=(1, 2))
         with_first = pair[at, first].sum(axis=1) + pair[at, :, first].sum(axis=1)
         both = pair[at, first, second] + pair[at, second, first]
-        found[:, 2] = exploration[:, 0] * (pair / left).sum(axis=(1, 2))
+        found[:, 2] += exploration[:, 0] * (pair / left).sum(axis=(1, 2))
         found[:, 2] += greedy * (ranked[:, 2] * np.stack([anything, with_first, both], axis=1)).sum(axis=1)
     return found, ordinary
+
+
+def _closed(
+    rows: _Rows, pair: Rectangle, chosen: NDArray[np.int64], own: NDArray[np.int64], first: NDArray[np.int64]
+) -> tuple[Rectangle, NDArray[np.bool_], NDArray[np.bool_]]:
+    """What the third position owes to two of one category above, where these close it.
+
+    Args:
+        rows: the requests.
+        pair: ``(b, groups, groups)`` these above, in this order; 0 for the group of the third candidate.
+        chosen: ``(b,)`` the third candidate.
+        own: ``(b,)`` its group.
+        first: ``(b,)`` the best group.
+
+    Returns:
+        ``(b,)`` this part of the marginal; ``(b, groups, groups)`` whether both are of one category; ``(b,)`` whether no tie decides.
+    """
+    at, greedy = np.arange(len(own)), 1 - rows.exploration[:, 0]
+    of = np.zeros(rows.sizes.shape, np.int64)
+    np.put_along_axis(of, rows.group, rows.category, axis=1)  # (b, groups)
+    same = of[:, :, None] == of[:, None]
+    own_kind, first_kind = of[at, own][:, None], of[at, first][:, None]
+    above = np.where(of == own_kind, 0.0, (pair * same).sum(axis=2))  # (b, groups): two of its category, it on top
+    within = np.maximum(rows.total - (same * rows.sizes[:, None]).sum(axis=2), 1)
+    outside = np.where(rows.category == first_kind, -np.inf, rows.values)
+    highest = outside.max(axis=1)
+    score = rows.values[at, chosen]
+    leads, follows = score == rows.values.max(axis=1), (score == highest) & (own_kind != first_kind)[:, 0]
+    wins = leads * above.sum(axis=1) + follows * np.where(of == first_kind, above, 0.0).sum(axis=1)
+    return rows.exploration[:, 0] * (above / within).sum(axis=1) + greedy * wins, same, (outside == highest[:, None]).sum(axis=1) == 1

@@ -27,7 +27,7 @@ from models.recommender.factorisation import Als
 from models.recommender.nearest import Graph
 from models.recommender.popularity import Popularity
 from models.recommender.reader import FusionReader
-from models.recommender.scenes import SceneRules, is_varied, varied
+from models.recommender.scenes import SceneRules, is_varied, largest, most_varied, varied
 from models.recommender.sequence import SequenceRecommender
 from models.recommender.shortlist import LEAST, OVERFETCH, Indexable
 from models.recommender.weights import load_state, state_of
@@ -281,9 +281,9 @@ class RecommenderBundle:
                 allowed = self._allowed_here(told[row], int(at[row]), barred)
                 if scene != Scene.PRODUCT:
                     allowed &= self.scenes.candidates(scene, told[row], int(at[row]), promoted=promoted, brand=brand)
-                order = np.flatnonzero(allowed)
-                order = order[np.argsort(-score[order], kind="stable")]
-                listed[row] = order[:k].tolist() if brand is not None else varied(order, self.scenes.category, k)
+                free = np.flatnonzero(allowed)
+                kept = free[largest(score[free], k)] if brand is not None else most_varied(free, score[free], self.scenes.category, k)
+                listed[row] = kept.tolist()
             found += [[self.catalogue.item_ids[code] for code in codes] for codes in listed if codes is not None]
         return found
 

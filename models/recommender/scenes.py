@@ -1,5 +1,6 @@
 """Candidate rules: which items a scene is about, in which order, and how many of one category a list holds."""
 
+import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -203,6 +204,16 @@ class SceneRules:
         return np.array(["" if pd.isna(value) else str(value) for value in self.catalogue.items[column].tolist()], dtype=object)
 
 
+def most_of_a_category(k: int, share: float = LARGEST_SHARE) -> int:
+    """How many of one category stand in a list while there are others: ⌈share · k⌉, at least 1.
+
+    Args:
+        k: how many the list is to hold.
+        share: in (0, 1].
+    """
+    return max(1, math.ceil(share * k))
+
+
 def is_varied(codes: Sequence[int], category: NDArray[np.int64], k: int, share: float = LARGEST_SHARE) -> bool:
     """Whether no category fills more than `varied` lets in while there are others.
 
@@ -213,7 +224,7 @@ def is_varied(codes: Sequence[int], category: NDArray[np.int64], k: int, share: 
         share: see `varied`.
     """
     counts = np.unique(category[np.asarray(codes, dtype=np.int64)], return_counts=True)[1]
-    return int(counts.max(initial=0)) <= max(1, int(np.ceil(share * k)))
+    return int(counts.max(initial=0)) <= most_of_a_category(k, share)
 
 
 def varied(order: Sequence[int] | NDArray[np.int64], category: NDArray[np.int64], k: int, share: float = LARGEST_SHARE) -> list[int]:
@@ -228,7 +239,7 @@ def varied(order: Sequence[int] | NDArray[np.int64], category: NDArray[np.int64]
     Returns:
         Columns in the order of ``order``: at most ⌈share · k⌉ of a category, unless there are not k items without more of it.
     """
-    most = max(1, int(np.ceil(share * k)))
+    most = most_of_a_category(k, share)
     taken: dict[int, int] = {}
     kept: list[int] = []
     left: list[int] = []
@@ -242,3 +253,40 @@ def varied(order: Sequence[int] | NDArray[np.int64], category: NDArray[np.int64]
         else:
             left.append(place)
     return [int(order[place]) for place in sorted([*kept, *left[: k - len(kept)]])]
+
+
+def most_varied(codes: NDArray[np.int64], scores: NDArray[np.floating], category: NDArray[np.int64], k: int) -> NDArray[np.int64]:
+    """`varied` of a ranking, without ranking the whole.
+
+    Args:
+        codes: (n,) columns of items that may be shown, ascending.
+        scores: (n,) of each, larger is better.
+        category: (n_items,) code of each item's.
+        k: how many at the most.
+
+    Returns:
+        Columns, the best first, equal scores in ascending order.
+    """
+    best = largest(scores, k)
+    most = most_of_a_category(k)
+    counts = np.bincount(category[codes[best]])
+    if len(best) == len(codes) or counts.max(initial=0) <= most:
+        return codes[best]
+    dominant = category[codes] == counts.argmax()
+    others, own = np.flatnonzero(~dominant), np.flatnonzero(dominant)
+    others = others[largest(scores[others], k - most)]
+    kept = np.concatenate([others, own[largest(scores[own], k - len(others))]])
+    return np.asarray(codes[kept[np.lexsort((kept, -scores[kept]))]])
+
+
+def largest(scores: NDArray[np.floating], k: int) -> NDArray[np.int64]:
+    """Places of the k largest scores, largest first; equal ones in the order of their places.
+
+    Args:
+        scores: (n,).
+        k: how many at the most.
+    """
+    if len(scores) <= k:
+        return np.argsort(-scores, kind="stable")
+    places = np.flatnonzero(scores >= np.partition(scores, len(scores) - k)[len(scores) - k])
+    return np.asarray(places[np.argsort(-scores[places], kind="stable")][:k])

@@ -10,7 +10,7 @@ from core.columns import Columns
 from core.vocabulary import SCENES, Scene
 from models.history import History
 from models.recommender.catalogue import Catalogue
-from models.recommender.scenes import SceneRules, varied
+from models.recommender.scenes import SceneRules, most_varied, varied
 
 
 def branded() -> Catalogue:
@@ -101,6 +101,18 @@ def test_no_category_fills_more_than_half_of_a_list_while_there_are_others(order
         if of_it > most:  # then everything of the other categories is in, up to their own limit
             for other in set(category) - {held}:
                 assert (codes[kept] == other).sum() >= min(most, (codes == other).sum())
+
+
+@given(
+    scores=st.lists(st.integers(0, 5), min_size=1, max_size=14),
+    category=st.lists(st.integers(0, 3), min_size=20, max_size=20),
+    k=st.integers(1, 15),
+    gaps=st.permutations(range(20)),
+)
+def test_the_most_varied_are_the_varied_of_the_whole_ranking(scores: list[int], category: list[int], k: int, gaps: list[int]) -> None:
+    codes, held = np.sort(np.array(gaps[: len(scores)])), np.array(scores, dtype=np.float32)
+    ranking = codes[np.argsort(-held, kind="stable")]
+    assert most_varied(codes, held, np.array(category), k).tolist() == varied(ranking, np.array(category), k)
 
 
 def test_a_list_without_a_dominant_category_is_the_ranking_itself() -> None:

@@ -125,7 +125,7 @@ def test_a_storys_two_lists_of_probabilities_order_products_alike_after_its_sear
     request=st.uuids().map(lambda one: one.hex),
     scene=st.sampled_from(SCENES),
     channel=st.sampled_from(CHANNELS),
-    k=st.integers(1, 4),
+    k=st.integers(1, 6),
     exploration=st.floats(0.01, 1.0),
     exclude=st.sets(st.sampled_from(ITEMS), max_size=6),
     blocked=st.frozensets(st.integers(0, 287), max_size=60),
@@ -187,15 +187,21 @@ def test_caps_budgets_exclusions_and_propensity_sums_hold_for_every_decision(  #
     # propensities: what was drawn is what is logged, and the distribution sums to 1 at every position
     order = [decision.candidates.index(choice.creative_id) for choice in decision.choices]
     told = [choice.propensity for choice in decision.choices]
-    followed, _ = follow(offer.values, np.array(order), exploration, offer.p_click, groups=offer.groups)
+    kinds = [pool.category[pool.item_row[pool.item_id[row]]] for row in map(pool.creative_id.tolist().index, decision.candidates)]
+    shared = {"groups": offer.groups, "limit": offer.limit}
+    followed, _ = follow(offer.values, np.array(order), exploration, offer.p_click, **shared)
     np.testing.assert_allclose(followed, told)
     for position in range(len(order)):
         gone = {int(offer.groups[index]) for index in order[:position]}
         left = [index for index in range(len(decision.candidates)) if int(offer.groups[index]) not in gone]
-        chances = [
-            follow(offer.values, np.array([*order[:position], index]), exploration, offer.p_click, groups=offer.groups)[0][-1]
-            for index in left
-        ]
-        assert sum(chances) == pytest.approx(1.0)
-        assert min(chances) >= exploration / len(left) * (1 - 1e-9)
+        # no category fills more than half of the slate while others are left
+        above = [kinds[index] for index in order[:position]]
+        opened = [index for index in left if above.count(kinds[index]) < -(-k // 2)] or left
+        assert order[position] in opened
+        chances = {
+            index: follow(offer.values, np.array([*order[:position], index]), exploration, offer.p_click, **shared)[0][-1] for index in left
+        }
+        assert sum(chances.values()) == pytest.approx(1.0)
+        assert min(chances[index] for index in opened) >= exploration / len(opened) * (1 - 1e-9)
+        assert decision.choices[position].explored == (offer.values[order[position]] < max(offer.values[index] for index in opened))
     assert decision.choices[0].marginal == pytest.approx(told[0])

@@ -2,13 +2,14 @@ from itertools import product
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.pacing import Booking, Pacer, Standing, TrafficCurve, floors, opportunities
 from models.pacing.curve import DAY
 from models.pacing.demand import WIDTH
 from models.policies.slate import slate
+from models.policies.variety import Limit
 
 START = 20_755 * DAY
 
@@ -63,11 +64,15 @@ def test_a_campaign_is_offered_what_it_would_win_whether_it_took_part_or_not():
     assert price[3:] == pytest.approx([1 - 0.5 / 2.0, 1 - 1.0 / 1.0, 1.0])
 
 
-@given(st.lists(st.tuples(st.integers(1, 9), st.booleans()), min_size=1, max_size=6), st.integers(1, 4), st.integers(0, 31))
-def test_the_break_even_of_a_place_is_the_price_up_to_which_the_greedy_slate_gives_it(held, k, step):
+@given(
+    st.lists(st.tuples(st.integers(1, 9), st.integers(0, 3)), min_size=1, max_size=8), st.integers(1, 5), st.integers(0, 31), st.booleans()
+)
+@settings(max_examples=300)
+def test_the_break_even_of_a_place_is_the_price_up_to_which_the_greedy_slate_gives_it(held, k, step, limited):
     """By hand: the slate at a price, against the number of break-evens above it."""
     p_click = np.array([p / 20 + place / 1000 for place, (p, _) in enumerate(held)])
-    mine = np.array([own for _, own in held])
+    categories = np.array([category for _, category in held])
+    mine, limit = categories < 2, Limit(categories, -(-k // 2)) if limited else None
     unpaid, price = 10.0, (step + 0.5) / 32
     values = p_click * np.where(mine, 25.0, unpaid)
     _, even, _ = opportunities(
@@ -79,9 +84,10 @@ def test_the_break_even_of_a_place_is_the_price_up_to_which_the_greedy_slate_giv
         floor=np.zeros(1),
         k=k,
         groups=np.arange(len(held)),
+        limit=limit,
     )
     scores = np.where(mine, p_click * 25.0 * (1 - price), p_click * unpaid)
-    shown = slate(scores, k, 0.0, np.random.default_rng(0)).indices
+    shown = slate(scores, k, 0.0, np.random.default_rng(0), limit=limit).indices
     if len(set(scores)) == len(scores):
         assert int(mine[shown].sum()) == int((even > price).sum())
 

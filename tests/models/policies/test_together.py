@@ -5,12 +5,13 @@ from hypothesis import strategies as st
 
 from models.policies.slate import slate
 from models.policies.together import Draw, slates
+from models.policies.variety import Limit
 
 SIZES = st.lists(st.integers(1, 14), min_size=2, max_size=6)
 
 
 def asked(sizes, seed, *, ties=False, most=5, votes=False):
-    """Requests of different sizes, floors, numbers of positions and groups."""
+    """Requests of different sizes, floors, numbers of positions, groups and limits."""
     rng = np.random.default_rng(seed)
     found = []
     for place, size in enumerate(sizes):
@@ -19,15 +20,17 @@ def asked(sizes, seed, *, ties=False, most=5, votes=False):
             scores = rng.random((7, size))
         groups = rng.integers(0, max(1, size // 2) + 1, size)
         exploration = float(rng.choice([0.0, 0.1, 1.0]))
-        found.append(Draw(scores, int(rng.integers(1, most)), exploration, np.random.default_rng(seed + place), groups))
+        k = int(rng.integers(1, most))
+        limit = None if rng.random() < 0.3 else Limit(groups % int(rng.integers(1, 5)), int(rng.choice([1, 2, (k + 1) // 2])))
+        found.append(Draw(scores, k, exploration, np.random.default_rng(seed + place), groups, limit))
     return found
 
 
 def alone(one, seed):
-    return slate(one.scores, one.k, one.exploration, np.random.default_rng(seed), groups=one.groups)
+    return slate(one.scores, one.k, one.exploration, np.random.default_rng(seed), groups=one.groups, limit=one.limit)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(SIZES, st.integers(0, 10_000), st.booleans(), st.booleans())
 def test_each_slate_is_the_one_that_its_request_would_have_alone(sizes, seed, ties, votes):
     requests = asked(sizes, seed, ties=ties, votes=votes)
@@ -43,12 +46,15 @@ def test_a_stream_is_left_where_the_slate_alone_would_leave_it():
     slates(requests)
     for place, one in enumerate(requests):
         rng = np.random.default_rng(5 + place)
-        slate(one.scores, one.k, one.exploration, rng, groups=one.groups)
+        slate(one.scores, one.k, one.exploration, rng, groups=one.groups, limit=one.limit)
         assert one.rng.random() == rng.random()
 
 
 def test_what_a_slate_alone_refuses_is_refused_among_others():
     good = Draw(np.array([0.1, 0.2]), 1, 0.1, np.random.default_rng(0), np.array([0, 1]))
+    odd = Limit(np.array([0]), 1)
+    with pytest.raises(ValueError, match="categories have shape"):
+        slates([good, good, Draw(np.array([0.1, 0.2]), 2, 0.1, np.random.default_rng(0), np.array([0, 1]), odd)])
     for scores, k, exploration in ((np.array([np.nan, 1.0]), 1, 0.1), (np.array([0.1, 0.2]), 0, 0.1), (np.array([0.1, 0.2]), 1, 1.5)):
         with pytest.raises(ValueError, match=r"NaN|k is 0|exploration is 1\.5"):
             slates([good, good, Draw(scores, k, exploration, np.random.default_rng(0), np.array([0, 1]))])
