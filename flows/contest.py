@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from core.errors import RegistryError
+from core.errors import BundleError, RegistryError
 from core.params import load_params
 from core.stage import PARAMS_FILE
 from core.tracking import NullTracker
@@ -64,6 +64,20 @@ class Contest:
         found = self.registry.alias(POLICY, alias)
         return None if found is None else self.of(found)
 
+    def runnable(self, alias: str) -> Held | None:
+        """The same, and None too where this code cannot run it: what is registered next takes its place.
+
+        Args:
+            alias: ``champion`` or ``challenger``.
+
+        Raises:
+            RegistryError: the store refuses.
+        """
+        try:
+            return self.held(alias)
+        except BundleError:
+            return None
+
     def of(self, registered: Registered) -> Held:
         """A version with its policy.
 
@@ -106,13 +120,19 @@ class Contest:
         return None
 
     def write(
-        self, action: Action, held: Held, *, before: Held | None, reasons: tuple[str, ...], verdict: dict[str, Any] | None = None
+        self,
+        action: Action,
+        registered: Registered,
+        *,
+        before: Registered | None,
+        reasons: tuple[str, ...],
+        verdict: dict[str, Any] | None = None,
     ) -> Entry:
         """Add a line to the ledger, and return it.
 
         Args:
             action: what happened.
-            held: to which policy.
+            registered: to which policy.
             before: the champion before.
             reasons: why.
             verdict: its figures; where the log stands is added.
@@ -120,15 +140,14 @@ class Contest:
         Raises:
             RegistryError: the store refuses.
         """
-        registered = before.registered if before else None
-        self.ledger.write(action, held.registered, before=registered, reasons=reasons, verdict=self.mark() | (verdict or {}))
+        self.ledger.write(action, registered, before=before, reasons=reasons, verdict=self.mark() | (verdict or {}))
         return self.ledger.entries(POLICY, limit=1)[-1]
 
 
 def challenge(root: Path, policy: ServedPolicy) -> Entry:
     """Let a policy challenge the champion: the service asks it about every slate, and the canary's users are served by it.
 
-    Without a champion, the policy of params.yaml becomes it: it is what serves.
+    Without a champion that this code can run, the policy of params.yaml becomes it: it is what serves.
 
     Args:
         root: the project's folder.
@@ -142,21 +161,23 @@ def challenge(root: Path, policy: ServedPolicy) -> Entry:
         RegistryError: the policy is champion, or challenges already; or the store refuses.
     """
     contest = Contest(root)
-    champion = contest.held(CHAMPION)
+    champion = contest.runnable(CHAMPION)
     if champion is None:
+        before = contest.registry.alias(POLICY, CHAMPION)
+        place = "champion by default" if before is None else f"in the place of policy {before.version}, which this code cannot run"
         params = load_params(root / PARAMS_FILE).serving
         champion = contest.register(ServedPolicy(params.policy, params.exploration))
         contest.registry.point(champion.registered, CHAMPION)
-        contest.write("promoted", champion, before=None, reasons=("the policy of params.yaml, champion by default",))
+        contest.write("promoted", champion.registered, before=None, reasons=(f"the policy of params.yaml, {place}",))
     if policy == champion.policy:
         raise RegistryError(f"{champion} is champion; a challenger is another policy, or has another floor (--exploration).")
-    standing = contest.held(CHALLENGER)
+    standing = contest.runnable(CHALLENGER)
     if standing is not None and standing.policy == policy:
         raise RegistryError(f"{standing} challenges already; `adloom promote policy` says what its log is worth so far.")
     challenger = contest.register(policy)
     contest.registry.point(challenger.registered, CHALLENGER)
     told = f"challenges {champion}" + (f", in the place of {standing}" if standing else "")
-    return contest.write("challenged", challenger, before=champion, reasons=(told,))
+    return contest.write("challenged", challenger.registered, before=champion.registered, reasons=(told,))
 
 
 def withdraw(root: Path) -> Entry:
@@ -172,8 +193,8 @@ def withdraw(root: Path) -> Entry:
         RegistryError: nobody challenges, or the store refuses.
     """
     contest = Contest(root)
-    challenger = contest.held(CHALLENGER)
+    challenger = contest.registry.alias(POLICY, CHALLENGER)
     if challenger is None:
         raise RegistryError("no policy challenges the champion: there is nothing to withdraw. `adloom ledger policy` says what was.")
     contest.registry.free(POLICY, CHALLENGER)
-    return contest.write("ended", challenger, before=contest.held(CHAMPION), reasons=("withdrawn by hand",))
+    return contest.write("ended", challenger, before=contest.registry.alias(POLICY, CHAMPION), reasons=("withdrawn by hand",))

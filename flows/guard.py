@@ -54,7 +54,9 @@ def _guard_canary(contest: Contest, champion: Held, challenger: Held) -> Entry |
         if change is not None and change.fallen:
             told = f"{_told(metric, change)}, the canary's against {champion}"
             contest.registry.free(POLICY, CHALLENGER)
-            return contest.write("ended", challenger, before=champion, reasons=(told,), verdict=_figures(metric, change))
+            return contest.write(
+                "ended", challenger.registered, before=champion.registered, reasons=(told,), verdict=_figures(metric, change)
+            )
     return None
 
 

@@ -49,12 +49,12 @@ def judge_challenger(root: Path) -> Entry:
     if verdict.passed:
         contest.registry.point(challenger.registered, CHAMPION)
         contest.registry.free(POLICY, CHALLENGER)
-        return contest.write("promoted", challenger, before=champion, reasons=verdict.reasons, verdict=told)
+        return contest.write("promoted", challenger.registered, before=champion.registered, reasons=verdict.reasons, verdict=told)
     latest = contest.ledger.entries(POLICY, limit=1)
     same = latest and (latest[0].action, latest[0].version) == ("refused", challenger.registered.version)
     if same and latest[0].verdict.get("look") == told["look"]:
         return replace(latest[0], reasons=verdict.reasons)
-    return contest.write("refused", challenger, before=champion, reasons=verdict.reasons, verdict=told)
+    return contest.write("refused", challenger.registered, before=champion.registered, reasons=verdict.reasons, verdict=told)
 
 
 def _too_few(slates: int) -> tuple[tuple[Gate, ...], dict[str, Any]]:

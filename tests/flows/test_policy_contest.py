@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from core.errors import RegistryError
+from core.errors import BundleError, RegistryError
 from flows.contest import Contest, challenge, withdraw
 from flows.guard import guard
 from flows.policies import judge_challenger, watch
+from models.policies import served
 from models.policies.served import ServedPolicy
 from registry.ledger import Ledger, roll_back
 from registry.models import CHALLENGER, CHAMPION, POLICY, Registry
@@ -220,6 +221,23 @@ def test_a_challenge_is_withdrawn_by_hand_and_may_be_made_again(root):
     with pytest.raises(RegistryError, match="nothing to withdraw"):
         withdraw(root)
     assert challenge(root, challenger.policy).version == challenger.registered.version
+
+
+def test_policies_that_this_code_cannot_run_are_challenged_anew_or_withdrawn(root, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setitem(served.NEEDS, "epsilon_greedy", {"slate": 0})
+        begin(root, 0.41)
+    with pytest.raises(BundleError, match="Challenge with it anew"):
+        judge_challenger(root)
+    champion, challenger, _ = begin(root, 0.41)
+    entries = Contest(root).ledger.entries(POLICY)[-4:]
+    assert [entry.action for entry in entries] == ["promoted", "challenged", "promoted", "challenged"]
+    assert [entry.version for entry in entries[2:]] == [champion.registered.version, challenger.registered.version]
+    assert champion.policy == ServedPolicy("epsilon_greedy", 0.1)
+    assert entries[2].reasons == (f"the policy of params.yaml, in the place of policy {entries[0].version}, which this code cannot run",)
+    assert guard(root) == []
+    monkeypatch.setitem(served.NEEDS, "epsilon_greedy", {"slate": 3})
+    assert withdraw(root).version == challenger.registered.version
 
 
 def test_what_was_logged_before_a_challenge_does_not_count_for_it(root):
