@@ -119,7 +119,7 @@ def slate(
         raise ValueError(f"k is {k}; a slate has at least 1 position")
     codes = _codes(groups, values.shape[-1])
     _require_categories(codes, limit)
-    codes, rule = simplest(codes, limit, values[0] > -np.inf, k)
+    codes, rule = simplest(codes, limit, k, values[0] > -np.inf)
     left = values.copy()
     indices: list[int] = []
     propensity: list[float] = []

@@ -51,7 +51,7 @@ def slates(asked: Sequence[Draw]) -> list[Slate]:
         ValueError: see `slate`.
     """
     plain = {row: rows for row, one in enumerate(asked) if (rows := _plain(one)) is not None}
-    found = dict(zip(plain, _drawn(list(plain.values())), strict=True)) if len(plain) > 1 else {}
+    found = dict(zip(plain, _drawn(list(plain.values())), strict=True)) if plain else {}
     return [
         found[row] if row in found else slate(one.scores, one.k, one.exploration, one.rng, groups=one.groups, limit=one.limit)
         for row, one in enumerate(asked)
@@ -65,8 +65,10 @@ def _plain(one: Draw) -> Draw | None:
         return None
     if not np.isfinite(scores).all() or (one.limit is not None and one.limit.categories.shape != scores.shape):
         return None
-    groups, limit = simplest(one.groups, one.limit, np.ones(scores.size, dtype=bool), one.k)
-    return None if limit is not None and limit.most == 1 else replace(one, groups=groups, limit=limit)
+    groups, limit = simplest(one.groups, one.limit, one.k)
+    if limit is not None and limit.most == 1:
+        return None
+    return one if limit is one.limit else replace(one, groups=groups, limit=limit)
 
 
 @dataclass(frozen=True)
@@ -101,11 +103,12 @@ def _rows(asked: Sequence[Draw]) -> _Rows:
     codes = np.full(inside.shape, np.iinfo(np.int64).max)
     codes[inside] = np.concatenate([one.groups for one in asked])
     order = np.argsort(codes, axis=1, kind="stable")
-    lined = np.take_along_axis(codes, order, axis=1)
+    at = np.arange(len(asked))[:, None]
+    lined = codes[at, order]
     group = np.zeros_like(codes)
-    np.put_along_axis(group, order[:, 1:], np.cumsum(lined[:, 1:] != lined[:, :-1], axis=1), axis=1)
+    group[at, order[:, 1:]] = (lined[:, 1:] != lined[:, :-1]).cumsum(axis=1)
     groups = int(group.max()) + 1
-    cells = (np.arange(len(asked))[:, None] * groups + group)[inside]
+    cells = (at * groups + group)[inside]
     sizes = np.bincount(cells, minlength=len(asked) * groups).reshape(len(asked), groups).astype(np.float64)
     exploration = np.array([[one.exploration] for one in asked])
     category = np.zeros_like(codes)
@@ -172,13 +175,14 @@ def _marginals(rows: _Rows, chosen: NDArray[np.int64]) -> tuple[Rectangle, NDArr
     order = np.argsort(-highest, axis=1, kind="stable")[:, :EXACT_POSITIONS]
     if order.shape[1] < EXACT_POSITIONS:
         return np.zeros(chosen.shape), np.zeros(b, dtype=bool)
-    tops = np.take_along_axis(highest, order, axis=1)  # (b, 3)
+    lines = at[:, None]
+    tops = highest[lines, order]  # (b, 3)
     ordinary = ((sizes > 0).sum(axis=1) >= EXACT_POSITIONS) & ((values[:, :, None] == tops[:, None, :]).sum(axis=1) == 1).all(axis=1)
     greedy, first, second = 1 - exploration[:, 0], order[:, 0], order[:, 1]
     on_top = exploration * sizes / total  # (b, groups)
     on_top[at, first] += greedy
-    own = np.take_along_axis(group, chosen, axis=1)  # (b, positions)
-    mine = np.take_along_axis(values, chosen, axis=1) == np.take_along_axis(highest, own, axis=1)
+    own = group[lines, chosen]  # (b, positions)
+    mine = values[lines, chosen] == highest[lines, own]
     ranked = (order[:, None] == own[:, :, None]) & mine[:, :, None]  # (b, positions, 3): chosen is the best of this group
     found = np.empty(chosen.shape)
     found[:, 0] = exploration[:, 0] / total[:, 0] + greedy * ranked[:, 0, 0]
@@ -201,7 +205,7 @@ def _marginals(rows: _Rows, chosen: NDArray[np.int64]) -> tuple[Rectangle, NDArr
             same &= closing[:, None, None]
             ordinary &= usual | ~closing
             found[:, 2] = np.where(closing, closed, 0.0)
-            pair[same] = 0
+            pair *= ~same
         else:
             found[:, 2] = 0
         left = np.maximum(total[:, :, None] - sizes[:, :, None] - sizes[:, None], 1)
@@ -209,7 +213,7 @@ def _marginals(rows: _Rows, chosen: NDArray[np.int64]) -> tuple[Rectangle, NDArr
         with_first = pair[at, first].sum(axis=1) + pair[at, :, first].sum(axis=1)
         both = pair[at, first, second] + pair[at, second, first]
         found[:, 2] += exploration[:, 0] * (pair / left).sum(axis=(1, 2))
-        found[:, 2] += greedy * (ranked[:, 2] * np.stack([anything, with_first, both], axis=1)).sum(axis=1)
+        found[:, 2] += greedy * (ranked[:, 2, 0] * anything + ranked[:, 2, 1] * with_first + ranked[:, 2, 2] * both)
     return found, ordinary
 
 
@@ -230,7 +234,7 @@ def _closed(
     """
     at, greedy = np.arange(len(own)), 1 - rows.exploration[:, 0]
     of = np.zeros(rows.sizes.shape, np.int64)
-    np.put_along_axis(of, rows.group, rows.category, axis=1)  # (b, groups)
+    of[at[:, None], rows.group] = rows.category  # (b, groups)
     same = of[:, :, None] == of[:, None]
     own_kind, first_kind = of[at, own][:, None], of[at, first][:, None]
     above = np.where(of == own_kind, 0.0, (pair * same).sum(axis=2))  # (b, groups): two of its category, it on top

@@ -51,21 +51,21 @@ class Limit:
         return found if bool((found[0] > -np.inf).any()) else left
 
 
-def simplest(groups: Codes, limit: Limit | None, present: NDArray[np.bool_], k: int) -> tuple[Codes, Limit | None]:
+def simplest(groups: Codes, limit: Limit | None, k: int, present: NDArray[np.bool_] | None = None) -> tuple[Codes, Limit | None]:
     """The same rule in fewer words, where it has them: groups alone say that one of them is shown.
 
     Args:
         groups: ``(n,)`` see `models.policies.slate.slate`.
         limit: see there.
-        present: ``(n,)`` who is in the set.
         k: positions to fill.
+        present: ``(n,)`` who is in the set; None: everybody.
 
     Returns:
         Groups and a limit by which slates of k positions have the same probabilities; None where it cannot forbid anything.
     """
     if limit is None or limit.most >= k:
         return groups, None
-    held = limit.categories[present]
+    held = limit.categories if present is None else limit.categories[present]
     if not held.size or bool((held == held[0]).all()):
         return groups, None
     return (limit.categories, None) if limit.most == 1 and k == 2 else (groups, limit)
