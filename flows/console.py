@@ -228,7 +228,7 @@ def show_ledger(console: Console, model: str | None) -> None:
     """
     from core.errors import RegistryError
     from registry.ledger import Ledger
-    from registry.models import REGISTERED, Registry
+    from registry.models import POLICY, REGISTERED, Registry
 
     if model is not None and model not in REGISTERED:
         raise RegistryError(f"no model {model!r}; there are {', '.join(REGISTERED)}.")
@@ -241,7 +241,9 @@ def show_ledger(console: Console, model: str | None) -> None:
         table.add_row(
             f"{entry.at:%Y-%m-%d %H:%M:%S}", entry.kind, str(entry.version), f"[{colour}]{entry.action}[/]", before, entry.by, why
         )
-    console.print(table if table.row_count else "the ledger is empty: no bundle was judged yet (`make run`).")
+    of = "" if model is None else f" on {model}"
+    then = "no policy has challenged the champion yet (`adloom challenge`)" if model == POLICY else "no bundle was judged yet (`make run`)"
+    console.print(table if table.row_count else f"the ledger has nothing{of}: {then}.")
 
 
 def show_data_check(console: Console) -> int:

@@ -148,8 +148,13 @@ def _print(console: Console, answer: Answer) -> None:
 
 
 def _events(row: Row) -> str:
-    return "\n".join(f"{fall:+.2f} {escape(words)}" for words, fall in row.events) or "[dim]no event raised it[/]"
+    return "\n".join(f"{_signed(fall)} {escape(words)}" for words, fall in row.events) or "[dim]no event raised it[/]"
 
 
 def _parts(row: Row) -> str:
-    return "\n".join(f"{value:+.2f} {name}" for name, value in row.parts.items())
+    return "\n".join(f"{_signed(value)} {name}" for name, value in row.parts.items())
+
+
+def _signed(value: float) -> str:
+    """Two decimals, or the first digit where these would show nothing of it."""
+    return f"{value:+.2f}" if abs(value) >= 0.005 or value == 0 else f"{value:+.1g}"

@@ -67,7 +67,7 @@ class Course:
     Attributes:
         price: shadow price of its money.
         planned_micros: that it should have spent by now, following the traffic.
-        forecast_micros: the most that it can spend today.
+        forecast_micros: the most that it can spend today; None where too little is known.
         short: whether, on the evidence, there is not enough traffic for its budget.
         plan: ``(25,)`` planned spend at each full hour of the day.
         spent: spend at each full hour so far, and now.
@@ -75,7 +75,7 @@ class Course:
 
     price: float
     planned_micros: int
-    forecast_micros: int
+    forecast_micros: int | None
     short: bool
     plan: tuple[int, ...]
     spent: tuple[int, ...]
@@ -176,7 +176,7 @@ class Pacing:
                 booking.campaign_id: Course(
                     price=float(pace.price[code]),
                     planned_micros=round(pace.planned_micros[code]),
-                    forecast_micros=round(pace.forecast_micros[code]),
+                    forecast_micros=None if math.isnan(pace.forecast_micros[code]) else round(pace.forecast_micros[code]),
                     short=bool(pace.short[code]),
                     plan=tuple(round(value) for value in plan[code].tolist()),
                     spent=tuple(round(value) for value in self._course[code].tolist() if not math.isnan(value)),

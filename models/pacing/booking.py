@@ -99,7 +99,7 @@ class Pace:
         price: ``(c,)`` shadow price of each campaign's money, not negative.
         open: ``(c,)`` whether the campaign may take part.
         planned_micros: ``(c,)`` spend so far if the budget followed the curve.
-        forecast_micros: ``(c,)`` the most that can be spent by the end of the day, the budget at the most.
+        forecast_micros: ``(c,)`` the most that can be spent by the end of the day, the budget at the most; NaN where too little is known.
         short: ``(c,)`` True where, on the evidence, there is not enough matching traffic to spend the budget.
     """
 

@@ -154,7 +154,7 @@ class Pacer:
             price=price,
             open=running & safe & (spends < self._budget) & (at_once >= 0),
             planned_micros=planned,
-            forecast_micros=np.where(known, forecast, self._budget),
+            forecast_micros=np.where(known, forecast, np.nan),
             short=known & (forecast < self._budget - slate),
         )
         return self.pace

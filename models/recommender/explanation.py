@@ -10,6 +10,8 @@ from models.recommender.base import EventRecommender, Recommender
 
 MOST_EVENTS = 200
 """Latest events that are taken out one by one, where a recommender reads all."""
+LEAST = 1e-4
+"""Contribution below which an event carried nothing: the last digits of a network's sums."""
 _ROWS = 16
 
 
@@ -41,7 +43,7 @@ class Explanation:
             Place in the history and contribution.
         """
         order = np.argsort(-self.contributions, kind="stable")[:most]
-        return [(int(self.events[place]), float(self.contributions[place])) for place in order if self.contributions[place] > 0]
+        return [(int(self.events[place]), float(self.contributions[place])) for place in order if self.contributions[place] >= LEAST]
 
 
 def without(history: History, place: int) -> History:

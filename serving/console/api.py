@@ -138,7 +138,7 @@ class Spend(BaseModel):
     spent_micros: int = Field(description="today, by the shop's clock")
     given_micros: int = Field(description="worth of today's clicks that came when the budget was spent; they cost nothing")
     planned_micros: int | None = Field(description="that its plan would have spent by now; null without a budget")
-    forecast_micros: int | None = Field(description="the most that it can spend today; null where budgets are not paced")
+    forecast_micros: int | None = Field(description="the most that it can spend today; null without pacing, and while little is known")
     short: bool = Field(description="True: on the evidence, there is not enough traffic for its budget")
     price: float | None = Field(description="of its money: a click must be worth so much more than what it displaces, in bids")
     plan: list[int] = Field(description="spend at each full hour of the shop's day by its plan, 25 values; empty without a budget")
