@@ -347,3 +347,10 @@ def test_the_command_prints_every_estimator_or_the_refusal_and_its_code_says_whi
     shown = capsys.readouterr().out
     assert "refused: not enough evidence" in shown
     assert "Bernstein" not in shown
+
+
+def test_a_log_whose_rewards_are_all_equal_is_said_to_tell_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = own_log(tmp_path)
+    path.write_text(path.read_text().replace(",yes", ",no"))
+    show_policy_value(Console(width=200), path, "uniform", mapping=None, seed=1, replications=100, as_json=False)
+    assert "every reward is 0: where nothing differs the bootstrap cannot tell how far off it is" in capsys.readouterr().out
