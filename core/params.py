@@ -239,6 +239,7 @@ class ServingParams(Section):
     pacing: bool = Field(description="budgets are spent along the day's traffic; false: as fast as possible, until they are spent")
     time_zone: str = Field(description="IANA name, such as Asia/Shanghai; the shop's days, which daily budgets are for")
     frequency_cap: int = Field(ge=0, le=50, description="times within 24 hours that one shopper is shown one creative; 0: no limit")
+    category_share: float = Field(gt=0, le=1, description="of a slate, that one category fills at the most while there are others; 1: all")
     policy: Literal["epsilon_greedy", "linear_thompson"] = Field(
         description="by default: the ranker alone, or with what clicks have taught since"
     )

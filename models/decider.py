@@ -186,11 +186,12 @@ class Decider:
             exclude=ask.exclude,
             size=ask.size,
             blocked=ask.blocked,
+            category_share=ask.category_share,
         )
         if ask.frequency_cap and ask.responses is not None:
             ids = self.recommender.catalogue.item_ids
             found = within_cap(found, ask.responses, moment=moment, cap=ask.frequency_cap, item_ids=ids, texts=self._text)
-        limit = Limit(self.retrieval.rules.category[found.codes], most_of_a_category(ask.k))
+        limit = Limit(self.retrieval.rules.category[found.codes], most_of_a_category(ask.k, ask.category_share))
         return _Prepared(ask, history, moment, scores, audience, campaigns, found, limit)
 
     def _predict(self, prepared: Sequence[_Prepared], told: Recommended, at: NDArray[np.int64], ended: Callable[[str], None]) -> Prediction:

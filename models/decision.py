@@ -11,6 +11,7 @@ from models.features import Responses
 from models.history import History, micros
 from models.pacing import Offer
 from models.pool import Campaign
+from models.recommender.scenes import LARGEST_SHARE
 from models.retrieval import Cause
 
 
@@ -124,6 +125,7 @@ class Ask:
         watched: whether the decision shall say what the request had to sell.
         blocked: rows of the pool that a person has blocked.
         frequency_cap: how often one shopper may be shown one creative within 24 hours; 0: as often as the policy likes.
+        category_share: of the slate, that one category fills at the most while there are others (`models.policies.variety`); in (0, 1].
         beliefs: what was learnt of the creatives since the ranker was trained, whose draws vote; None: the ranker alone decides.
         rival: is asked what it would have done; None: nobody is.
     """
@@ -141,6 +143,7 @@ class Ask:
     closed_campaigns: Collection[str] = ()
     blocked: frozenset[int] = frozenset()
     frequency_cap: int = 0
+    category_share: float = LARGEST_SHARE
     beliefs: Beliefs | None = None
     rival: Rival | None = None
     multipliers: Mapping[str, float] = field(default_factory=dict)

@@ -11,7 +11,7 @@ from core.vocabulary import CHANNELS, SCENES, EventType, Scene
 from models.history import History
 from models.pool import Campaign, Pool
 from models.recommender import RecommenderBundle
-from models.recommender.scenes import most_varied
+from models.recommender.scenes import LARGEST_SHARE, most_varied
 
 CREATIVES_PER_ITEM = 2
 """Creatives of one item among the candidates at the most."""
@@ -113,10 +113,11 @@ class Retrieval:
         exclude: Sequence[str],
         size: int,
         blocked: frozenset[int] = frozenset(),
+        category_share: float = LARGEST_SHARE,
     ) -> Found:
         """The candidates of one request; items without a creative for the place give way to the next.
 
-        No category fills more than half of the items while there are others: a slate's limit has something to choose from.
+        No category fills more than its share of the items while there are others: a slate's limit has something to choose from.
 
         A scene that fits no item says less, but never nothing: then every item that the rules allow is one for it.
 
@@ -131,6 +132,7 @@ class Retrieval:
             exclude: items that must not be shown.
             size: candidates at the most.
             blocked: rows of the pool that a person has blocked; the item's other creatives take their place.
+            category_share: of the items, that one category fills at the most while there are others.
         """
         shelf = self._shelf(scene, channel, audience)
         if blocked:
@@ -145,7 +147,7 @@ class Retrieval:
         by, read = self.rules.ranked_by(scene, self._recommender.champion, history, moment)
         if by is not self._recommender.champion:
             scores = by.score([read], moment)[0]
-        best = most_varied(codes, scores[codes], self.rules.category, max(1, size // CREATIVES_PER_ITEM))
+        best = most_varied(codes, scores[codes], self.rules.category, max(1, size // CREATIVES_PER_ITEM), category_share)
         rows = shelf[best]  # (items, CREATIVES_PER_ITEM)
         there = rows >= 0
         return Found(np.repeat(best, there.sum(axis=1))[:size], rows[there][:size])

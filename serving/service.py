@@ -222,6 +222,7 @@ class Ads:
                 exclude=who.asked.body.exclude,
                 responses=who.responses,
                 frequency_cap=params.frequency_cap,
+                category_share=params.category_share,
                 multipliers=standing.multipliers(who.asked.request_id),
                 watched=turn < watched and who.asked.recorded,
                 blocked=blocked_rows,

@@ -255,23 +255,28 @@ def varied(order: Sequence[int] | NDArray[np.int64], category: NDArray[np.int64]
     return [int(order[place]) for place in sorted([*kept, *left[: k - len(kept)]])]
 
 
-def most_varied(codes: NDArray[np.int64], scores: NDArray[np.floating], category: NDArray[np.int64], k: int) -> NDArray[np.int64]:
-    """`varied` of a ranking, without ranking the whole.
+def most_varied(
+    codes: NDArray[np.int64], scores: NDArray[np.floating], category: NDArray[np.int64], k: int, share: float = LARGEST_SHARE
+) -> NDArray[np.int64]:
+    """`varied` of a ranking, without ranking the whole where only one category can be too large: from a share of a half on.
 
     Args:
         codes: (n,) columns of items that may be shown, ascending.
         scores: (n,) of each, larger is better.
         category: (n_items,) code of each item's.
         k: how many at the most.
+        share: see `varied`.
 
     Returns:
         Columns, the best first, equal scores in ascending order.
     """
     best = largest(scores, k)
-    most = most_of_a_category(k)
+    most = most_of_a_category(k, share)
     counts = np.bincount(category[codes[best]])
     if len(best) == len(codes) or counts.max(initial=0) <= most:
         return codes[best]
+    if share < LARGEST_SHARE:
+        return np.array(varied(codes[np.argsort(-scores, kind="stable")], category, k, share), dtype=np.int64)
     dominant = category[codes] == counts.argmax()
     others, own = np.flatnonzero(~dominant), np.flatnonzero(dominant)
     others = others[largest(scores[others], k - most)]

@@ -108,11 +108,14 @@ def test_no_category_fills_more_than_half_of_a_list_while_there_are_others(order
     category=st.lists(st.integers(0, 3), min_size=20, max_size=20),
     k=st.integers(1, 15),
     gaps=st.permutations(range(20)),
+    share=st.sampled_from([0.1, 0.34, 0.5, 0.7, 1.0]),
 )
-def test_the_most_varied_are_the_varied_of_the_whole_ranking(scores: list[int], category: list[int], k: int, gaps: list[int]) -> None:
+def test_the_most_varied_are_the_varied_of_the_whole_ranking(
+    scores: list[int], category: list[int], k: int, gaps: list[int], share: float
+) -> None:
     codes, held = np.sort(np.array(gaps[: len(scores)])), np.array(scores, dtype=np.float32)
     ranking = codes[np.argsort(-held, kind="stable")]
-    assert most_varied(codes, held, np.array(category), k).tolist() == varied(ranking, np.array(category), k)
+    assert most_varied(codes, held, np.array(category), k, share).tolist() == varied(ranking, np.array(category), k, share)
 
 
 def test_a_list_without_a_dominant_category_is_the_ranking_itself() -> None:

@@ -1,5 +1,6 @@
 """What always holds of a decision, whatever campaigns, caps, budgets and exclusions it is asked under."""
 
+import math
 from dataclasses import replace
 from datetime import timedelta
 
@@ -126,6 +127,7 @@ def test_a_storys_two_lists_of_probabilities_order_products_alike_after_its_sear
     scene=st.sampled_from(SCENES),
     channel=st.sampled_from(CHANNELS),
     k=st.integers(1, 6),
+    share=st.sampled_from([0.2, 0.5, 0.5, 1.0]),
     exploration=st.floats(0.01, 1.0),
     exclude=st.sets(st.sampled_from(ITEMS), max_size=6),
     blocked=st.frozensets(st.integers(0, 287), max_size=60),
@@ -133,7 +135,7 @@ def test_a_storys_two_lists_of_probabilities_order_products_alike_after_its_sear
     seen=st.lists(st.tuples(st.integers(0, 287), st.integers(-30, 0)), max_size=12).map(lambda held: sorted(held, key=lambda one: one[1])),
 )
 def test_caps_budgets_exclusions_and_propensity_sums_hold_for_every_decision(  # noqa: PLR0917 - what a decision is asked under
-    decider, held, standing, request, scene, channel, k, exploration, exclude, blocked, cap, seen
+    decider, held, standing, request, scene, channel, k, share, exploration, exclude, blocked, cap, seen
 ):
     pool, seed = decider.pool, int(request, 16)
     responses = Responses(
@@ -148,6 +150,7 @@ def test_caps_budgets_exclusions_and_propensity_sums_hold_for_every_decision(  #
         history=History.of([("view", "p9"), ("search", "马拉松")], end=MOMENT - 1),
         scene=scene, channel=channel, k=k, now=NOW, exploration=exploration, rng=np.random.default_rng(seed), size=12,
         exclude=sorted(exclude), responses=responses, blocked=blocked, frequency_cap=cap, multipliers=multipliers, watched=True,
+        category_share=share,
     )  # fmt: skip
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pool, "campaigns", held)
@@ -194,9 +197,9 @@ def test_caps_budgets_exclusions_and_propensity_sums_hold_for_every_decision(  #
     for position in range(len(order)):
         gone = {int(offer.groups[index]) for index in order[:position]}
         left = [index for index in range(len(decision.candidates)) if int(offer.groups[index]) not in gone]
-        # no category fills more than half of the slate while others are left
+        # no category fills more than its share of the slate while others are left
         above = [kinds[index] for index in order[:position]]
-        opened = [index for index in left if above.count(kinds[index]) < -(-k // 2)] or left
+        opened = [index for index in left if above.count(kinds[index]) < max(1, math.ceil(share * k))] or left
         assert order[position] in opened
         chances = {
             index: follow(offer.values, np.array([*order[:position], index]), exploration, offer.p_click, **shared)[0][-1] for index in left

@@ -234,6 +234,7 @@ def settings_in(folder: Path, **changed: object) -> Settings:
         pacing=True,
         time_zone="UTC",
         frequency_cap=0,
+        category_share=0.5,
         canary_share=0.0,
         max_events=100,
         late_event_days=7.0,
