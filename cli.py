@@ -125,10 +125,9 @@ def rollback(
     reason: Annotated[str, typer.Option(help="why; goes to the ledger")] = "",
 ) -> None:
     """Give the championship back to an earlier version; serving follows within seconds."""
-    from registry.ledger import roll_back
+    from flows.console import roll_back_model
 
-    entry = roll_back(project_root(), model, to=to, reason=reason)
-    console.print(f"[green]{model}[/]: version {entry.version} is champion again, version {entry.before} is not; `adloom ledger` has it.")
+    roll_back_model(console, model, to=to, reason=reason)
 
 
 @main.command()

@@ -161,7 +161,7 @@ def _judge(  # noqa: PLR0917 - the truth's rows
         )
 
 
-def bounds(place: Market, asking: Asking, run: Run, k: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def bounds(place: Market, asking: Asking, run: Run, k: int, rng: np.random.Generator, *, share: float) -> tuple[np.ndarray, np.ndarray]:
     """Uniform and oracle over the same candidates, by the service's rules: an item once in a slate, no more of a category than it lets in.
 
     Args:
@@ -170,6 +170,7 @@ def bounds(place: Market, asking: Asking, run: Run, k: int, rng: np.random.Gener
         run: says what the candidates were, and when.
         k: positions.
         rng: draws the uniform slates.
+        share: of a slate, that one category fills at the most.
 
     Returns:
         ``(n, k)`` true p_click of uniform's slates, and of the oracle's.
@@ -190,7 +191,7 @@ def bounds(place: Market, asking: Asking, run: Run, k: int, rng: np.random.Gener
                 continue
             names = items[stop - size : stop]
             held, (_, groups) = p[stop - size : stop], np.unique(names, return_inverse=True)
-            limit = Limit(np.unique([category[name] for name in names], return_inverse=True)[1], most_of_a_category(k))
+            limit = Limit(np.unique([category[name] for name in names], return_inverse=True)[1], most_of_a_category(k, share))
             for target, scores, exploration in ((uniform, np.zeros(size), 1.0), (oracle, held, 0.0)):
                 drawn = slate(scores, k, exploration, rng, groups=groups, limit=limit).indices
                 odds = np.log(held[drawn] / (1 - held[drawn])) - step * np.arange(drawn.size)
@@ -246,7 +247,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         policy, floor, nightly = ARMS[name]
         params = serving_params().model_copy(update={"policy": policy} | ({} if floor is None else {"exploration": floor}))
         runs[name] = asyncio.run(serve(place, asking, params, k=options.k, luck=luck, name=name, nightly=nightly))
-    uniform, oracle = bounds(place, asking, runs["frozen"], options.k, rng)
+    uniform, oracle = bounds(place, asking, runs["frozen"], options.k, rng, share=serving_params().category_share)
     arms = {"uniform": uniform, **{name: run.value for name, run in runs.items()}, "oracle": oracle}
     days = []
     print(f"ASGI application in process; {len(asking.time)} requests, {options.k} positions; CTR in per cent")

@@ -235,7 +235,7 @@ class ServingParams(Section):
     port: int = Field(ge=1, le=65535)
     candidates: int = Field(ge=1, description="creatives that are scored for one request")
     max_slate: int = Field(ge=1, le=10)
-    exploration: float = Field(gt=0, lt=1, description="floor of the policy: every candidate keeps this much over the candidates' number")
+    exploration: float = Field(gt=0, lt=1, description="floor of the policy: each who may stand at a position has this over their number")
     pacing: bool = Field(description="budgets are spent along the day's traffic; false: as fast as possible, until they are spent")
     time_zone: str = Field(description="IANA name, such as Asia/Shanghai; the shop's days, which daily budgets are for")
     frequency_cap: int = Field(ge=0, le=50, description="times within 24 hours that one shopper is shown one creative; 0: no limit")

@@ -198,7 +198,30 @@ def challenge_policy(console: Console, name: str, exploration: float) -> None:
     except ValueError as error:
         raise RegistryError(f"{error}.") from None
     entry = challenge(project_root(), policy)
-    console.print(f"policy {entry.version} ({policy.version}) {escape('; '.join(entry.reasons))}: the service asks it from now on.")
+    told = "the service asks it from now on" if entry.action == "challenged" else "champion, and it serves from now on"
+    console.print(f"policy {entry.version} ({policy.version}) {escape('; '.join(entry.reasons))}: {told}.")
+
+
+def roll_back_model(console: Console, model: str, *, to: int | None, reason: str) -> None:
+    """Give the championship back, and say so; not to a policy that this code cannot run.
+
+    Args:
+        console: where to print.
+        model: recommender, generator, ranker, pool or policy.
+        to: a version; the champion before the present one when None.
+        reason: why.
+
+    Raises:
+        BundleError: it is such a policy; nothing has changed.
+        RegistryError: see there.
+    """
+    from flows.contest import Contest
+    from registry.ledger import roll_back
+    from registry.models import POLICY
+
+    root = project_root()
+    entry = roll_back(root, model, to=to, reason=reason, runs=Contest(root).of if model == POLICY else lambda registered: None)
+    console.print(f"[green]{model}[/]: version {entry.version} is champion again, version {entry.before} is not; `adloom ledger` has it.")
 
 
 def withdraw_policy(console: Console) -> None:

@@ -154,7 +154,7 @@ def challenge(root: Path, policy: ServedPolicy) -> Entry:
         policy: the challenger; one that stands already is replaced.
 
     Returns:
-        The ledger's new entry.
+        The ledger's new entry: of the challenge, or that the policy is champion now, in the place of one that this code cannot run.
 
     Raises:
         ParamsError: params.yaml is wrong.
@@ -168,15 +168,19 @@ def challenge(root: Path, policy: ServedPolicy) -> Entry:
         params = load_params(root / PARAMS_FILE).serving
         champion = contest.register(ServedPolicy(params.policy, params.exploration))
         contest.registry.point(champion.registered, CHAMPION)
-        contest.write("promoted", champion.registered, before=None, reasons=(f"the policy of params.yaml, {place}",))
+        promoted = contest.write("promoted", champion.registered, before=None, reasons=(f"the policy of params.yaml, {place}",))
+        if policy == champion.policy and before is not None:
+            return promoted
     if policy == champion.policy:
         raise RegistryError(f"{champion} is champion; a challenger is another policy, or has another floor (--exploration).")
-    standing = contest.runnable(CHALLENGER)
+    stood, standing = contest.registry.alias(POLICY, CHALLENGER), contest.runnable(CHALLENGER)
     if standing is not None and standing.policy == policy:
         raise RegistryError(f"{standing} challenges already; `adloom promote policy` says what its log is worth so far.")
     challenger = contest.register(policy)
     contest.registry.point(challenger.registered, CHALLENGER)
-    told = f"challenges {champion}" + (f", in the place of {standing}" if standing else "")
+    told = f"challenges {champion}"
+    if stood is not None:
+        told += f", in the place of {standing or f'policy {stood.version}, which this code cannot run'}"
     return contest.write("challenged", challenger.registered, before=champion.registered, reasons=(told,))
 
 

@@ -31,6 +31,7 @@ def guard(root: Path) -> list[Entry]:
         What was written to the ledger; nothing as a rule.
 
     Raises:
+        BundleError: this code cannot run a policy that stands.
         RegistryError: the store refuses.
         ServiceError: the log cannot be read.
     """
@@ -66,10 +67,12 @@ def _guard_champion(contest: Contest, champion: Held) -> Entry | None:
     if reign is None or reign.action != "promoted" or reign.before is None or not after:
         return None
     before, span = contest.of(contest.registry.version(POLICY, reign.before)), WATCHED // timedelta(microseconds=1)
+    began = contest.since("promoted", before.registered) or 0  # a policy of other code may have had its name before
     promoted = moment_of(contest.log, after)
     rows = shown(contest.log, CTR, service_now(contest.log), since=promoted - span)
     now = rows[(rows["policy"] == champion.policy.version) & (rows["seq"] > after) & (rows["timestamp"] <= promoted + span)]
-    change = _change(now, rows[(rows["policy"] == before.policy.version) & (rows["seq"] <= after)], GUARDED, together=False)
+    then = rows[(rows["policy"] == before.policy.version) & (rows["seq"] > began) & (rows["seq"] <= after)]
+    change = _change(now, then, GUARDED, together=False)
     if change is None or not change.fallen:
         return None
     told = f"{_told(CTR, change)}, of {champion} since its promotion against {before} in the days before"

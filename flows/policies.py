@@ -32,6 +32,7 @@ def judge_challenger(root: Path) -> Entry:
         The ledger's entry: a new one, or the one that says the same already.
 
     Raises:
+        BundleError: this code cannot run a policy that stands.
         RegistryError: nobody challenges, or the store refuses.
         ServiceError: the log cannot be read.
     """
@@ -111,6 +112,7 @@ def watch(root: Path) -> list[Entry]:
         What the ledger says of it; nothing where no policy was ever registered.
 
     Raises:
+        BundleError: this code cannot run a policy that stands.
         RegistryError: the store refuses.
         ServiceError: the log cannot be read.
     """

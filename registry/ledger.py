@@ -2,7 +2,7 @@
 
 import getpass
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -145,7 +145,15 @@ class Ledger:
         return found
 
 
-def roll_back(root: Path, kind: str, *, to: int | None = None, reason: str = "", verdict: dict[str, Any] | None = None) -> Entry:
+def roll_back(
+    root: Path,
+    kind: str,
+    *,
+    to: int | None = None,
+    reason: str = "",
+    verdict: dict[str, Any] | None = None,
+    runs: Callable[[Registered], object] = lambda registered: None,
+) -> Entry:
     """Give the championship back to an earlier version.
 
     Args:
@@ -154,6 +162,7 @@ def roll_back(root: Path, kind: str, *, to: int | None = None, reason: str = "",
         to: a version that was champion before; the champion before the present one when None.
         reason: why; goes to the ledger.
         verdict: the figures behind it; go to the ledger too.
+        runs: is shown the version before anything changes; what it raises ends the rollback.
 
     Returns:
         The ledger's new entry.
@@ -181,6 +190,7 @@ def roll_back(root: Path, kind: str, *, to: int | None = None, reason: str = "",
             "A new version becomes champion by `adloom promote`."
         )
     registered = registry.version(kind, target)
+    runs(registered)
     registry.point(registered, CHAMPION)
     told = reason or f"rolled back from version {champion.version} by hand"
     ledger.write("rolled back", registered, before=champion, reasons=[told], verdict=verdict)

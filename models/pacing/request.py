@@ -132,7 +132,7 @@ class Offer:
         audience: of the shopper.
         k: positions of the slate.
         exploration: share of draws that is uniform over the candidates.
-        limit: how many of a category are shown; None: as many as come.
+        limit: how many of a category are shown while there are others; None: as many as come.
     """
 
     p_click: Floats
@@ -163,7 +163,8 @@ def opportunities(
 
     A campaign's j-th best item wins a place as long as its value is above the (k − j + 1)-th best of the items that it does not pay for,
     and above what another campaign gives for the same item: one break-even price a place, 1 − `floors` at the most. Items that the limit
-    keeps out count neither as its own nor as rivals. What is explored may show any of its items as long as it takes part at all.
+    keeps out count neither as its own nor as rivals (exact from a share of a half on; below it, those that fill up a slate for want of
+    others are those of the present prices). What is explored may show any of its items as long as it takes part at all.
 
     Args:
         p_click: ``(n,)`` of the candidates, at least one.
@@ -183,7 +184,12 @@ def opportunities(
     first = np.flatnonzero(np.diff(groups, prepend=groups[0] - 1))
     best, worth = np.maximum.reduceat(p_click, first), np.maximum.reduceat(values, first)
     fits, owner, places = fits[:, first], owner[first], min(k, len(first))
-    kept = np.ones(len(first), dtype=bool) if limit is None else _let_in(worth, limit.categories[first], limit.most, places)
+    kept, room = np.ones(len(first), dtype=bool), np.ones(len(first))
+    if limit is not None:
+        kinds = limit.categories[first]
+        kept = _let_in(worth, kinds, limit.most, places)
+        part = np.minimum(1.0, limit.most / (kinds[:, None] == kinds).sum(axis=1))  # its sum over a category: the places that it may fill
+        room = part if part.sum() >= places else room
     codes, prices, costs = [np.zeros(0, np.int64)], [np.zeros(0)], [np.zeros(0)]
     for code in np.flatnonzero(fits.any(axis=1)).tolist():
         own = np.flatnonzero(fits[code] & kept)
@@ -198,7 +204,7 @@ def opportunities(
         prices.append(1 - np.maximum(threshold[paid] / cost[paid], floor[code]))
         costs.append(cost[paid] * (1 - exploration))
         if exploration > 0:
-            share = exploration * places * fits[code].mean()
+            share = exploration * min(places * fits[code].mean(), room[fits[code]].sum())
             codes.append(np.array([code]))
             prices.append(np.array([1 - floor[code]]))
             costs.append(np.array([share * float(best[fits[code]].mean()) * bid[code]]))

@@ -20,7 +20,7 @@ class ServedPolicy:
 
     Attributes:
         name: one of `NAMES`.
-        exploration: the floor, in (0, 1): every candidate has at least this much over the candidates' number.
+        exploration: the floor, in (0, 1): every candidate that may stand at a position has at least this much over their number.
     """
 
     name: Name

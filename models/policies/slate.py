@@ -1,13 +1,13 @@
 """From scores to a slate: a stochastic policy whose logged probabilities are exact.
 
-Filters, caps and pacing act on the candidate set *before* `slate` is called; whatever is in the set can be shown,
+Filters, caps and pacing act on the candidate set *before* `slate` is called; whatever is in the set can be shown on top,
 and nothing is removed after sampling, so the numbers that are logged are the ones that were drawn from.
 
 The distribution over candidates c that remain after the positions above is
 
     π(c | above) = (1 − ε) · 1[score(c) is the largest left] / (number of such) + ε / (number left)
 
-with ε the exploration floor: every candidate keeps at least ε / n at every position, which is the support that
+with ε the exploration floor: every candidate that may stand at a position has at least ε / n there, which is the support that
 off-policy evaluation needs, and equal scores share equally, so a model that knows nothing shows everything.
 
 A policy that is unsure of its scores hands over M draws of them, such as M draws from a posterior. The distribution is then the mean of

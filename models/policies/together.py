@@ -80,7 +80,7 @@ class _Rows:
         group: ``(b, n)`` group of each candidate, counted from 0 in each row; outside the set it is the row's last one plus one.
         sizes: ``(b, groups)`` candidates of each group.
         category: ``(b, n)`` code of each candidate's, 0 where a request has no limit and outside the set.
-        most: ``(b, 1)`` of a category while others are left; all positions where there is no limit.
+        most: ``(b, 1)`` of a category while others are left; more than there are positions where there is no limit.
         exploration: ``(b, 1)``.
         total: ``(b, 1)`` candidates.
     """
@@ -113,7 +113,7 @@ def _rows(asked: Sequence[Draw]) -> _Rows:
     exploration = np.array([[one.exploration] for one in asked])
     category = np.zeros_like(codes)
     category[inside] = np.concatenate([np.zeros(one.scores.size, np.int64) if one.limit is None else one.limit.categories for one in asked])
-    most = np.array([[one.k if one.limit is None else one.limit.most] for one in asked])
+    most = np.array([[one.k + EXACT_POSITIONS if one.limit is None else one.limit.most] for one in asked])
     return _Rows(values, group, sizes, category, most, exploration, counts[:, None].astype(np.float64))
 
 

@@ -68,4 +68,5 @@ def simplest(groups: Codes, limit: Limit | None, k: int, present: NDArray[np.boo
     held = limit.categories if present is None else limit.categories[present]
     if not held.size or bool((held == held[0]).all()):
         return groups, None
-    return (limit.categories, None) if limit.most == 1 and k == 2 else (groups, limit)
+    alone = limit.most == 1 and (k == 2 or np.unique(held).size >= k)  # there is a category for each position
+    return (limit.categories, None) if alone else (groups, limit)

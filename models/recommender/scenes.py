@@ -211,7 +211,7 @@ def most_of_a_category(k: int, share: float = LARGEST_SHARE) -> int:
         k: how many the list is to hold.
         share: in (0, 1].
     """
-    return max(1, math.ceil(share * k))
+    return max(1, math.ceil(round(share * k, 9)))
 
 
 def is_varied(codes: Sequence[int], category: NDArray[np.int64], k: int, share: float = LARGEST_SHARE) -> bool:
@@ -223,8 +223,12 @@ def is_varied(codes: Sequence[int], category: NDArray[np.int64], k: int, share: 
         k: how many the list was to hold.
         share: see `varied`.
     """
+    return _within(codes, category, most_of_a_category(k, share))
+
+
+def _within(codes: Sequence[int], category: NDArray[np.int64], most: int) -> bool:
     counts = np.unique(category[np.asarray(codes, dtype=np.int64)], return_counts=True)[1]
-    return int(counts.max(initial=0)) <= most_of_a_category(k, share)
+    return int(counts.max(initial=0)) <= most
 
 
 def varied(order: Sequence[int] | NDArray[np.int64], category: NDArray[np.int64], k: int, share: float = LARGEST_SHARE) -> list[int]:
@@ -276,7 +280,12 @@ def most_varied(
     if len(best) == len(codes) or counts.max(initial=0) <= most:
         return codes[best]
     if share < LARGEST_SHARE:
-        return np.array(varied(codes[np.argsort(-scores, kind="stable")], category, k, share), dtype=np.int64)
+        size = 4 * k
+        while True:
+            listed = varied(codes[largest(scores, size)], category, k, share)
+            if size >= len(codes) or _within(listed, category, most):
+                return np.array(listed, dtype=np.int64)
+            size *= 8
     dominant = category[codes] == counts.argmax()
     others, own = np.flatnonzero(~dominant), np.flatnonzero(dominant)
     others = others[largest(scores[others], k - most)]

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from core.errors import BundleError, RegistryError
+from flows.console import roll_back_model
 from flows.contest import Contest, challenge, withdraw
 from flows.guard import guard
 from flows.policies import judge_challenger, watch
@@ -236,8 +238,32 @@ def test_policies_that_this_code_cannot_run_are_challenged_anew_or_withdrawn(roo
     assert champion.policy == ServedPolicy("epsilon_greedy", 0.1)
     assert entries[2].reasons == (f"the policy of params.yaml, in the place of policy {entries[0].version}, which this code cannot run",)
     assert guard(root) == []
+    monkeypatch.chdir(root)
+    with pytest.raises(BundleError, match="it would draw from another distribution"):
+        roll_back_model(Console(), POLICY, to=entries[0].version, reason="")
+    assert Contest(root).held(CHAMPION) == champion
     monkeypatch.setitem(served.NEEDS, "epsilon_greedy", {"slate": 3})
     assert withdraw(root).version == challenger.registered.version
+    entry = challenge(root, champion.policy)  # the very policy that stood: champion again, as this code draws it
+    assert (entry.action, entry.before) == ("promoted", None)
+    assert Contest(root).held(CHAMPION).policy == champion.policy
+    assert guard(root) == []
+
+
+def test_slates_of_before_a_policy_was_champion_are_not_held_against_the_next(root):
+    """A policy of other code may have had its name, and more clicks."""
+    contest = Contest(root)
+    before = ServedPolicy("epsilon_greedy", 0.42)
+    held = contest.register(before)
+    Market(root, before, champion_noise=0.3).serve(9000, seed=22, hours_ago=70, level=1.6)
+    contest.registry.point(held.registered, CHAMPION)
+    contest.write("promoted", held.registered, before=None, reasons=("by hand",))
+    Market(root, before, champion_noise=0.3).serve(3000, seed=23, hours_ago=40)
+    later = contest.register(ServedPolicy("epsilon_greedy", 0.43))
+    contest.registry.point(later.registered, CHAMPION)
+    contest.write("promoted", later.registered, before=held.registered, reasons=("by hand",))
+    Market(root, later.policy, champion_noise=0.3).serve(3000, seed=24, hours_ago=20)
+    assert guard(root) == []
 
 
 def test_what_was_logged_before_a_challenge_does_not_count_for_it(root):

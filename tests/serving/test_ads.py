@@ -55,6 +55,18 @@ def test_a_purchased_item_is_never_shown_again_unless_it_is_consumed(client):
     assert "p9" in shown
 
 
+def test_no_category_fills_more_than_its_share_of_a_slate_while_there_are_others(shop):
+    def most(share, candidates=12):
+        with running(tiny.settings_in(shop, category_share=share, exploration=0.01, candidates=candidates)) as client:
+            tell(client, view("p9", "cook"), view("p10", "cook"), view("p11", "cook"))
+            slates = [[ad["category"] for ad in ask(client, user_id="cook", k=4)["slate"]] for _ in range(10)]
+            assert all(len(slate) == 4 for slate in slates)
+            return max(max(slate.count(name) for name in slate) for slate in slates)
+
+    # without the rule, the eight most probable creatives are the four products of one category
+    assert (most(1.0, 8), most(0.5, 8), most(0.25)) == (4, 2, 2)  # of three categories a slate of four has one twice
+
+
 def test_what_is_out_of_stock_or_excluded_is_never_shown(client):
     shown = shown_items(client, user_id="u1", k=5, exclude=["p8", "p1", "nowhere"])
     assert not shown & {"p3", "p8", "p1"}

@@ -190,6 +190,7 @@ def test_caps_budgets_exclusions_and_propensity_sums_hold_for_every_decision(  #
     # propensities: what was drawn is what is logged, and the distribution sums to 1 at every position
     order = [decision.candidates.index(choice.creative_id) for choice in decision.choices]
     told = [choice.propensity for choice in decision.choices]
+    assert offer.limit.most == max(1, math.ceil(share * k))
     kinds = [pool.category[pool.item_row[pool.item_id[row]]] for row in map(pool.creative_id.tolist().index, decision.candidates)]
     shared = {"groups": offer.groups, "limit": offer.limit}
     followed, _ = follow(offer.values, np.array(order), exploration, offer.p_click, **shared)

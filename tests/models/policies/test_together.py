@@ -3,6 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from models.policies import together
 from models.policies.slate import slate
 from models.policies.together import Draw, slates
 from models.policies.variety import Limit
@@ -48,6 +49,14 @@ def test_a_stream_is_left_where_the_slate_alone_would_leave_it():
         rng = np.random.default_rng(5 + place)
         slate(one.scores, one.k, one.exploration, rng, groups=one.groups, limit=one.limit)
         assert one.rng.random() == rng.random()
+
+
+def test_no_request_is_summed_over_all_slates_for_what_stands_beside_it(monkeypatch):
+    rng, groups = np.random.default_rng(8), np.repeat(np.arange(12), 2)
+    limits = {1: None, 2: Limit(groups % 4, 1), 3: Limit(groups % 4, 2), 6: Limit(groups % 4, 3)}
+    requests = [Draw(rng.random(24), k, 0.1, np.random.default_rng(k), groups, limit) for k, limit in limits.items()]
+    monkeypatch.setattr(together, "marginals_of", lambda *told: pytest.fail("the slow way was gone"))
+    assert [len(found.indices) for found in slates(requests)] == [1, 2, 3, 6]
 
 
 def test_what_a_slate_alone_refuses_is_refused_among_others():

@@ -90,6 +90,13 @@ def test_the_third_of_a_slate_of_three_comes_from_another_category_as_worked_by_
     assert position_marginals(scores, 2, 0.5, limit=Limit(categories, 2))[3] == pytest.approx(1 - above)
 
 
+def test_a_slate_that_another_policy_drew_has_no_chance_where_it_stands_on_a_full_category():
+    limit = Limit(np.array([5, 5, 5, 2]), 2)
+    found, expected = follow([0.9, 0.8, 0.7, 0.1], [1, 0, 2], 0.4, [0.1, 0.2, 0.3, 0.4], limit=limit)
+    np.testing.assert_allclose(found, [0.1, 0.6 + 0.4 / 3, 0.0])
+    assert expected[2] == pytest.approx(0.4)
+
+
 def test_what_has_no_others_is_shown_all_the_same():
     drawn = slate([0.3, 0.2, 0.1], 3, 0.0, np.random.default_rng(0), limit=Limit(np.array([1, 1, 1]), 2))
     assert drawn.indices.tolist() == [0, 1, 2]
