@@ -47,7 +47,7 @@ def train(
         AdloomError: a file is wrong, or training failed.
     """
     from tasks.judge.copies import MAIN
-    from tasks.train_copy import MIN_COPIES_OF_NETWORKS, train_copy
+    from tasks.train_copy import train_copy
 
     if out.exists():
         raise BundleError(f"{out} exists already. Remove it, or name another folder with --out.")
@@ -60,11 +60,13 @@ def train(
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     made = train_copy(params, rng=stage_rng(chosen_seed, STAGE), tracker=NullTracker(), train=pairs, valid=valid, limit=limit)
     made.save(out)
-    learned = int(made.config["copies"]["training"])
-    if learned < MIN_COPIES_OF_NETWORKS:
+    known = made.config["familiar"]
+    if known["left_out"]:
+        new, most = (f"{known[name]:.0%}" for name in ("new_pairs", "most"))
         console.print(
-            f"[yellow]Only {learned} copies to learn from[/]: below about {MIN_COPIES_OF_NETWORKS:,} gpt, vae and gan garble words, and "
-            "scores that rest on so few human copies do not see it. Read what they write, or use --generator clause."
+            f"[yellow]{made.config['copies']['training']} copies are few[/]: {new} of the word pairs of held-out human copy are in none of "
+            f"them (at most {most} will do), so scores do not tell sense from garble, and {', '.join(known['left_out'])} are not chosen. "
+            "`adloom write --generator gpt` has one of them write all the same."
         )
     scores = {name: row[MAIN]["value"] for name, row in made.config["models"].items()}
     for name in sorted(scores, key=lambda name: -scores[name]):

@@ -23,9 +23,6 @@ from tasks.train_generator import train_bundle
 
 logger = logging.getLogger(__name__)
 
-MIN_COPIES_OF_NETWORKS = 1000
-"""Fewer are warned of: 200 pairs of AdvertiseGen gave garbled copy with scores above people's, 4,500 did not; between is not measured."""
-
 
 def train_copy(
     params: Params, *, rng: np.random.Generator, tracker: Tracker, train: Path, valid: Path | None = None, limit: int | None = None

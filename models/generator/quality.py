@@ -134,6 +134,16 @@ class Reviewer:
             return 1.0
         return min(1.0, 2.0 * float(np.searchsorted(self.levels, self.level(text, request), side="right")) / len(self.levels))
 
+    def new_pairs(self, text: str, request: CopyRequest) -> float:
+        """Share of a text's neighbouring words that no training copy has side by side (`PairCounts`).
+
+        Args:
+            text: the text.
+            request: its product.
+        """
+        slots = slots_of(request)
+        return self.language.counts.signs(symbols(delexicalise(text, slots), slots, self.vocabulary))[0]
+
     def level(self, text: str, request: CopyRequest) -> float:
         """How much more a text is like human copy than like damaged copy, in log-odds (`FluencyJudge`).
 

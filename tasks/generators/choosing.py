@@ -35,6 +35,9 @@ TRIED = 150
 """Held-out copies, at most, that temperatures and what would be shown are judged on."""
 _WORTH_A_PROCESS = 100
 """Held-out copies from which on a second process takes part of the judging."""
+MOST_NEW = 0.5
+"""Word pairs of held-out human copy, on average, that training copy may lack where a score is to be believed of who writes word by word."""
+WORD_BY_WORD = frozenset({Origin.NGRAM, Origin.GPT, Origin.VAE, Origin.GAN})
 _Sampled = GptGenerator | VaeGenerator | GanGenerator | HfGenerator
 Sweeps = dict[str, dict[float, float]]
 
@@ -46,6 +49,24 @@ def best_of(table: Mapping[str, Mapping[str, Mapping[str, float]]]) -> str:
         table: generator → metric → interval.
     """
     return max(table, key=lambda name: table[name][MAIN]["value"])
+
+
+def familiar(work: Corpus) -> dict[str, Any]:
+    """How well training copy knows what people write, and which generators cannot be judged by it.
+
+    Fluency is told by word pairs that human copy should have made by now. Where people make most of their pairs anew, it knows too few: a
+    network that repeats the pairs of its few copies in any order then scores above people. What strings clauses or fixed sentences together
+    makes sense all the same.
+
+    Args:
+        work: training copies, held-out copies and the reviewer.
+
+    Returns:
+        ``new_pairs``: share of word pairs of held-out human copy that no training copy has; ``most``: that it may be;
+        ``left_out``: generators that cannot be chosen.
+    """
+    new = float(np.mean([work.reviewer.new_pairs(copy.text, copy.request) for copy in work.held_out]))
+    return {"new_pairs": new, "most": MOST_NEW, "left_out": sorted(WORD_BY_WORD) if new > MOST_NEW else []}
 
 
 def _gan_verdict(note: dict[str, Any], found: dict[str, Any]) -> dict[str, Any]:
@@ -143,8 +164,9 @@ def judged(params: GeneratorParams, work: Corpus, trained: Trained, tracker: Tra
     for name, row in table.items():
         if name in generators:
             tracker.log_metrics({f"{name}_{metric}": value["value"] for metric, value in row.items()})
-    chosen = best_of({name: table[name] for name in trained.generators})
-    tracker.log_metrics(figures(measured))
+    known = familiar(work)
+    chosen = best_of({name: table[name] for name in trained.generators if name not in known["left_out"]})
+    tracker.log_metrics(figures(measured) | {"new_pairs_of_human_copy": known["new_pairs"]})
     for step, distance in measured["gan"].get("encoder_frechet", ()):
         tracker.log_metrics({"gan_encoder_frechet": distance}, step=step)
     notes = {**trained.notes, **measured, "gan": _gan_verdict(trained.notes["gan"], measured["gan"])}
@@ -156,6 +178,7 @@ def judged(params: GeneratorParams, work: Corpus, trained: Trained, tracker: Tra
         "models": table,
         "temperatures": {name: {str(temperature): score for temperature, score in sweep.items()} for name, sweep in sweeps.items()},
         "copies": work.counts,
+        "familiar": known,
         **notes,
     }
     tracker.set_tags({"generator": chosen})

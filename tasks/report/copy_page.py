@@ -121,6 +121,13 @@ def _generators(evidence: WritingEvidence) -> Chapter:
     lead, shown = f"The pool takes from {evidence.chosen}", evidence.config.get("shown")
     if shown:
         lead += f": of {shown['texts']} texts for each of {shown['products']} held-out products the first choice scores best"
+    known = evidence.config.get("familiar")
+    if known and known["left_out"]:
+        new, most = (f"{100 * known[name]:.0f} %" for name in ("new_pairs", "most"))
+        lead += (
+            f" of those that can be judged. Of the word pairs of held-out human copy {new} are in no training copy; above {most} no score "
+            f"here tells sense from garble, and {', '.join(known['left_out'])} are left out of the choice"
+        )
     return Chapter("Generators", f"{lead}.", (table(("metric", *names), rows, accent=evidence.chosen, note=note),))
 
 

@@ -1,7 +1,8 @@
 """What a bundle says of its own generators: is ℓ read, does G do anything, who beats the 3-gram's curve."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,9 +11,10 @@ from test_generate import data, train, vector
 
 from core.files import read_json, read_table
 from models.generator import GeneratorBundle
+from models.generator.fluency import FluencyJudge
 from models.generator.latent import between, on_sphere
 from models.generator.request import CopyRequest
-from tasks.generators.choosing import best_of
+from tasks.generators.choosing import best_of, familiar
 from tasks.judge.adversary import failings
 from tasks.judge.copies import MAIN
 from tasks.judge.curves import above
@@ -130,3 +132,16 @@ def test_the_pool_is_written_by_the_generator_that_scores_best(made: Path) -> No
         table = {name: {MAIN: {"value": value}} for name, value in scores.items()}
         rigged = GeneratorBundle({"vae": Parrot("好"), "gan": Parrot("坏")}, best_of(table), bundle.reviewer, bundle.copies, {})
         assert rigged.write([request], 2, np.random.default_rng(0)) == [[best, best]]
+
+
+def test_who_writes_word_by_word_is_not_chosen_where_people_make_most_of_their_word_pairs_anew(made: Path) -> None:
+    bundle = GeneratorBundle.load(made)
+    known = familiar(SimpleNamespace(reviewer=bundle.reviewer, held_out=bundle.copies))
+    assert (known["new_pairs"], known["left_out"]) == (0.0, [])  # training copy has all of its own pairs
+    stranger = replace(bundle.reviewer, language=FluencyJudge.of([["好"], ["的", "是"]]))
+    known = familiar(SimpleNamespace(reviewer=stranger, held_out=bundle.copies))
+    assert known["new_pairs"] > known["most"]
+    assert known["left_out"] == ["gan", "gpt", "ngram", "vae"]
+    told = bundle.config["familiar"]
+    assert (bundle.chosen in told["left_out"]) is False
+    assert bool(told["left_out"]) == (told["new_pairs"] > told["most"])
