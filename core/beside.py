@@ -18,7 +18,8 @@ from core.errors import ProcessError
 State = TypeVar("State")
 Result = TypeVar("Result")
 Arguments = ParamSpec("Arguments")
-_held: object = None
+_ABSENT = object()
+_held: object = _ABSENT
 """In the second process: what `beside` was given."""
 
 
@@ -83,14 +84,16 @@ def beside(state: State, *, worthwhile: bool) -> Iterator[Beside[State]]:
         yield Beside(state, None)
         return
     limit_threads(threads - 1)
-    executor = ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=_hold, initargs=(state,))
-    executor.submit(os.getpid)  # it is started by the first piece of work
+    executor = ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=_prepare)
+    # as work, not with the process's own first data: these are written before anyone looks whether the process still lives, without end if not
+    executor.submit(_hold, state)
     try:
         yield Beside(state, executor)
     except BrokenProcessPool:
         raise ProcessError(
             "the second process, which does half of this stage's writing and judging, ended without an answer: most likely the machine ran "
-            "out of memory (it takes up to 0.9 GB). Run again with more memory free, or with `-S threads=1`, which does without it."
+            "out of memory (it takes up to 0.9 GB). Run again with more memory free, or with `-S threads=1`, which does without it. A script of "
+            'your own must call this under `if __name__ == "__main__":`, since the second process reads it too.'
         ) from None
     finally:
         executor.shutdown(wait=sys.exc_info()[0] is None, cancel_futures=True)
@@ -104,11 +107,14 @@ def _may_begin() -> bool:
     return getattr(main, "__spec__", None) is not None or path is None or Path(path).exists()
 
 
-def _hold(state: object) -> None:
-    global _held  # noqa: PLW0603 - one process, one state
+def _prepare() -> None:
     limit_threads(1)
     signal.signal(signal.SIGINT, lambda *_: os._exit(130))  # Ctrl-C is told by the process that was asked
     threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _hold(state: object) -> None:
+    global _held  # noqa: PLW0603 - one process, one state
     _held = state
 
 
@@ -120,4 +126,6 @@ def _end_with_parent() -> None:
 
 
 def _on_held(work: Callable[..., Result], *args: object, **kwargs: object) -> Result:
+    if _held is _ABSENT:
+        raise ProcessError("what the second process was to work on did not arrive: it cannot be pickled.")
     return work(_held, *args, **kwargs)

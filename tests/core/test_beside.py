@@ -63,6 +63,24 @@ def test_a_second_process_that_is_killed_is_told_with_what_to_do() -> None:
     assert os.environ[THREAD_VARIABLES[0]] == "2"
 
 
+def test_a_script_that_the_second_process_cannot_read_ends_with_an_error_and_does_not_hang(tmp_path: Path) -> None:
+    script = tmp_path / "unguarded.py"
+    script.write_text(
+        "from core.beside import beside\nfrom core.environment import limit_threads\nlimit_threads(2)\n"
+        "with beside('x' * 10_000_000, worthwhile=True) as other:\n    print(other.begin(len).result())\n"
+    )
+    done = subprocess.run(
+        [sys.executable, str(script)], env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 1
+    assert "must call this under `if __name__ ==" in done.stderr
+
+
+def test_what_cannot_be_sent_is_told() -> None:
+    with beside(lambda: 1, worthwhile=True) as other, pytest.raises(ProcessError, match="cannot be pickled"):
+        other.begin(its_process).result()
+
+
 @pytest.mark.parametrize(("worthwhile", "allowed"), [(False, "2"), (True, "1")])
 def test_work_is_done_here_where_a_second_process_is_not_worth_it_or_not_allowed(monkeypatch, worthwhile, allowed) -> None:
     monkeypatch.setenv(THREAD_VARIABLES[0], allowed)
