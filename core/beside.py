@@ -85,7 +85,7 @@ def beside(state: State, *, worthwhile: bool) -> Iterator[Beside[State]]:
         return
     limit_threads(threads - 1)
     executor = ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=_prepare)
-    # as work, not with the process's own first data: these are written before anyone looks whether the process still lives, without end if not
+    # as work, not with the process's own first data: these are written before anyone looks whether it still lives, and for ever if not
     executor.submit(_hold, state)
     try:
         yield Beside(state, executor)
