@@ -92,8 +92,8 @@ def beside(state: State, *, worthwhile: bool) -> Iterator[Beside[State]]:
     except BrokenProcessPool:
         raise ProcessError(
             "the second process, which does half of this stage's writing and judging, ended without an answer: most likely the machine ran "
-            "out of memory (it takes up to 0.9 GB). Run again with more memory free, or with `-S threads=1`, which does without it. A script of "
-            'your own must call this under `if __name__ == "__main__":`, since the second process reads it too.'
+            "out of memory (it takes up to 0.9 GB). Run again with more memory free, or with `-S threads=1`, which does without it. "
+            'A script of your own must call this under `if __name__ == "__main__":`, since the second process reads it too.'
         ) from None
     finally:
         executor.shutdown(wait=sys.exc_info()[0] is None, cancel_futures=True)
