@@ -32,6 +32,7 @@ from benchmarks.market_world import DAYS, Asking, Market, market, serving_params
 from core.params import ServingParams
 from models.policies.slate import slate
 from models.policies.variety import Limit
+from models.pool import Pool
 from models.recommender.scenes import most_of_a_category
 from serving.app import create_app
 
@@ -208,11 +209,8 @@ def _pool(place: Market) -> dict[str, tuple[str, str]]:
 
 
 def _categories(place: Market) -> dict[str, str]:
-    from core.columns import Columns as C
-    from core.files import read_table
-
-    table = read_table(place.folder / "clean" / "items.parquet", [C.ITEM, C.CATEGORY])
-    return dict(zip(table[C.ITEM].astype(str), table[C.CATEGORY].astype(str), strict=True))
+    pool = Pool.load(place.folder / "models" / "pool")
+    return {str(item): str(pool.category[row]) for item, row in pool.item_row.items()}
 
 
 def resampled(asking: Asking, rows: np.ndarray, arms: dict[str, np.ndarray], rng: np.random.Generator) -> dict[str, np.ndarray]:
