@@ -16,6 +16,7 @@ from core.params import load_params
 from core.stage import PARAMS_FILE, path_of
 from core.vocabulary import Scene
 from models.cache import cache_folder
+from models.recommender.explanation import LEAST
 from registry.models import CHAMPION, Registered, Registry, model_name
 from tasks.recommend import Answer, Question, Row
 
@@ -148,13 +149,17 @@ def _print(console: Console, answer: Answer) -> None:
 
 
 def _events(row: Row) -> str:
-    return "\n".join(f"{_signed(fall)} {escape(words)}" for words, fall in row.events) or "[dim]no event raised it[/]"
+    return "\n".join(f"{signed(fall)} {escape(words)}" for words, fall in row.events) or "[dim]no event raised it[/]"
 
 
 def _parts(row: Row) -> str:
-    return "\n".join(f"{_signed(value)} {name}" for name, value in row.parts.items())
+    return "\n".join(f"{signed(value)} {name}" for name, value in row.parts.items())
 
 
-def _signed(value: float) -> str:
-    """Two decimals, or the first digit where these would show nothing of it."""
-    return f"{value:+.2f}" if abs(value) >= 0.005 or value == 0 else f"{value:+.1g}"
+def signed(value: float) -> str:
+    """Two decimals, or the first digit where these would show nothing of it; the last digits of a sum are nothing.
+
+    Args:
+        value: a part of a score.
+    """
+    return f"{value:+.1g}" if LEAST <= abs(value) < 0.005 else f"{value:+.2f}"

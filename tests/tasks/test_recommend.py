@@ -12,7 +12,7 @@ from tiny_shop import DATA_END, items, write_clean, write_recommender
 
 from core.columns import Columns
 from core.errors import SourceError
-from flows.recommending import _print, show_recommendations
+from flows.recommending import _print, show_recommendations, signed
 from models.history import History
 from models.pool import Campaign
 from models.recommender import RecommenderBundle
@@ -186,3 +186,8 @@ def test_a_shopper_is_found_by_id_and_by_pseudonym(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="give --history"):
         history_of_user("u2", events=data.events, lineage=data.lineage, moment=NOW)
     assert len(items()) == 12
+
+
+@pytest.mark.parametrize(("value", "told"), [(0.3, "+0.30"), (-0.004, "-0.004"), (1e-9, "+0.00"), (0.0, "+0.00")])
+def test_small_parts_are_told_by_their_first_digit_and_rounding_errors_are_not(value: float, told: str) -> None:
+    assert signed(value) == told
