@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     import jieba
 
 HAN = "\u4e00-\u9fff"
+_CHINESE = re.compile(f"[{HAN}]")
+_SPELT = 3
+"""Syllables from which on a run of letters is taken for spelt Chinese though no character stands beside it: two are as likely a name."""
 _LEVEL_1 = 0xD7
 """Lead bytes up to here are level 1 of GB 2312: the 3,755 characters in daily use."""
 
@@ -155,8 +158,8 @@ class Sounds:
             start, end = spans[0][0], spans[-1][1]
             beside = text[start - 1 : start] + text[end : end + 1]
             glossed = any(self._sound.get(c) in {self._of_syllable.get(piece) for piece in spelt} for c in beside)
-            joined = "".join(written).isascii() and not re.search(f"[{HAN}]", beside)
-            return not glossed and not joined and all(piece.isascii() or self._sure(piece, c) for piece, c in other)
+            alone = "".join(written).isascii() and places is not None and not self._among_chinese(text, places, index, index + len(word))
+            return not glossed and not alone and all(piece.isascii() or self._sure(piece, c) for piece, c in other)
         unsure = [piece for piece, c in other if not self._sure(piece, c)]
         if unsure and (word in self._close or not self._particles.isdisjoint(unsure) or len(unsure) > len(word) // 2):
             return False
@@ -164,6 +167,19 @@ class Sounds:
             return True
         known = word in self._named and all(rare(piece) for piece, _ in other)
         return known or self._stands_alone(text, spans[0][0], written, word)
+
+    def _among_chinese(self, text: str, places: list[tuple[int, int]], first: int, stop: int) -> bool:
+        """Whether letters are Chinese that is spelt: characters stand beside their run of syllables, or it has at least `_SPELT` of them."""
+
+        def spelt(symbol: int) -> bool:
+            return 0 <= symbol < len(places) and text[slice(*places[symbol])] in self._syllables
+
+        while spelt(first - 1):
+            first -= 1
+        while spelt(stop):
+            stop += 1
+        start, end = places[first][0], places[stop - 1][1]
+        return stop - first >= _SPELT or bool(_CHINESE.search(text[max(0, start - 1) : start] + text[end : end + 1]))
 
     def _sure(self, piece: str, c: str) -> bool:
         """Whether a character is one that sellers put for the other: a rare one, or one that the table names."""

@@ -103,6 +103,16 @@ def test_the_words_found_are_the_ones_written(text, found, start):
     assert any(violation.start == start and violation.found.startswith(found[:2]) for violation in COMPLIANCE.blocks(text, "家居"))
 
 
+@pytest.mark.parametrize("text", ["quan wang zui di，比价请便", "jia ge zui di", "zui hao de 面霜", "今年quanwangdiyi的锅"])
+def test_spelt_chinese_is_read_though_no_character_stands_beside(text):
+    assert replace(COMPLIANCE, judged=False).blocks(text, "家居")
+
+
+@pytest.mark.parametrize("text", ["DI YI 家居 春季新品", "zui 牌水杯", "di yi", "a b c di yi", "banana 味的糖"])
+def test_two_spelt_syllables_by_themselves_may_be_a_name(text):
+    assert not replace(COMPLIANCE, judged=False).blocks(text, "家居")
+
+
 @pytest.mark.parametrize(
     "text",
     [
