@@ -268,11 +268,10 @@ def judge(model: Recommender, test: Validation) -> tuple[np.ndarray, int]:
     ranks = np.zeros(len(test), np.int64)
     shown: set[int] = set()
     batches = test.batches(model.catalogue, MAX_EVENTS) if isinstance(model, EventRecommender) else None
-    for number, start in enumerate(range(0, len(test), 256)):
-        rows = slice(start, start + 256)
+    for number, (rows, at) in enumerate(test.cuts(model.catalogue)):
         if isinstance(model, EventRecommender) and batches is not None:
             with torch.inference_mode():
-                scores = model.logits(batches[number], torch.from_numpy(test.moments[rows].copy())).numpy()
+                scores = model.logits(batches[number], at).numpy()
         else:
             scores = model.score(test.histories[rows], test.moments[rows])
         scores = test.without_met(scores, rows, model.catalogue)

@@ -7,6 +7,8 @@ import pytest
 from benchmarks import fitting, recommend
 from benchmarks.held_out import read_held_out
 from core.errors import SourceError
+from models.recommender.catalogue import Catalogue
+from models.recommender.training import validation
 
 
 def log_of_chains(folder: Path, users: int = 80) -> Path:
@@ -47,6 +49,19 @@ def test_every_recommender_is_judged_on_the_last_item_and_order_beats_popularity
     assert found["markov"]["hr5"] > 0.9
     assert found["sequence"]["hr5"] > found["popularity"]["hr5"]
     assert all(figures["fit_s"] > 0 for figures in found.values())
+
+
+def test_a_large_catalogue_is_ranked_in_smaller_blocks_and_alike(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    held = read_held_out(log_of_chains(tmp_path), None, None, None)
+    catalogue = Catalogue.of(held.items, lambda texts: np.zeros((len(texts), 1), np.float32))
+    fits = fitting.Fits(held, catalogue, 1)
+    model, test = fits.markov(), fits.bench.test
+    whole, shown = fitting.judge(model, test)
+    monkeypatch.setattr(validation, "_SCORES", 7 * len(catalogue))
+    assert len(test.cuts(catalogue)) > 7
+    parts, shown_in_parts = fitting.judge(model, test)
+    assert parts.tolist() == whole.tolist()
+    assert shown_in_parts == shown
 
 
 def test_the_last_item_is_the_test_and_the_one_before_validation(tmp_path: Path) -> None:
