@@ -169,7 +169,7 @@ class Sounds:
         return known or self._stands_alone(text, spans[0][0], written, word)
 
     def _among_chinese(self, text: str, places: list[tuple[int, int]], first: int, stop: int) -> bool:
-        """Whether letters are Chinese that is spelt: characters stand beside their run of syllables, or it has at least `_SPELT` of them."""
+        """Whether letters are Chinese that is spelt: characters stand beside their run of syllables, or it has `_SPELT` or more of them."""
 
         def spelt(symbol: int) -> bool:
             return 0 <= symbol < len(places) and text[slice(*places[symbol])] in self._syllables
