@@ -158,7 +158,8 @@ class Sounds:
             start, end = spans[0][0], spans[-1][1]
             beside = text[start - 1 : start] + text[end : end + 1]
             glossed = any(self._sound.get(c) in {self._of_syllable.get(piece) for piece in spelt} for c in beside)
-            alone = "".join(written).isascii() and places is not None and not self._among_chinese(text, places, index, index + len(word))
+            symbols = [(place, place + 1) for place in range(len(text))] if places is None else places
+            alone = "".join(written).isascii() and not self._among_chinese(text, symbols, index, index + len(word))
             return not glossed and not alone and all(piece.isascii() or self._sure(piece, c) for piece, c in other)
         unsure = [piece for piece, c in other if not self._sure(piece, c)]
         if unsure and (word in self._close or not self._particles.isdisjoint(unsure) or len(unsure) > len(word) // 2):
