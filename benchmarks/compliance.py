@@ -2,7 +2,7 @@
 
     python -m benchmarks.compliance [--sentences FILE.jsonl]
 
-Each round of the package's sentences from 6 on is judged by what all other rounds taught, round 9 by a judge that never learns from it; the
+Each round of the package's sentences from 6 on is judged by what all other rounds taught, rounds 9, 25 and 28 (long copy) by a judge that never learns from them; the
 list alone stands beside. The list was mended by rounds 1 to 5 and has seen none of the later ones. With `--sentences`, a file of your own
 (JSON lines: text, category, label `violation` or `fine`) is judged as the gate would. Shares with 95 % Wilson intervals. Last line: one
 JSON object.
@@ -46,8 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         rows = read(SENTENCES)
         rounds = sorted({row["round"] for row in rows if row["round"] > LISTED})
         for number in tqdm(rounds, unit="round", leave=False):
-            judge = labelled().judge if number == HELD_OUT else Judge.learnt(labelled().learnt_from(without=number))
-            name = f"round {number}" + (", never learnt from" if number == HELD_OUT else "")
+            judge = labelled().judge if number in HELD_OUT else Judge.learnt(labelled().learnt_from(without=number))
+            name = f"round {number}" + (", never learnt from" if number in HELD_OUT else "")
             told[name] = found(rules, [row for row in rows if row["round"] == number], judge)
     table = Table(title="Compliance: share of violations found, share of findings that are violations, share of fine ones stopped")
     for column in ("", "sentences", "violations", "", "recall", "precision", "fine stopped"):

@@ -33,7 +33,7 @@ class Quality:
 def compliance_quality(compliance: Compliance | None = None) -> list[Quality]:
     """Recall and precision of a list and its judge, by round, on all of these sentences, and on the disguised ones.
 
-    The rounds that the list was mended by, and the one that is never learnt from; those that were written to teach the judge say nothing.
+    The rounds that the list was mended by, and those that are never learnt from; the rounds that were written to teach the judge say nothing.
 
     Sentences of a round were committed before anything was changed for them; later changes have seen those of earlier rounds.
 
@@ -42,7 +42,7 @@ def compliance_quality(compliance: Compliance | None = None) -> list[Quality]:
     """
     rules = compliance or Compliance.load()
     every = [json.loads(line) for line in SENTENCES.read_text(encoding="utf-8").splitlines() if line]
-    rows = [row for row in every if row["round"] <= LISTED or row["round"] == HELD_OUT]
+    rows = [row for row in every if row["round"] <= LISTED or row["round"] in HELD_OUT]
     verdicts = [bool(rules.blocks(row["text"], row["category"])) for row in rows]
 
     def of(part: str, wanted: Callable[[dict[str, object]], bool]) -> Quality:
@@ -51,7 +51,7 @@ def compliance_quality(compliance: Compliance | None = None) -> list[Quality]:
         return Quality(part, len(pairs), sum(labels), detection(labels, [verdict for _, verdict in pairs]))
 
     def name(row: dict[str, object]) -> str:
-        return f"round {row['round']:>2}, {'never ' if row['round'] == HELD_OUT else ''}learnt from"
+        return f"round {row['round']:>2}, {'never ' if row['round'] in HELD_OUT else ''}learnt from"
 
     return [
         *(of(part, lambda row, part=part: name(row) == part) for part in sorted(set(map(name, rows)))),  # type: ignore[misc]

@@ -21,6 +21,8 @@ REMEMBERED = 1 << 14
 """Texts whose findings are kept at hand: a text is asked about when it is reviewed, when it is shelved and when the pool is judged."""
 NEAR = 5
 """Characters on either side of a hit, within its clause, that are read by themselves (decision 0012 says what they were chosen on)."""
+NEARBY = -1.0
+"""Log-odds at which the clause of a hit, or what stands near it, makes a hit stand: most clauses are fine, nought asks too much."""
 HIT = 2.0
 """Log-odds that a hit of the list adds to the judge's. Chosen on rounds 6 to 8, each judged by what the other rounds taught."""
 
@@ -178,7 +180,7 @@ class Compliance:
                 continue
             at = reading.text.find(one.found, start, end)
             near = (start, end) if at < 0 else (max(start, at - NEAR), min(end, at + len(one.found) + NEAR))
-            if any(judge.margin(reading.text[slice(*place)], category) >= 0 for place in {(start, end), near}):
+            if any(judge.margin(reading.text[slice(*place)], category) >= NEARBY for place in {(start, end), near}):
                 return one
         return replace(one, severity=WARN)
 

@@ -25,8 +25,9 @@ ALONE = replace(COMPLIANCE, judged=False)
 ROWS = [json.loads(line) for line in SENTENCES.read_text(encoding="utf-8").splitlines() if line]
 
 
-def test_of_sentences_by_a_hand_it_never_learnt_from_the_judge_finds_many_more_than_the_list():
-    rows = [row for row in ROWS if row["round"] == HELD_OUT]
+@pytest.mark.parametrize("number", HELD_OUT)
+def test_of_sentences_by_a_hand_it_never_learnt_from_the_judge_finds_many_more_than_the_list(number):
+    rows = [row for row in ROWS if row["round"] == number]
     labels = [row["label"] == "violation" for row in rows]
     both, alone = (detection(labels, [bool(rules.blocks(row["text"], row["category"])) for row in rows]) for rules in (COMPLIANCE, ALONE))
     assert both.recall.low > alone.recall.high
@@ -34,7 +35,7 @@ def test_of_sentences_by_a_hand_it_never_learnt_from_the_judge_finds_many_more_t
 
 
 def test_the_judge_has_learnt_nothing_of_the_sentences_held_out():
-    held_out = {labelled().read(row["text"]) for row in ROWS if row["round"] == HELD_OUT}
+    held_out = {labelled().read(row["text"]) for row in ROWS if row["round"] in HELD_OUT}
     assert not held_out & {one.text for one in labelled().learnt_from()}
 
 
