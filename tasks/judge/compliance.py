@@ -33,7 +33,7 @@ class Quality:
 def compliance_quality(compliance: Compliance | None = None) -> list[Quality]:
     """Recall and precision of a list and its judge, by round, on all of these sentences, and on the disguised ones.
 
-    The rounds that the list was mended by, and those that are never learnt from; the rounds that were written to teach the judge say nothing.
+    The rounds that the list was mended by, and those that are never learnt from; those that were written to teach the judge say nothing.
 
     Sentences of a round were committed before anything was changed for them; later changes have seen those of earlier rounds.
 
