@@ -31,7 +31,7 @@ _log = logging.getLogger(__name__)
 
 SENTENCES = Path(__file__).with_name("sentences.jsonl")
 """The labelled sentences."""
-HELD_OUT = (9, 25, 28)
+HELD_OUT = (9, 25, 28, 37)
 """Rounds of the sentences that the judge never learns from: 28 is long copy."""
 LONGEST, LEAST = 50, 10
 """Longer texts are judged piece by piece; a piece is cut at a comma no earlier than this."""
