@@ -21,10 +21,18 @@ REMEMBERED = 1 << 14
 """Texts whose findings are kept at hand: a text is asked about when it is reviewed, when it is shelved and when the pool is judged."""
 NEAR = 5
 """Characters on either side of a hit, within its clause, that are read by themselves (decision 0012 says what they were chosen on)."""
-NEARBY = -1.0
+NEARBY = -1.5
 """Log-odds at which the clause of a hit, or what stands near it, makes a hit stand: most clauses are fine, nought asks too much."""
 HIT = 2.0
 """Log-odds that a hit of the list adds to the judge's. Chosen on rounds 6 to 8, each judged by what the other rounds taught."""
+DENIED = 3.0
+"""`NEARBY` of a hit that its own clause denies, which adds nothing to the judge's log-odds (decision 0012)."""
+DENIAL = re.compile(
+    "(?:不(?!用|必|需|只|仅|但|光|怕|愁|吃|打|动|开|花|输|亚|过|同|止|少|断|管|论|得不|可|一样|买|来|限)"
+    "|没(?!人|谁|用|几|有?(?:更|比|人|谁|不|一|哪))|并?无(?!需|不|与|数|论|敌|双|可|人)|别(?!家|人|的|处|再|错)"
+    "|勿|莫|拒绝|绝非|并非|所谓|谨防|警惕|小心|凡是).{0,8}$"
+)
+"""What a clause says, at most eight characters before a hit, when it denies it or warns of it: 不治痛经, but not 不用吃药就能降血糖."""
 
 
 @dataclass(frozen=True)
@@ -118,9 +126,9 @@ class Compliance:
         """Every place where a text breaks a rule, disguised words among them, and what the judge makes of it.
 
         A hit of a blocking rule of this package counts `HIT` towards the judge's log-odds of the sentence it stands in; what stays below
-        nought, and does so by itself in the clause that holds the hit, is a note (`warn`). A sentence that the judge puts above nought, and
-        no rule blocks, breaks the rule `RESEMBLES`. Where a rule of the user's own has spoken, blocking or not, it stands whatever the
-        judge thinks.
+        nought, and does so by itself in the clause that holds the hit, is a note (`warn`); a hit that its clause denies counts nothing. A
+        sentence that the judge puts above nought, and no rule blocks, breaks the rule `RESEMBLES`. Where a rule of the user's own has
+        spoken, blocking or not, it stands whatever the judge thinks.
 
         Args:
             text: the copy.
@@ -160,7 +168,7 @@ class Compliance:
             here = [one for one in left if start <= one.start < end]
             left = [one for one in left if not start <= one.start < end]
             hit = any(one.severity == BLOCK for one in here)
-            if hit and opinion.margin + HIT + opinion.doubt < 0:
+            if hit and opinion.margin + opinion.doubt < 0:
                 here = [self._weighed(one, judge, reading, opinion, category) for one in here]
             told += here
             if not hit and opinion.margin > opinion.doubt and not any(one.rule in self.own for one in here):
@@ -174,15 +182,18 @@ class Compliance:
         """
         if one.rule in self.own:
             return one
+        sure, denied = opinion.margin + HIT + opinion.doubt < 0, False
         for start, end in judge.clauses(reading.text, opinion):
             first, last = reading.original(start, end)
             if one.start + len(one.found) <= first or last <= one.start:
                 continue
-            at = reading.text.find(one.found, start, end)
-            near = (start, end) if at < 0 else (max(start, at - NEAR), min(end, at + len(one.found) + NEAR))
-            if any(judge.margin(reading.text[slice(*place)], category) >= NEARBY for place in {(start, end), near}):
+            here = [at for at in range(start, end) if one.start <= reading.original(at, at + 1)[0] < one.start + len(one.found)] or [start]
+            near = (max(start, here[0] - NEAR), min(end, here[-1] + 1 + NEAR))
+            denied = DENIAL.search(reading.text, start, here[0]) is not None
+            limit = DENIED if denied else NEARBY
+            if any(judge.margin(reading.text[slice(*place)], category) >= limit for place in {(start, end), near}):
                 return one
-        return replace(one, severity=WARN)
+        return replace(one, severity=WARN) if sure or denied else one
 
     def _resembling(self, judge: Judge, reading: Reading, opinion: Opinion, text: str, category: str) -> Violation:
         start, end, family = judge.place(reading.text, opinion)

@@ -126,10 +126,9 @@ class Judge:
             cut = hstack([_damped(vectorisers[name].transform(clauses)) * _SCALES[name] for name in _ANALYSERS]).tocsr()
             carries, used = _carriers(model.decision_function(cut), np.array([row for row, _ in parts]), broken)
             both, labels = vstack([together, cut[used]]).tocsr(), np.concatenate([broken, carries[used]])
-            share = carries[used].mean() / broken.mean() * (1 - broken.mean()) / (1 - carries[used].mean())
-            weight = np.concatenate(
-                [np.ones(len(broken)), np.where(carries[used], 1.0, share)]
-            )  # the odds of clauses are those of sentences
+            # the odds of clauses are to be those of sentences
+            fine = 1.0 if carries[used].all() else _odds(carries[used]) / _odds(broken)
+            weight = np.concatenate([np.ones(len(broken)), np.where(carries[used], 1.0, fine)])
             model = LogisticRegression(C=_STRENGTH, solver="liblinear", random_state=0).fit(both, labels, sample_weight=weight)
         families = sorted({one.family for one in sentences if one.family is not None})
         of_family = np.array([[one.family == family for one in sentences] for family in families], dtype=np.float64)
@@ -326,6 +325,11 @@ def _carriers(margins: np.ndarray, row_of: np.ndarray, broken: np.ndarray) -> tu
     np.maximum.at(most, row_of, margins)
     carries = broken[row_of] & (margins == most[row_of]) & (margins > _INNOCENT)
     return carries, carries | ~broken[row_of] | ((margins < most[row_of]) & (margins < _INNOCENT))
+
+
+def _odds(labels: np.ndarray) -> float:
+    share = float(labels.mean())
+    return share / (1 - share)
 
 
 _ANALYSERS = {"characters": _characters, "words": _words, "category": _category}

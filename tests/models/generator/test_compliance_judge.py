@@ -79,6 +79,28 @@ def test_a_hit_that_reads_innocent_in_its_own_clause_stays_a_note():
     assert not COMPLIANCE.blocks("网上说的百分百有效别信，肤质差异很大", "护肤")
 
 
+@pytest.mark.parametrize(
+    ("text", "category"),
+    [
+        ("这是一只普通的热水袋，不治痛经也不治关节炎，就是暖手暖脚", "热水袋"),
+        ("不 治 痛 经，就是双袜子", "袜子"),
+        ("就是一碗好喝的汤，不减肥、不降三高", "速食汤"),
+        ("本品没有减肥功效，口感清爽", "茶饮"),
+    ],
+)
+def test_a_hit_that_its_clause_denies_stays_a_note(text, category):
+    assert ALONE.blocks(text, category)
+    assert not COMPLIANCE.blocks(text, category)
+    assert COMPLIANCE.check(text, category)
+
+
+@pytest.mark.parametrize(
+    "text", ["不用吃药就能降血压", "没有比它更能降血糖的了", "不是药，胜似药，降血糖一绝", "谁说不能根治失眠？喝它就行"]
+)
+def test_words_that_deny_something_else_excuse_no_claim(text):
+    assert COMPLIANCE.blocks(text, "茶")
+
+
 @pytest.mark.parametrize("text", ["Steel bottle 1 l", "Trail running shoes", "Soft cotton T-shirt for every day", "iPhone 15 Pro 壳"])
 def test_the_judge_says_nothing_of_what_it_cannot_read(text):
     assert not COMPLIANCE.check(text, "Bottles")
