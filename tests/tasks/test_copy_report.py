@@ -54,7 +54,7 @@ def bundle() -> GeneratorBundle:
     reviewer = make_reviewer(facts, train, vocabulary, levels=[], targets=fit_targets(train, facts), max_copied_span=20)
     texts = {
         "template": tuple(f"{copy.request.title}，值得一试。" for copy in held),
-        "gpt": (LEARNED, "国家级的跑鞋，雾海蓝。", *("曜石黑的<b>跑鞋</b>，轻。" for _ in held[2:])),
+        "gpt": (LEARNED, "国家级的跑鞋，雾海蓝。", *("曜石黑的<b>跑鞋</b>，穿着很轻便。" for _ in held[2:])),
     }
     held_out = HeldOutTexts(tuple(held), tuple(split_groups(held)), texts)
     rng = np.random.default_rng(0)

@@ -1,10 +1,12 @@
 """The compliance list: what an ad text must not say, as rules with clause, scope, severity and a suggested rewrite."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cache, lru_cache
 from pathlib import Path
 
+from models.generator.compliance.denial import denied
 from models.generator.compliance.disguise import reader
 from models.generator.compliance.judge import SENTENCES, Judge, LabelledSentences, Opinion
 from models.generator.compliance.reading import Reading
@@ -23,16 +25,10 @@ NEAR = 5
 """Characters on either side of a hit, within its clause, that are read by themselves (decision 0012 says what they were chosen on)."""
 NEARBY = -1.5
 """Log-odds at which the clause of a hit, or what stands near it, makes a hit stand: most clauses are fine, nought asks too much."""
-HIT = 2.0
-"""Log-odds that a hit of the list adds to the judge's. Chosen on rounds 6 to 8, each judged by what the other rounds taught."""
+HIT = 3.0
+"""Log-odds that a hit of the list adds to the judge's (decision 0012 says what it was chosen on)."""
 DENIED = 3.0
 """`NEARBY` of a hit that its own clause denies, which adds nothing to the judge's log-odds (decision 0012)."""
-DENIAL = re.compile(
-    "(?:不(?!用|必|需|只|仅|但|光|怕|愁|吃|打|动|开|花|输|亚|过|同|止|少|断|管|论|得不|可|一样|买|来|限)"
-    "|没(?!人|谁|用|几|有?(?:更|比|人|谁|不|一|哪))|并?无(?!需|不|与|数|论|敌|双|可|人)|别(?!家|人|的|处|再|错)"
-    "|勿|莫|拒绝|绝非|并非|所谓|谨防|警惕|小心|凡是).{0,8}$"
-)
-"""What a clause says, at most eight characters before a hit, when it denies it or warns of it: 不治痛经, but not 不用吃药就能降血糖."""
 
 
 @dataclass(frozen=True)
@@ -169,31 +165,35 @@ class Compliance:
             left = [one for one in left if not start <= one.start < end]
             hit = any(one.severity == BLOCK for one in here)
             if hit and opinion.margin + opinion.doubt < 0:
-                here = [self._weighed(one, judge, reading, opinion, category) for one in here]
+                here = [self._weighed(one, judge, reading, opinion, category=category, hits=here) for one in here]
             told += here
             if not hit and opinion.margin > opinion.doubt and not any(one.rule in self.own for one in here):
                 told.append(self._resembling(judge, reading, opinion, text, category))
         return sorted(told + left, key=lambda one: self._places_of[one.rule])  # type: ignore[attr-defined]
 
-    def _weighed(self, one: Violation, judge: Judge, reading: Reading, opinion: Opinion, category: str) -> Violation:
+    def _weighed(
+        self, one: Violation, judge: Judge, reading: Reading, opinion: Opinion, *, category: str, hits: Sequence[Violation]
+    ) -> Violation:
         """A hit in a sentence that the judge takes for innocent: a note, if clause and nearest words read so by themselves as well.
 
         Among enough harmless words any claim looks harmless.
         """
         if one.rule in self.own:
             return one
-        sure, denied = opinion.margin + HIT + opinion.doubt < 0, False
+        innocent = opinion.margin + HIT + opinion.doubt < 0
         for start, end in judge.clauses(reading.text, opinion):
-            first, last = reading.original(start, end)
-            if one.start + len(one.found) <= first or last <= one.start:
+            first = [reading.original(place, place + 1)[0] for place in range(start, end)]
+            covers = [place for place, at in enumerate(first) if one.start <= at < one.start + len(one.found)]
+            if not covers:
                 continue
-            here = [at for at in range(start, end) if one.start <= reading.original(at, at + 1)[0] < one.start + len(one.found)] or [start]
-            near = (max(start, here[0] - NEAR), min(end, here[-1] + 1 + NEAR))
-            denied = DENIAL.search(reading.text, start, here[0]) is not None
-            limit = DENIED if denied else NEARBY
+            found = {place for place, at in enumerate(first) for hit in hits if hit.start <= at < hit.start + len(hit.found)}
+            limit = NEARBY
+            if denied(reading.text[start:end], covers, found):
+                innocent, limit = True, DENIED
+            near = (max(start, start + covers[0] - NEAR), min(end, start + covers[-1] + 1 + NEAR))
             if any(judge.margin(reading.text[slice(*place)], category) >= limit for place in {(start, end), near}):
                 return one
-        return replace(one, severity=WARN) if sure or denied else one
+        return replace(one, severity=WARN) if innocent else one
 
     def _resembling(self, judge: Judge, reading: Reading, opinion: Opinion, text: str, category: str) -> Violation:
         start, end, family = judge.place(reading.text, opinion)

@@ -94,11 +94,28 @@ def test_a_hit_that_its_clause_denies_stays_a_note(text, category):
     assert COMPLIANCE.check(text, category)
 
 
-@pytest.mark.parametrize(
-    "text", ["不用吃药就能降血压", "没有比它更能降血糖的了", "不是药，胜似药，降血糖一绝", "谁说不能根治失眠？喝它就行"]
+EXCUSES = (
+    "不用吃药就能降血压",
+    "没有比它更能降血糖的了",
+    "不是药，胜似药，降血糖一绝",
+    "谁说不能根治失眠？喝它就行",
+    "不伤肤三天祛斑",
+    "没套路全网最低",
+    "无添加包治百病",
+    "别怀疑就是全球第一",
+    "谨防假冒正宗全国第一",
+    "凡是报名一律包过",
+    "不根治不收费",
+    "没有不能根治的痛风",
 )
-def test_words_that_deny_something_else_excuse_no_claim(text):
-    assert COMPLIANCE.blocks(text, "茶")
+
+
+@pytest.mark.parametrize(
+    "place", ["{}", "手感温润细腻，包装简洁大方，每一件都经过仔细检查，{}，支持七天无理由退换，颜色有米白和浅灰两种可选"]
+)
+@pytest.mark.parametrize("claim", EXCUSES)
+def test_words_that_deny_something_else_excuse_no_claim(place, claim):
+    assert COMPLIANCE.blocks(place.format(claim), "护肤")
 
 
 @pytest.mark.parametrize("text", ["Steel bottle 1 l", "Trail running shoes", "Soft cotton T-shirt for every day", "iPhone 15 Pro 壳"])
