@@ -26,7 +26,7 @@ EVASIONS = ("spaced", "inserted", "homophone", "traditional", "fullwidth", "emoj
 
 
 PARTS = sorted({(row["round"], row["half"]) for row in SENTENCES if row["label"] == "violation"})
-LEAST = {28: 0.8}
+LEAST = {28: 0.85}
 """Of long copy that the judge never learnt from; docs/copy.md tells what is found."""
 PROSE = sorted({row["round"] for row in SENTENCES} - {number for number, _ in PARTS})
 
