@@ -144,7 +144,7 @@ class Judge:
         return cls(float(model.intercept_[0]), **blocks)
 
     def margin(self, text: str, category: str = "") -> float:
-        """Log-odds that a sentence breaks the law, were half of all sentences to.
+        """Log-odds that a sentence breaks the law, where as many do as among those that were learnt from.
 
         Args:
             text: as it reads.
