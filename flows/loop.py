@@ -92,7 +92,8 @@ def walk(graph: StageGraph, record: LoopRecord, watcher: Watcher, first: str | N
         logger.info("%s: %s (%.1f s)", name, result.outcome, result.seconds)
         watcher.ended(result)
         results.append(result)
-        gc.collect()  # a trained model must not weigh on the next stage
+        if result.outcome != "fresh":
+            gc.collect()  # a trained model must not weigh on the next stage
     record.log_seconds({result.name: result.seconds for result in results if result.outcome != "fresh"})
     record.finish()
     return results

@@ -14,6 +14,8 @@ from core.identity import check_fingerprint, pseudonymise, user_key
 from core.lineage import Lineage
 from core.params import EvaluateParams
 from core.tracking import Tracker
+from models.embeddings import Embeddings
+from models.encoder import TextEncoder
 from models.pool import Pool, campaigns_of
 from models.ranker import RankerBundle
 from models.recommender import RecommenderBundle
@@ -25,6 +27,7 @@ from tasks.judge.recommenders import judge_recommenders
 from tasks.judge.retrieval import judge_retrieval
 from tasks.judge.scenes import judge_scenes
 from tasks.judge.truths import true_click_of, true_clicks_of_copy
+from tasks.judge.writing import with_frechet
 from tasks.report.build import build_page
 from tasks.report.copy_page import build_copy_page
 from tasks.report.page import render, render_copy
@@ -58,6 +61,7 @@ def evaluate(
     quarantine: Path,
     lineage: Path,
     data_report: Path,
+    embeddings: Path,
     encoder: Path,
     user_features: Path,
     recommender: Path,
@@ -88,6 +92,7 @@ def evaluate(
         quarantine: refused rows.
         lineage: what the source has, and the split times.
         data_report: counts of prepare.
+        embeddings: raw vectors of human copy.
         encoder: encodes what the generators wrote.
         user_features: F and audience of each shopper.
         recommender: recommender bundle.
@@ -115,7 +120,7 @@ def evaluate(
     }
     bundles = RecommenderBundle.load(recommender), RankerBundle.load(ranker), Pool.load(pool)
     known, refused = _truth(facts, truth), read_table(rejected)
-    files = Files(items, events, rejected, user_features, encoder, recommender, generator, ranker, pool, known)
+    files = Files(items, events, rejected, user_features, recommender, generator, ranker, pool, known)
     measured: dict[str, Measure] = {}
     with write_beside(report) as draft, beside(files, worthwhile=len(tables["copies"]) >= _WORTH_A_PROCESS) as other:
         draft.mkdir(parents=True)
@@ -139,8 +144,9 @@ def evaluate(
                 known, tables["impressions"], tables["copies"], bundles[2], start=span.start, replications=params.bootstrap, rng=rng
             )
         judged = pending.result()
-        measured["generator"] = copy_measures(judged.evidence, judged.detections, bundles[2], refused, author, personal=judged.personal)
         write_json(judged.cases, draft / "shoppers.json")
+    writing = with_frechet(judged.evidence, TextEncoder.load(encoder).knowing(Embeddings.load(embeddings)).features)
+    measured["generator"] = copy_measures(writing, judged.detections, bundles[2], refused, author, personal=judged.personal)
     everything = {name: measure.as_dict() for name, measure in measured.items()}
     protocol = {
         "split": "by time", "train_end": facts["train_end"], "window_start": facts["validation_end"], "window_end": facts["end"],
@@ -166,7 +172,7 @@ def evaluate(
         draft.write_text(render(page), encoding="utf-8")
     subtitle = f"Source {facts['source']}, data {facts['data_version'][:12]}."
     with write_beside(copy) as draft:
-        told = build_copy_page(judged.evidence, refused, judged.detections, subtitle=subtitle)
+        told = build_copy_page(writing, refused, judged.detections, subtitle=subtitle)
         draft.write_text(render_copy(*told, judged.evidence.signature), encoding="utf-8")
     tracker.log_metrics({f"{name}.{key}": value for name, measure in measured.items() for key, value in measure.headline().items()})
     for path in (index, copy, metrics, calibration, ranking, policy_value):

@@ -27,7 +27,7 @@ from models.generator.compliance import OWN_RULES, Compliance
 from models.generator.gpt import Sampling
 from models.generator.request import CopyRequest, requests_of
 from models.generator.sampling_search import Said, SamplingSearch, reward, settings, spread
-from tasks.pool.candidates import Candidates, look_at_human, needed, write
+from tasks.pool.candidates import Candidates, HumanCopy, look_at_human, needed, write
 from tasks.pool.shelf import Shelf
 
 logger = logging.getLogger(__name__)
@@ -96,19 +96,17 @@ def generate(
     users = read_table(user_features)
     demand = _demand(read_table(impressions), read_table(events), users, read_json(lineage), set(stocked))
     slots = _slots(demand, {item: products[item] for item in stocked}, audience_features(users), params.max_slots)
-    shelf, vectors = Shelf(bundle, content_hash(generator)[:12]), _Vectors(Embeddings.load(embeddings), encoder)
-    writer = needed(bundle)
+    shelf, writer = Shelf(bundle, content_hash(generator)[:12]), needed(bundle)
     with beside(writer, worthwhile=len(slots) >= _WORTH_A_PROCESS and bundle.sampling is not None) as other:
         search = _write(writer, slots, params, rng, shelf=shelf, other=other)
         written = len(shelf.rows)
         known = human[human[C.ITEM].isin(list(products))]
         wanted = zip(known[C.ITEM], known[C.SCENE], known[C.CHANNEL], strict=True)
         places = [products[item].placed(scene, channel) for item, scene, channel in wanted]
-        looked_at = other.begin(look_at_human, places, known[C.TEXT].tolist())
-        vectors.add([str(row[C.TEXT]) for row in shelf.rows])
-        shelf.add_human(known, places, looked_at.result())
+        shelf.add_human(known, places, _looked_at(other, writer, places, known[C.TEXT].tolist()))
     shelf.fill(stocked, products, rng)
     table = shelf.table()
+    vectors = TextEncoder.load(encoder).knowing(Embeddings.load(embeddings)).encode(table[C.TEXT].tolist())
     write_table(shelf.refused(), rejected)
     config = {
         "generator": bundle.chosen,
@@ -134,7 +132,7 @@ def generate(
         if rules is not None:
             (draft / OWN_RULES).write_bytes(rules.read_bytes())
         write_table(read_table(campaigns), draft / "campaigns.parquet")
-        save_arrays({"vectors": vectors.of(table[C.TEXT].tolist())}, draft / "vectors.safetensors")
+        save_arrays({"vectors": vectors}, draft / "vectors.safetensors")
     tracker.log_metrics(
         {
             "creatives": float(len(table)),
@@ -240,6 +238,16 @@ def _drawn(
     return [found[row] for row in range(len(requests))]
 
 
+def _looked_at(
+    other: Beside[GeneratorBundle], bundle: GeneratorBundle, places: Sequence[CopyRequest], texts: Sequence[str]
+) -> list[HumanCopy]:
+    """What there is to say of human copies; of every second one the other process says it."""
+    theirs = other.begin(look_at_human, places[1::2], texts[1::2])
+    found = dict(zip(range(0, len(texts), 2), look_at_human(bundle, places[::2], texts[::2]), strict=True))
+    found |= dict(zip(range(1, len(texts), 2), theirs.result(), strict=True))
+    return [found[row] for row in range(len(texts))]
+
+
 def _choose(request: CopyRequest, candidates: Candidates, params: GenerateParams, shelf: Shelf, said: Said) -> float:
     """Shelve a diverse few of the accepted candidates of a slot; what came of it, in [0, 1]."""
     bundle, known, reviews = shelf.bundle, shelf.texts.get(request.item_id, ()), candidates.reviews
@@ -263,27 +271,3 @@ def _choose(request: CopyRequest, candidates: Candidates, params: GenerateParams
         shelf.rules[text, request.category] = candidates.rules[text]
         shelf.add(request, text, bundle.chosen, reviews[text].quality)
     return reward([bundle.worth(request, text, reviews[text].quality) for text in kept], newness, params.kept_per_slot)
-
-
-class _Vectors:
-    """Raw vectors of texts: those that `encode` made, and those made here, each once."""
-
-    def __init__(self, known: Embeddings, encoder: Path) -> None:
-        self._known, self._encoder = known, encoder
-        self._made: dict[str, np.ndarray] = {}
-
-    def add(self, texts: Sequence[str]) -> None:
-        """Encode what is new."""
-        new = [text for text in dict.fromkeys(texts) if text not in self._known and text not in self._made]
-        if new:
-            self._made |= dict(zip(new, TextEncoder.load(self._encoder).encode(new), strict=True))
-
-    def of(self, texts: Sequence[str]) -> np.ndarray:
-        """(n, d) float32."""
-        self.add(texts)
-        old = [text for text in dict.fromkeys(texts) if text in self._known]
-        held = self._made | dict(zip(old, self._known.vectors_of(old), strict=True))
-        found = np.zeros((len(texts), self._known.vectors.shape[1]), np.float32)
-        for row, text in enumerate(texts):
-            found[row] = held[text]
-        return found

@@ -12,6 +12,7 @@ from core.errors import EncoderError
 from models.bundle import load_arrays, read_config, save_arrays, writing_bundle
 from models.cache import cache_folder
 from models.device import device, dtype_of
+from models.embeddings import Embeddings
 from models.encoder.network import EncoderNetwork, encoder_folder, weights_hash
 from models.encoder.vector_cache import VectorCache
 
@@ -98,6 +99,15 @@ class TextEncoder:
         config = read_config(bundle, KIND)
         names = EncoderSettings.__dataclass_fields__
         return cls(EncoderSettings(**{name: config[name] for name in names}), load_arrays(bundle / "mean.safetensors")["mean"])
+
+    def knowing(self, embeddings: Embeddings) -> "TextEncoder":
+        """This encoder, which needs no network for texts that were encoded before.
+
+        Args:
+            embeddings: made by this encoder.
+        """
+        self.remember(embeddings.texts, embeddings.vectors)
+        return self
 
     def save(self, bundle: Path) -> None:
         """Write config.json and the corpus mean, whole or not at all.

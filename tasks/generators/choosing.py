@@ -148,19 +148,20 @@ def judged(params: GeneratorParams, work: Corpus, trained: Trained, tracker: Tra
         for name, texts in [*written.items(), ("human", references)]:
             rng, human = np.random.default_rng([seed, 10]), name == "human"
             table[name] = measure(texts, requests, references, work.groups, reviewer=work.reviewer, rng=rng, human=human)
-        found = evidence(
-            generators.get(Origin.GAN),
-            some,
-            known=trained.known,
-            human=trained.human,
-            watched=trained.watched,
-            reviewer=work.reviewer,
-            encode=encode,
-            seed=seed,
-        )
         for name, score in main.result().items():
             table[name][MAIN] = score
-        measured = {"curves": drawn.result(), **found}
+        measured: dict[str, Any] = {"curves": drawn.result()}
+    # most of this passes through the encoder, which likes to have all threads
+    measured |= evidence(
+        generators.get(Origin.GAN),
+        some,
+        known=trained.known,
+        human=trained.human,
+        watched=trained.watched,
+        reviewer=work.reviewer,
+        encode=encode,
+        seed=seed,
+    )
     for name, row in table.items():
         if name in generators:
             tracker.log_metrics({f"{name}_{metric}": value["value"] for metric, value in row.items()})

@@ -11,7 +11,6 @@ import numpy as np
 from core.files import read_table
 from evaluation.detection import Detection
 from models.decider import Decider
-from models.encoder import TextEncoder
 from models.generator import GeneratorBundle
 from models.generator.audiences import audience_features
 from models.generator.request import requests_of
@@ -35,7 +34,6 @@ class Files:
         events: clean events.
         rejected: texts that generate refused.
         user_features: F and audience of each shopper.
-        encoder: encodes what the generators wrote.
         recommender: recommender bundle.
         generator: generator bundle.
         ranker: ranker bundle.
@@ -47,7 +45,6 @@ class Files:
     events: Path
     rejected: Path
     user_features: Path
-    encoder: Path
     recommender: Path
     generator: Path
     ranker: Path
@@ -93,7 +90,6 @@ def judge_generator(files: Files, *, start: datetime, end: datetime, replication
         pool,
         read_table(files.rejected),
         requests_of(read_table(files.items), writer.limits),
-        encode=TextEncoder.load(files.encoder).features,
         rng=rng,
         replications=replications,
     )

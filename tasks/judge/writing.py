@@ -1,7 +1,7 @@
 """What the copy report shows: each generator's held-out texts judged again, place by place, beside human copy and the pool."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,6 @@ from models.generator.bundle import GeneratorBundle
 from models.generator.held_out import HeldOutTexts
 from models.generator.request import CopyRequest
 from models.generator.spans import SharedSpan
-from models.generator.training_copies import Copy
 from models.pool import Pool
 from tasks.judge.copies import PER, SIGNATURE, row_measures
 from tasks.judge.plane import Plane
@@ -138,6 +137,8 @@ class WritingEvidence:
         near_copies: of each generator, the closest first.
         gate: before and after.
         config: of the bundle: curves, latent, verdicts.
+        written: generator → its texts for the products that are judged place by place; the human copy last.
+        learned: training copies, at even steps, for the Fréchet distance (`with_frechet`).
     """
 
     chosen: str
@@ -151,6 +152,8 @@ class WritingEvidence:
     near_copies: tuple[NearCopy, ...]
     gate: tuple[GateRow, ...]
     config: Mapping[str, Any]
+    written: Mapping[str, tuple[str, ...]]
+    learned: tuple[str, ...]
 
 
 def judge_writing(
@@ -159,41 +162,58 @@ def judge_writing(
     rejected: pd.DataFrame,
     products: Mapping[str, CopyRequest],
     *,
-    encode: Encode,
     rng: np.random.Generator,
     replications: int,
 ) -> WritingEvidence:
-    """Judge what a bundle's generators wrote for held-out products, and what came of it in the pool.
+    """Judge what a bundle's generators wrote for held-out products, and what came of it in the pool; all but the Fréchet distance.
 
     Args:
         bundle: with its held-out texts.
         pool: the creative pool.
         rejected: texts that generate refused.
         products: item id → request.
-        encode: texts → vectors, for the Fréchet distance.
         rng: draws the bootstrap.
         replications: of the bootstrap.
     """
-    held, models = bundle.held_out.at_most(JUDGED), _intervals(bundle.config)
+    held = bundle.held_out.at_most(JUDGED)
     texts = {**held.texts, HUMAN: tuple(held.references)} if held.copies else {}
     rows = {
         name: row_measures(written, held.requests, held.references, bundle.reviewer, human=name == HUMAN) for name, written in texts.items()
     }
-    _add_frechet(models, held, bundle.copies, encode)
-    frechet = f"frechet:encoder,n:{len(held.copies)},to training copy:{len(bundle.copies[:: _step(bundle.copies)])}"
+    learned = tuple(copy.text for copy in bundle.copies[:: -(-len(bundle.copies) // (2 * JUDGED)) or 1])
     return WritingEvidence(
         chosen=bundle.chosen,
         texts=len(bundle.held_out.copies),
         training=len(bundle.copies),
-        signature="|".join((metrics.signature(len(bundle.held_out.copies)), SIGNATURE, frechet)),
-        models=models,
+        signature="|".join((metrics.signature(len(bundle.held_out.copies)), SIGNATURE)),
+        models=_intervals(bundle.config),
         plane=Plane.of(bundle.held_out, bundle.config.get("curves", {})),
         places=_places(held, rows, rng, replications),
         samples=_samples(bundle),
         near_copies=tuple(near for name, written in held.texts.items() for near in _near_copies(bundle, name, written)),
         gate=_gate(bundle, rows, pool, rejected, products),
         config=bundle.config,
+        written=texts,
+        learned=learned,
     )
+
+
+def with_frechet(evidence: WritingEvidence, encode: Encode) -> WritingEvidence:
+    """The evidence with the distance of each generator's texts, and of the human copy for the same products, to training copy.
+
+    Args:
+        evidence: without it.
+        encode: texts → vectors; most of the work, which likes to have all threads.
+    """
+    n = len(evidence.written.get(HUMAN, ()))
+    if min(n, len(evidence.learned)) < 2:
+        return evidence
+    target, models = encode(evidence.learned), dict(evidence.models)
+    for name, written in evidence.written.items():
+        distance = frechet(encode([text or "。" for text in written]), target)
+        models[name] = {**models[name], "frechet": Interval(distance, distance, distance)}
+    rests_on = f"frechet:encoder,n:{n},to training copy:{len(evidence.learned)}"
+    return replace(evidence, models=models, signature=f"{evidence.signature}|{rests_on}")
 
 
 def _intervals(config: Mapping[str, Any]) -> dict[str, dict[str, Interval]]:
@@ -208,20 +228,6 @@ def _intervals(config: Mapping[str, Any]) -> dict[str, dict[str, Interval]]:
 
 def _own_reference(name: str, metric: str) -> bool:
     return name == HUMAN and metric.startswith(("bleu", "rouge", "sacrebleu"))
-
-
-def _step(copies: Sequence[Copy]) -> int:
-    return -(-len(copies) // (2 * JUDGED)) or 1
-
-
-def _add_frechet(models: dict[str, dict[str, Interval]], held: HeldOutTexts, learned: Sequence[Copy], encode: Encode) -> None:
-    """Distance of each generator's texts, and of the human copy for the same products, to training copy."""
-    if min(len(held.copies), len(learned)) < 2:
-        return
-    target = encode([copy.text for copy in learned[:: _step(learned)]])
-    for name, written in {**held.texts, HUMAN: held.references}.items():
-        distance = frechet(encode([text or "。" for text in written]), target)
-        models[name]["frechet"] = Interval(distance, distance, distance)
 
 
 def _places(

@@ -30,6 +30,21 @@ class Candidates:
     rules: dict[str, list[str]]
 
 
+@dataclass(frozen=True)
+class HumanCopy:
+    """What there is to say of a text of the merchant's own.
+
+    Attributes:
+        violation: what it is blocked for; None when it is not.
+        review: what the reviewer says of it.
+        rules: compliance rules that speak of it.
+    """
+
+    violation: Violation | None
+    review: Review
+    rules: list[str]
+
+
 def needed(bundle: GeneratorBundle) -> GeneratorBundle:
     """What writes and judges candidates, without the generators that were not chosen.
 
@@ -73,8 +88,8 @@ def write(
     return found
 
 
-def look_at_human(bundle: GeneratorBundle, requests: Sequence[CopyRequest], texts: Sequence[str]) -> list[tuple[Violation | None, Review]]:
-    """Of each human copy what it is blocked for, and its review, which does not bind it.
+def look_at_human(bundle: GeneratorBundle, requests: Sequence[CopyRequest], texts: Sequence[str]) -> list[HumanCopy]:
+    """What there is to say of human copies, whose reviews do not bind them.
 
     Args:
         bundle: judges.
@@ -83,6 +98,10 @@ def look_at_human(bundle: GeneratorBundle, requests: Sequence[CopyRequest], text
     """
     reviewer = bundle.reviewer
     return [
-        (next(iter(reviewer.compliance.blocks(text, request.category)), None), reviewer.review(text, request, may_copy=True))
+        HumanCopy(
+            next(iter(reviewer.compliance.blocks(text, request.category)), None),
+            reviewer.review(text, request, may_copy=True),
+            rules_of(bundle, text, request),
+        )
         for request, text in zip(requests, texts, strict=True)
     ]

@@ -11,10 +11,8 @@ import pandas as pd
 from core.columns import Columns as C
 from core.vocabulary import CHANNELS, SCENES, Channel, Origin, Scene
 from models.generator.bundle import GeneratorBundle
-from models.generator.compliance import Violation
-from models.generator.quality import Review
 from models.generator.request import CopyRequest
-from tasks.pool.candidates import rules_of
+from tasks.pool.candidates import HumanCopy, rules_of
 
 _COLUMNS = [C.CREATIVE, C.ITEM, C.SCENE, C.CHANNEL, C.TEXT, C.ORIGIN, C.AUDIENCE, C.GENERATOR_VERSION, C.QUALITY, C.VERDICT, C.AI_LABEL]
 _REJECTED = [C.ITEM, C.SCENE, C.CHANNEL, C.AUDIENCE, C.TEXT, C.ORIGIN, C.REASON, "rule", "found"]
@@ -101,7 +99,7 @@ class Shelf:
         }
         self.rejected.append({**row, C.REASON: reason, "rule": rule, "found": found})
 
-    def add_human(self, copies: pd.DataFrame, places: Sequence[CopyRequest], looked_at: Sequence[tuple[Violation | None, Review]]) -> None:
+    def add_human(self, copies: pd.DataFrame, places: Sequence[CopyRequest], looked_at: Sequence[HumanCopy]) -> None:
         """Accept what people wrote, unless it breaks the law or does not fit.
 
         Args:
@@ -109,13 +107,15 @@ class Shelf:
             places: of each.
             looked_at: what `look_at_human` says of each.
         """
-        for copy_id, request, text, (violation, review) in zip(copies[C.COPY], places, copies[C.TEXT], looked_at, strict=True):
-            if violation is not None:
-                self.refuse(request, text, Origin.HUMAN, reason="compliance", rule=violation.rule, found=violation.found)
+        for copy_id, request, text, found in zip(copies[C.COPY], places, copies[C.TEXT], looked_at, strict=True):
+            self.rules[text, request.category] = found.rules
+            if found.violation is not None:
+                self.refuse(request, text, Origin.HUMAN, reason="compliance", rule=found.violation.rule, found=found.violation.found)
             elif len(text) > request.max_length:
                 self.refuse(request, text, Origin.HUMAN, reason="length", rule="too_long", found=str(len(text)))
             else:  # the merchant's own statement: offers and dates in it are the merchant's, but it is not moved to another place then
-                self.add(request, text, Origin.HUMAN, review.quality, creative_id=str(copy_id), reusable=review.accepted)
+                quality, reusable = found.review.quality, found.review.accepted
+                self.add(request, text, Origin.HUMAN, quality, creative_id=str(copy_id), reusable=reusable)
 
     def fill(self, stocked: Sequence[str], products: Mapping[str, CopyRequest], rng: np.random.Generator) -> None:
         """See to it that every item in stock has a creative for every scene and channel: its best text that fits there, else a template.

@@ -24,7 +24,7 @@ from models.pool import Pool
 from tasks.judge.copies import contradicting, held_out_perplexity, measure
 from tasks.judge.measures import copy_measures
 from tasks.judge.plane import Plane
-from tasks.judge.writing import WritingEvidence, judge_writing
+from tasks.judge.writing import WritingEvidence, judge_writing, with_frechet
 from tasks.report.build import copy_chapter
 from tasks.report.copy_page import build_copy_page
 from tasks.report.latent_chapter import latent_chapter
@@ -87,15 +87,15 @@ def evidence() -> WritingEvidence:
     )
     pool = Pool.__new__(Pool)
     pool.creatives, pool.config = creatives, {"generated": {"candidates": 10}}
-    return judge_writing(
+    judged = judge_writing(
         held,
         pool,
         REJECTED,
         {copy.request.item_id: copy.request for copy in shop()},
-        encode=lambda texts: np.array([[len(text), text.count("鞋")] for text in texts], np.float32),
         rng=np.random.default_rng(0),
         replications=100,
     )
+    return with_frechet(judged, lambda texts: np.array([[len(text), text.count("鞋")] for text in texts], np.float32))
 
 
 EVIDENCE = evidence()
@@ -180,8 +180,8 @@ def test_a_bundle_that_trained_nothing_has_a_report_too() -> None:
     empty = replace(held, chosen="template", copies=(), config={"reason": "3 usable copies"}, held_out=HeldOutTexts.none())
     pool = Pool.__new__(Pool)
     pool.creatives, pool.config = pd.DataFrame({"ai_label": [], "item_id": [], "text": []}), {}
-    found = judge_writing(empty, pool, REJECTED.head(0), {}, encode=lambda texts: np.zeros((len(texts), 2), np.float32),
-                          rng=np.random.default_rng(0), replications=100)  # fmt: skip
+    judged = judge_writing(empty, pool, REJECTED.head(0), {}, rng=np.random.default_rng(0), replications=100)
+    found = with_frechet(judged, lambda texts: np.zeros((len(texts), 2), np.float32))
     html = render_copy(*build_copy_page(found, REJECTED.head(0), {}, subtitle="s"), found.signature)
     assert "3 usable copies" in html
 
