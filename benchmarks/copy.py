@@ -5,10 +5,11 @@
 Both files are JSON lines with `content` (类型#裤*版型#宽松…) and `summary`, as AdvertiseGen has them. A part of A, by group of
 attributes, is held out for every choice that is made; B is looked at once. Each generator writes candidates for each row, and the
 one to show is chosen alike for all (`GeneratorBundle.best_first`): accepted by the reviewer, stating the product's facts, agreeing with
-the others and with human copy of similar training products. Placeholders (<UNK>, BRAND) are never written. `best` is chosen on the
-held-out part of A: the highest 3 · BLEU-4 + ROUGE-L among the generators that write in words of their own there (copy rate at most 2 %,
-span share at most 0.35) and nearly as variously as people (Self-BLEU-4 at most 0.10 above the human copy's). `train_s` is that of all
-generators together. Last line: one JSON object.
+the others and with human copy of similar training products. How much stock phrases count against a text of a network is set on the
+held-out part: as little as keeps its Self-BLEU-4 at most 0.10 above the human copy's. Placeholders (<UNK>, BRAND) are never written.
+`best` is chosen there too: the highest 3 · BLEU-4 + ROUGE-L among the generators that write in words of their own (copy rate at most
+2 %, span share at most 0.35) and nearly as variously as people (Self-BLEU-4 at most 0.10 above). `train_s` is that of all generators
+together. Last line: one JSON object.
 """
 
 import argparse
@@ -23,12 +24,12 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
+from benchmarks.copy_candidates import ALIKE, alikeness, first_choices, stock_weight_of, write
 from core.environment import limit_threads, project_root
 from core.errors import BundleError
 from core.files import write_beside
-from core.params import GeneratorParams, load_params
+from core.params import GeneratorParams, Params, load_params
 from core.tracking import NullTracker
 from core.vocabulary import Channel, Origin
 from evaluation import text as metrics
@@ -68,8 +69,7 @@ SIZES: dict[str, Any] = {
 HELD_OUT = 0.05
 HUMAN = str(Origin.HUMAN)
 OWN_WORDS = {"copy_rate": 0.02, "span_share": 0.35}
-ALIKE = 0.10
-"""Self-BLEU-4 above the human copy's, at the most."""
+NETWORKS = frozenset({Origin.GPT, Origin.VAE, Origin.GAN})
 COPIED = 20
 _PLACEHOLDER = re.compile(r"<UNK>|<unk>|BRAND")
 SHOWN = ("bleu4", "rouge1", "rouge2", "rougeL", "attribute_coverage", "copy_rate", "span_share", "self_bleu4", "contradiction_rate")
@@ -105,32 +105,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with TemporaryDirectory() as folder:
         learnt, held = split(options.train, Path(folder), np.random.default_rng(params.seed))
         validation = read_pairs(held)
-        if options.bundle is not None:
-            bundle = _at(kept_bundle(options.bundle, validation[1]), settings)
-        else:
-            started = time.perf_counter()
-            bundle = train_copy(
-                params.model_copy(update={"train_generator": settings}),
-                rng=np.random.default_rng(params.seed),
-                tracker=NullTracker(),
-                train=learnt,
-                valid=held,
-                limit=LIMIT,
-            )
-            bundle = replace(bundle, config={**bundle.config, "train_s": time.perf_counter() - started})
-    train_s = float(bundle.config["train_s"])
-    bundle = bundle.limited_to(COPIED - 1)
+        told = params.model_copy(update={"train_generator": settings})
+        kept = options.bundle and kept_bundle(options.bundle, validation[1])
+        bundle = _at(kept, settings) if kept else _trained(told, learnt, held)
+    train_s, bundle = float(bundle.config["train_s"]), bundle.limited_to(COPIED - 1)
     print(f"trained all generators in {train_s:.0f} s on {len(bundle.copies)} copies", file=sys.stderr)
     spans = SpanIndex([_PLACEHOLDER.sub("", text) for text in read_pairs(options.train)[1]])
-    table, chosen, written = {}, {}, {}
+    table, chosen, written, weights = {}, {}, {}, {}
     if options.keep is not None:
-        bundle.save(options.keep)
+        bundle.save(options.keep)  # judging takes as long as training did, and may be interrupted
+    human = [_PLACEHOLDER.sub("", text) for text in validation[1]]
     for name in bundle.generators:
-        chosen[name] = judge(write(bundle, name, validation[0], options.candidates)[0], *validation, spans, bundle)
-        written[name], speed = write(bundle, name, requests, options.candidates)
-        table[name] = judge(written[name], requests, references, spans, bundle)
-        table[name] |= {"train_s": _flat(train_s), "chars_per_s": _flat(speed)}
-        print(f"{name}: {', '.join(f'{metric} {_cell(table[name][metric])}' for metric in SHOWN)}", file=sys.stderr, flush=True)
+        found, _ = write(bundle, name, validation[0], options.candidates)
+        weights[name] = stock_weight_of(found, human) if name in NETWORKS else bundle.stock_weight
+        chosen[name] = judge(first_choices(found, weights[name]), *validation, spans, bundle)
+        found, speed = write(bundle, name, requests, options.candidates)
+        written[name] = first_choices(found, weights[name])
+        speeds = {"train_s": _flat(train_s), "chars_per_s": _flat(speed)}
+        table[name] = judge(written[name], requests, references, spans, bundle) | speeds
+        cells = ", ".join(f"{metric} {_cell(table[name][metric])}" for metric in SHOWN)
+        print(f"{name}: {cells}; stock phrases count {weights[name]}", file=sys.stderr, flush=True)
+    if options.keep is not None:
+        replace(bundle, stock_weight=weights[bundle.chosen]).save(options.keep)
     for judged, (asked, said) in ((chosen, validation), (table, (requests, references))):
         judged[HUMAN] = judge([_PLACEHOLDER.sub("", text) for text in said], asked, said, spans, bundle)
     print(f"held-out part of {options.train.name}, which `best` is chosen by:")
@@ -138,22 +134,34 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(f"{options.test.name}:")
     print_table(table, len(requests))
     if options.out is not None:
-        lines = [
-            json.dumps(
-                {
-                    "content": "*".join(f"{key}#{value}" for key, value in request.attributes),
-                    "summary": reference,
-                    **{name: texts[row] for name, texts in written.items()},
-                },
-                ensure_ascii=False,
-            )
-            for row, (request, reference) in enumerate(zip(requests, references, strict=True))
-        ]
-        with write_beside(options.out) as draft:
-            draft.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        write_out(options.out, requests, references, written)
     flat = {name: {metric: round(value["value"], 4) for metric, value in row.items()} for name, row in table.items() if name != HUMAN}
     print(json.dumps({"best": best_of(chosen), "generators": flat}))
     return 0
+
+
+def write_out(path: Path, requests: Sequence[CopyRequest], references: Sequence[str], written: Mapping[str, Sequence[str]]) -> None:
+    """JSON lines of what each generator wrote.
+
+    Args:
+        path: the file.
+        requests: the orders.
+        references: human copies.
+        written: generator → a text a row.
+    """
+    lines = [
+        json.dumps(
+            {
+                "content": "*".join(f"{key}#{value}" for key, value in request.attributes),
+                "summary": reference,
+                **{name: texts[row] for name, texts in written.items()},
+            },
+            ensure_ascii=False,
+        )
+        for row, (request, reference) in enumerate(zip(requests, references, strict=True))
+    ]
+    with write_beside(path) as draft:
+        draft.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def _language_model(parser: argparse.ArgumentParser, asked: str | None, settings: GeneratorParams) -> str | None:
@@ -163,6 +171,13 @@ def _language_model(parser: argparse.ArgumentParser, asked: str | None, settings
     if kind != "hf":
         parser.error(f"--with {asked}: hf is the one optional generator; `--with hf` or `--with hf=MODEL`")
     return model or settings.hf.model or WHEEL
+
+
+def _trained(params: Params, learnt: Path, held: Path) -> GeneratorBundle:
+    started = time.perf_counter()
+    rng = np.random.default_rng(params.seed)
+    bundle = train_copy(params, rng=rng, tracker=NullTracker(), train=learnt, valid=held, limit=LIMIT)
+    return replace(bundle, config={**bundle.config, "train_s": time.perf_counter() - started})
 
 
 def kept_bundle(folder: Path, held_out: Sequence[str]) -> GeneratorBundle:
@@ -249,32 +264,6 @@ def read_pairs(path: Path) -> tuple[list[CopyRequest], list[str]]:
     return [product.request for product in products], [product.text or "" for product in products]
 
 
-def write(bundle: GeneratorBundle, name: str, requests: Sequence[CopyRequest], candidates: int) -> tuple[list[str], float]:
-    """One text a row, chosen from candidates.
-
-    Args:
-        bundle: the generators.
-        name: which of them.
-        requests: the orders.
-        candidates: texts written for each.
-
-    Returns:
-        Texts, and characters a second of all candidates, choosing not counted.
-    """
-    rng = np.random.default_rng(11)
-    texts, seconds, characters = [], 0.0, 0
-    for first in tqdm(range(0, len(requests), 100), desc=name, unit="batch", leave=False):
-        some = requests[first : first + 100]
-        started = time.perf_counter()
-        drawn = bundle.write(some, candidates, rng, name)
-        seconds += time.perf_counter() - started
-        characters += sum(len(text) for found in drawn for text in found)
-        for request, found in zip(some, drawn, strict=True):
-            ordered = bundle.best_first(request, [text for text in found if text])
-            texts.append(ordered[0] if ordered else request.title)
-    return texts, characters / max(seconds, 1e-9)
-
-
 def judge(
     texts: Sequence[str], requests: Sequence[CopyRequest], references: Sequence[str], spans: SpanIndex, bundle: GeneratorBundle
 ) -> dict[str, dict[str, float]]:
@@ -307,7 +296,7 @@ def judge(
     for name, values in rows.items():
         held = ~np.isnan(values)
         found[name] = bootstrap_mean(values[held], np.flatnonzero(held).astype(object), 1000, np.random.default_rng(3)).as_dict()
-    return found | {"self_bleu4": _flat(metrics.self_bleu_4(texts, sample=1000) / 100)}
+    return found | {"self_bleu4": _flat(alikeness(texts))}
 
 
 def _flat(value: float) -> dict[str, float]:

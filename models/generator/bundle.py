@@ -11,7 +11,7 @@ import numpy as np
 from core.vocabulary import LENGTH_LIMITS, Origin
 from models.bundle import read_config, writing_bundle
 from models.generator.belonging import NO_BELONGING, Belonging
-from models.generator.choice import SIMILAR, best_first, scores, tone_fit
+from models.generator.choice import SIMILAR, STOCK_WEIGHT, Merit, best_first, merits, tone_fit
 from models.generator.clause import ClauseGenerator
 from models.generator.clause_index import ClauseIndex
 from models.generator.compliance import Compliance
@@ -97,6 +97,7 @@ class GeneratorBundle:
         config: what config.json holds: scores, counts, reasons.
         held_out: what each generator wrote for held-out products.
         response: how audiences respond to the manner of copy; None without shoppers.
+        stock_weight: what a candidate of stock phrases alone loses in the choice: the more, the less alike are texts for many products.
     """
 
     generators: dict[str, CopyGenerator]
@@ -106,6 +107,7 @@ class GeneratorBundle:
     config: dict[str, Any]
     held_out: HeldOutTexts = field(default_factory=HeldOutTexts.none)
     response: ResponseModel | None = None
+    stock_weight: float = STOCK_WEIGHT
 
     @property
     def limits(self) -> dict[str, int]:
@@ -159,7 +161,20 @@ class GeneratorBundle:
         Returns:
             Each distinct text once, refused ones last (`models.generator.choice`).
         """
-        return best_first(texts, request, self.reviewer, self._similar(request), reviews)
+        return best_first(texts, request, self.reviewer, self._similar(request), reviews, stock_weight=self.stock_weight)
+
+    def merits(self, request: CopyRequest, texts: Sequence[str], reviews: Mapping[str, Review]) -> dict[str, Merit]:
+        """What speaks for each candidate (`models.generator.choice`).
+
+        Args:
+            request: what they were written for.
+            texts: all candidates; refused ones speak for what the model knows, too.
+            reviews: text → what `review` says of it.
+
+        Returns:
+            Each distinct text → merit.
+        """
+        return merits(texts, request, self.reviewer, self._similar(request), reviews)
 
     def weights(self, request: CopyRequest, texts: Sequence[str], reviews: Mapping[str, Review]) -> dict[str, float]:
         """How much each accepted candidate is to be preferred: what `best_first` goes by, and the fit to the audience.
@@ -172,8 +187,9 @@ class GeneratorBundle:
         Returns:
             Accepted text → weight in (0, 1], the best before the audience is asked having 1.
         """
-        found = scores(texts, request, self.reviewer, self._similar(request), reviews)
-        found = {text: score for text, score in found.items() if reviews[text].accepted}
+        found = {
+            text: merit.at(self.stock_weight) for text, merit in self.merits(request, texts, reviews).items() if reviews[text].accepted
+        }
         best = max(found.values(), default=0.0)
         heard = self.response if request.audience_id is not None else None
         fits = np.ones(len(found)) if heard is None else heard.fit_of(list(found), request)
@@ -283,6 +299,7 @@ class GeneratorBundle:
             "fluency": list(reviewer.language.weights),
             "targets": [[scene, channel, goal] for (scene, channel), goal in sorted(reviewer.targets.items())],
             "max_copied_span": reviewer.max_copied_span,
+            "stock_weight": self.stock_weight,
             "audiences": list(self.response.audiences) if self.response else None,
         }
         with writing_bundle(path, KIND, config) as draft:
@@ -344,4 +361,5 @@ class GeneratorBundle:
         held_out = HeldOutTexts.load(path / "held_out.parquet", limits)
         known = config.get("audiences")
         response = None if known is None else ResponseModel.load(path / "response.safetensors", known)
-        return cls(generators, str(config["chosen"]), reviewer, copies, config, held_out, response)
+        stock_weight = float(config.get("stock_weight", STOCK_WEIGHT))
+        return cls(generators, str(config["chosen"]), reviewer, copies, config, held_out, response, stock_weight)

@@ -7,6 +7,7 @@ and clauses that resemble none of those that people wrote for this kind.
 """
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,8 +20,8 @@ from models.generator.slots import NOUN, PRICE, slots_of
 
 _COVERAGE_WEIGHT = 0.1
 """What stating as many facts as human copy does is worth, and once more what stating all of them is."""
-_STOCK_WEIGHT = 0.33
-"""What a text of stock phrases alone loses."""
+STOCK_WEIGHT = 0.4
+"""What a text of stock phrases alone loses, where nobody has measured how variously people write (`GeneratorBundle.stock_weight`)."""
 _FLUENCY_WEIGHT = 0.1
 """What reading like human copy is worth."""
 _FOREIGN_WEIGHT = 0.1
@@ -34,6 +35,26 @@ SIMILAR = 16
 """Human copies of similar products that candidates are compared with."""
 
 
+class Merit(NamedTuple):
+    """What speaks for a candidate, and what part of it are stock phrases.
+
+    Attributes:
+        told: agreed on, stating facts, in clauses like people's, in the tone asked for.
+        stock: in [0, 1] (`SpanIndex.stock`).
+    """
+
+    told: float
+    stock: float
+
+    def at(self, stock_weight: float) -> float:
+        """The score; higher is better, differences are what counts.
+
+        Args:
+            stock_weight: what a text of stock phrases alone loses.
+        """
+        return self.told - stock_weight * self.stock
+
+
 def consensus(texts: Sequence[str], reviewer: Reviewer, similar: Sequence[str] = ()) -> NDArray[np.float64]:
     """Mean agreement of each text with the other texts, and with the similar ones, one half each.
 
@@ -43,7 +64,7 @@ def consensus(texts: Sequence[str], reviewer: Reviewer, similar: Sequence[str] =
         similar: human copies of similar products, in this product's words.
 
     Returns:
-        (n,) in [0, 4] (`models.generator.agreement`); 0 for a single text without similar ones.
+        (n,) in [0, 5] (`models.generator.agreement`); 0 for a single text without similar ones.
     """
     words = [reviewer.vocabulary.words(text) for text in (*texts, *similar)]
     found = agreement(texts, [*texts, *similar], words[: len(texts)], words)
@@ -66,9 +87,9 @@ def tone_fit(text: str, tone: str) -> float:
     return 1.0 if found == tone else _NO_TONE if found is None else _OTHER_TONE
 
 
-def scores(
+def merits(
     texts: Sequence[str], request: CopyRequest, reviewer: Reviewer, similar: Sequence[str], reviews: Mapping[str, Review]
-) -> dict[str, float]:
+) -> dict[str, Merit]:
     """How well each candidate speaks for its order: agreed on, stating facts, in clauses like people's, in the tone asked for.
 
     Args:
@@ -79,14 +100,14 @@ def scores(
         reviews: text → what the reviewer says of it.
 
     Returns:
-        Each distinct text → score; higher is better, differences are what counts.
+        Each distinct text → merit.
     """
     if not texts:
         return {}
     agreed = consensus(texts, reviewer, similar)
     facts = sum(slot.name not in (NOUN, PRICE) for slot in slots_of(request))
     supported = _SUPPORT_WEIGHT * reviewer.clauses.repeated * reviewer.clauses.support(texts, request)
-    found: dict[str, float] = {}
+    found: dict[str, Merit] = {}
     for row, text in enumerate(texts):
         if text not in found:
             review = reviews[text]
@@ -94,7 +115,7 @@ def scores(
             foreign = _FOREIGN_WEIGHT * reviewer.belonging.level(text, request)
             told = _COVERAGE_WEIGHT * (review.coverage + share) + _FLUENCY_WEIGHT * review.fluency
             told += _TONE_WEIGHT * tone_fit(text, request.tone) if request.tone else 0.0
-            found[text] = float(agreed[row] + supported[row]) + told - _STOCK_WEIGHT * reviewer.spans.stock(text) - foreign
+            found[text] = Merit(float(agreed[row] + supported[row]) + told - foreign, reviewer.spans.stock(text))
     return found
 
 
@@ -104,6 +125,8 @@ def best_first(
     reviewer: Reviewer,
     similar: Sequence[str] = (),
     reviews: Mapping[str, Review] | None = None,
+    *,
+    stock_weight: float = STOCK_WEIGHT,
 ) -> list[str]:
     """Candidates in the order in which to show them; refused ones last, for a caller that must say something.
 
@@ -113,7 +136,18 @@ def best_first(
         reviewer: judges each.
         similar: human copies of similar products, in this product's words.
         reviews: what it has said of them already; None: it is asked.
+        stock_weight: what a text of stock phrases alone loses.
     """
     known = reviews or {text: reviewer.review(text, request) for text in dict.fromkeys(texts)}
-    found = scores(texts, request, reviewer, similar, known)
-    return sorted(found, key=lambda text: (not known[text].accepted, -found[text], text))
+    return in_order(merits(texts, request, reviewer, similar, known), known, stock_weight)
+
+
+def in_order(found: Mapping[str, Merit], reviews: Mapping[str, Review], stock_weight: float) -> list[str]:
+    """Candidates by merit, refused ones last.
+
+    Args:
+        found: text → merit.
+        reviews: text → what the reviewer says of it.
+        stock_weight: what a text of stock phrases alone loses.
+    """
+    return sorted(found, key=lambda text: (not reviews[text].accepted, -found[text].at(stock_weight), text))

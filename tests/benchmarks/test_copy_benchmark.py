@@ -5,6 +5,9 @@ import numpy as np
 import pytest
 
 from benchmarks.copy import SHOWN, best_of, main, print_table, read_pairs, split
+from benchmarks.copy_candidates import STOCK_WEIGHTS, Candidates, first_choices, stock_weight_of
+from models.generator.choice import Merit
+from models.generator.quality import Review
 
 
 def row(bleu: float, rouge: float, copied: float, share: float, alike: float = 0.6) -> dict[str, dict[str, float]]:
@@ -47,6 +50,30 @@ def test_the_split_is_that_of_the_seed(tmp_path: Path, seed: int):
     )
     first = split(file, tmp_path, np.random.default_rng(seed))[1].read_bytes()
     assert split(file, tmp_path, np.random.default_rng(seed))[1].read_bytes() == first
+
+
+def review(*, accepted: bool) -> Review:
+    return Review(accepted=accepted, reason="", rule="", found="", coverage=1.0, fluency=1.0, novelty=1.0, quality=1.0)
+
+
+def test_stock_phrases_count_as_little_as_keeps_the_choices_as_various_as_people_and_a_tenth():
+    human = [f"{word}色的料子穿着{word}暖又显{word}气" for word in "甲乙丙丁戊己庚辛壬癸"]
+    stock, good = review(accepted=True), review(accepted=True)
+    rows = [
+        Candidates(
+            f"裙{n}",
+            {"百搭又时尚的款式谁穿谁好看": Merit(1.0, 1.0), text: Merit(0.3, 0.0)},
+            {"百搭又时尚的款式谁穿谁好看": stock, text: good},
+        )
+        for n, text in enumerate(human)
+    ]
+    assert first_choices(rows, 0.5) == ["百搭又时尚的款式谁穿谁好看"] * 10
+    assert first_choices(rows, 0.8) == human
+    assert stock_weight_of(rows, human) == 0.75
+    alike = [Candidates("裙", {"百搭又时尚的款式谁穿谁好看": Merit(1.0, 0.0)}, {"百搭又时尚的款式谁穿谁好看": stock})] * 10
+    assert stock_weight_of(alike, human) == STOCK_WEIGHTS[-1], "no weight helps where there is no choice"
+    refused = Candidates("裙", {"不行": Merit(9.0, 0.0), "行": Merit(0.0, 0.0)}, {"不行": review(accepted=False), "行": good})
+    assert first_choices([refused, Candidates("裤", {}, {})], 0.1) == ["行", "裤"]
 
 
 ATTRIBUTES = {
