@@ -151,7 +151,7 @@ def evaluate(
     protocol = {
         "split": "by time", "train_end": facts["train_end"], "window_start": facts["validation_end"], "window_end": facts["end"],
         "ranking": "against all items, no sampling; the next item viewed or purchased",
-        "interval": f"95 %, {params.bootstrap} bootstrap replications over users",
+        "interval": f"95 %, {params.bootstrap} bootstrap replications over users; of an AUC by its placements, summed by user",
     }  # fmt: skip
     write_json(
         {"protocol": protocol, "data_version": facts["data_version"], "source": facts["source"], "missing": facts["missing"], **everything},

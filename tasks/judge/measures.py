@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from core.columns import Columns
 from core.params import EvaluateParams
-from evaluation.calibration import auc, calibration, log_losses, reliability
+from evaluation.calibration import calibration, log_losses, reliability
 from evaluation.detection import Detection
+from evaluation.discrimination import auc_interval
 from evaluation.intervals import Interval, bootstrap_mean, bootstrap_paired_difference, bootstrap_ratio
 from evaluation.off_policy import Estimator, Refusal, logged_choices, policy_value
 from models.pool import Pool
@@ -139,11 +140,10 @@ def ranker_measures(frame: Frame, params: EvaluateParams, rng: np.random.Generat
         columns["truth"] = frame["truth"].to_numpy(np.float64)
     models: dict[str, dict[str, Interval]] = {}
     figures: dict[str, dict[str, float]] = {}
-    draws = _user_draws(users, min(params.bootstrap, 200), rng)
     for name, p_click in columns.items():
         found = {"log_loss": bootstrap_mean(log_losses(p_click, clicks), users, params.bootstrap, rng)}
         if 0 < clicks.sum() < len(clicks):
-            found["auc"] = _redrawn(lambda rows, p=p_click: auc(p[rows], clicks[rows]), draws)  # type: ignore[misc]
+            found["auc"] = auc_interval(p_click, clicks, users)
         found["observed_over_expected"] = bootstrap_ratio(clicks, p_click, users, params.bootstrap, rng)
         if name in names and clicked.sum() > 1:
             p_convert = frame[f"p_convert:{name}"].to_numpy(np.float64)[clicked]
@@ -273,26 +273,6 @@ def _off_policy(logged: LoggedRequests, challenger: Floats, params: EvaluatePara
         else:
             answers[estimator] = {**found.value.as_dict(), "lift": found.lift.as_dict(), **evidence}
     return answers
-
-
-def _user_draws(users: NDArray[Any], replications: int, rng: np.random.Generator) -> list[NDArray[np.int64]]:
-    """Rows of bootstrap samples over users, the data themselves first."""
-    codes = np.unique(users, return_inverse=True)[1].ravel()
-    order = np.argsort(codes, kind="stable")
-    starts = np.searchsorted(codes[order], np.arange(codes.max() + 2))
-    draws = [np.arange(len(users))]
-    for _ in range(replications):
-        drawn = rng.integers(codes.max() + 1, size=codes.max() + 1)
-        sizes = starts[drawn + 1] - starts[drawn]
-        offsets = np.arange(sizes.sum()) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-        draws.append(order[np.repeat(starts[drawn], sizes) + offsets])
-    return draws
-
-
-def _redrawn(statistic: Callable[[NDArray[np.int64]], float], draws: list[NDArray[np.int64]]) -> Interval:
-    values = np.array([statistic(rows) for rows in draws])
-    low, high = np.nanquantile(values[1:], [0.025, 0.975])
-    return Interval(float(values[0]), float(low), float(high))
 
 
 def _with_interval(table: Frame) -> Frame:
