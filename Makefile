@@ -36,11 +36,11 @@ deploy:    ## a local Prefect server and worker with the scheduled deployments
 	@$(IN) adloom deploy $(ARGS)
 undeploy:  ## stop what deploy started
 	@$(IN) adloom undeploy
-bench:     ## the benchmarks, peers beside ours
+bench:     ## benchmarks by name (ARGS="--list" tells them), peers beside ours; without a name: seeds and generation
 	@$(IN) python -m benchmarks $(ARGS)
 bench-serving: ## the service under load beside `mlflow models serve`; ARGS="--no-peer" for the service alone
 	@$(IN) python -m benchmarks.serving $(ARGS)
 lock:      ## resolve pyproject.toml anew into requirements.lock
 	@$(IN) --lock
-clean:     ## remove outputs, caches and runs; keeps feedback and the registry
+clean:     ## remove outputs and caches; keeps your own data, feedback, the live log and the registry
 	@$(IN) adloom clean $(ARGS)

@@ -1,4 +1,4 @@
-"""Run benchmarks by name, or all that need no data of one's own: `python -m benchmarks [NAME …]`."""
+"""Run benchmarks by name: `python -m benchmarks [NAME …]`; without a name the two that need neither data nor champions, seeds and generation."""
 
 import ast
 import importlib
@@ -8,14 +8,14 @@ from pathlib import Path
 
 import benchmarks
 
-NEEDS_NO_DATA = ("seeds", "generation")
+UNNAMED = ("seeds", "generation")
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run what is asked for; ``--list`` says what there is.
 
     Args:
-        arguments: names of benchmarks; none means those that need no data.
+        arguments: names of benchmarks; none means `UNNAMED`.
 
     Returns:
         0 when every one of them ended well.
@@ -33,7 +33,7 @@ def main(arguments: Sequence[str]) -> int:
             file=sys.stderr,
         )
         return 2
-    return max([importlib.import_module(f"benchmarks.{name}").main([]) for name in (arguments or NEEDS_NO_DATA)], default=0)
+    return max([importlib.import_module(f"benchmarks.{name}").main([]) for name in (arguments or UNNAMED)], default=0)
 
 
 def _told() -> dict[str, str]:

@@ -38,7 +38,7 @@ def _clean_schema(table: TableSpec) -> pa.DataFrameSchema:
 
 
 CLEAN: dict[str, pa.DataFrameSchema] = {name: _clean_schema(table) for name, table in TABLES.items()}
-"""Schema of every clean table: columns, order, types, ranges, closed lists, unique key. User ids: `check_pseudonyms`."""
+"""Schema of every clean table: columns, order, types, ranges, closed lists, unique key. User ids: `tasks.cleaning.rows.hide_users`."""
 
 RAW: dict[str, pa.DataFrameSchema] = {
     name: pa.DataFrameSchema({column: pa.Column(None, nullable=True) for column in TABLES[name].required}, strict=False, name=f"raw_{name}")

@@ -31,7 +31,7 @@ class WorldAnswer(BaseModel):
     now: datetime = Field(description="the service's time")
     versions: Versions
     policy: Literal["epsilon_greedy", "linear_thompson"]
-    exploration_floor: float = Field(description="serving.exploration")
+    exploration_floor: float = Field(description="least probability of exploration under the policy that is champion")
     scenes: list[SceneName]
     channels: list[ChannelName]
     max_slate: int

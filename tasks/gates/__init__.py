@@ -1,1 +1,1 @@
-"""The gates between challenger and champion (docs/architecture.md): what is compared, on what, and what suffices."""
+"""The gates between challenger and champion: what is compared, on what, and what suffices."""
