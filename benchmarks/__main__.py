@@ -1,4 +1,7 @@
-"""Run benchmarks by name: `python -m benchmarks [NAME …]`; without a name the two that need neither data nor champions, seeds and generation."""
+"""Run benchmarks by name: `python -m benchmarks [NAME …]`.
+
+Without a name: the two that need neither data nor anything that is trained, seeds and generation.
+"""
 
 import ast
 import importlib

@@ -29,7 +29,6 @@ FOLLOWING, NEW_VISIT, LIKED = 1 / 3, 0.2, 3
 DAYS, DIM = 60, 384
 SECOND = 1_000_000
 START = pd.Timestamp("2026-01-01", tz="UTC")
-FILES = ("items.parquet", "events.parquet", "lineage.json", "embeddings", "encoder")
 
 
 @dataclass(frozen=True)
@@ -63,7 +62,7 @@ def write_log(folder: Path, events: int, rng: np.random.Generator) -> Size:
     """Write the log, whole or not at all; what stands there already stays.
 
     Args:
-        folder: written: `FILES`.
+        folder: written: items.parquet, events.parquet, lineage.json, embeddings and encoder.
         events: rows.
         rng: draws.
     """

@@ -10,7 +10,6 @@ from models.policy_learning import RandomisedLog
 
 Array = NDArray[np.float64]
 SHAPES = ("line", "threshold", "word", "interaction", "mixture")
-REWARDS = ("binary", "spend", "amount")
 PURCHASE = 100.0
 """Mean spend of those who buy."""
 _FITTED = 15_000

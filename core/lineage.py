@@ -45,7 +45,6 @@ class SourceFacts(TypedDict):
         collected_until: ISO 8601 UTC; nothing in the data can be later. Never the wall clock. When absent, the latest time in the tables.
         feedback_until: clicks and conversions are known until then; impressions whose window ends later are set aside. When absent,
             feedback is complete.
-        catalogue: what a simulated source sells: the embedded catalogue or a real one.
     """
 
     source: str
@@ -55,7 +54,6 @@ class SourceFacts(TypedDict):
     left_out: NotRequired[list[LeftOut]]
     collected_until: NotRequired[str]
     feedback_until: NotRequired[str]
-    catalogue: NotRequired[str]
 
 
 class CollectedFacts(TypedDict):
@@ -68,7 +66,6 @@ class CollectedFacts(TypedDict):
     left_out: list[LeftOut]
     collected_until: str
     feedback_until: NotRequired[str]
-    catalogue: NotRequired[str]
     feedback: Feedback
 
 
@@ -84,4 +81,3 @@ class Lineage(TypedDict):
     validation_end: str
     end: str
     data_version: str
-    catalogue: NotRequired[str]

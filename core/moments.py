@@ -2,6 +2,8 @@
 
 import pandas as pd
 
+DAY = 86_400_000_000
+"""Microseconds in a day."""
 ISO = "ISO8601"
 _DAY = r"\d{4}(?:\d{4}|\D\d{1,2}\D\d{1,2})"
 _WALL_CLOCK = ("now", "today")

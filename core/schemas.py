@@ -47,18 +47,16 @@ RAW: dict[str, pa.DataFrameSchema] = {
 """Schema of every raw table: the columns that may not be null are there. Their content is judged row by row in prepare."""
 
 
-def arrow_schema(name: str, *, raw: bool = False) -> pyarrow.Schema:
+def arrow_schema(name: str) -> pyarrow.Schema:
     """The Parquet types of a table.
 
     Args:
         name: a key of `TABLES`.
-        raw: with the columns that only the raw table has.
 
     Returns:
         One field a column, in order.
     """
-    table = TABLES[name]
-    return pyarrow.schema([(column.name, column.arrow) for column in (*table.columns, *(table.raw_extras if raw else ()))])
+    return pyarrow.schema([(column.name, column.arrow) for column in TABLES[name].columns])
 
 
 def empty_table(name: str) -> pd.DataFrame:

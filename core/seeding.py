@@ -41,26 +41,6 @@ def seed_globals(seed: int, stage: str) -> None:
         _steady_torch(number)
 
 
-def seed_libraries(rng: np.random.Generator) -> int:
-    """Seed Python's and torch's global streams from ``rng``, for libraries that accept no generator.
-
-    Every stage that uses torch calls this before its first use (a test holds it): `seed_globals` cannot seed a torch
-    that is not loaded yet.
-
-    Args:
-        rng: the stage's stream; one number is drawn from it.
-
-    Returns:
-        The seed that was set.
-    """
-    seed = int(rng.integers(2**31))
-    random.seed(seed)
-    import torch  # noqa: F401 - imported here: `core` is read by stages and services that need no torch
-
-    _steady_torch(seed)
-    return seed
-
-
 def _steady_torch(seed: int) -> None:
     """Seed torch, and let it add up in one order: with two threads a scattered sum may otherwise end in another last digit."""
     torch = sys.modules["torch"]

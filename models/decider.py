@@ -1,7 +1,7 @@
 """From a shopper and a slot to a slate: candidates, scores, constraints, policy. The one path of serving and report alike."""
 
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import pairwise
@@ -85,7 +85,8 @@ class Decider:
         self._places: Places | None = None
 
     def prepare(self) -> None:
-        """Let the ranker look at the pool's creatives now, so that no request has to."""
+        """Look up the creatives of every place, and let the ranker look at them, now, so that no request has to."""
+        self.retrieval.prepare()
         channels = [str(name) for name in self.pool.creatives[Columns.CHANNEL]]
         self._places = self.ranker.look_up(self._text, self.pool.item_id.tolist(), channels)
 
@@ -102,7 +103,6 @@ class Decider:
         size: int = 50,
         exclude: Sequence[str] = (),
         responses: Responses | None = None,
-        closed_campaigns: Collection[str] = (),
         frequency_cap: int = 0,
     ) -> Decision:
         """Draw a slate for one request; the arguments are those of `Ask`.
@@ -118,15 +118,12 @@ class Decider:
             size: see `Ask`.
             exclude: see `Ask`.
             responses: see `Ask`.
-            closed_campaigns: see `Ask`.
             frequency_cap: see `Ask`.
 
         Returns:
             The decision; without choices when no creative fits.
         """
-        ask = Ask(
-            history, scene, channel, k, now, exploration, rng, size, exclude, responses, closed_campaigns, frequency_cap=frequency_cap
-        )
+        ask = Ask(history, scene, channel, k, now, exploration, rng, size, exclude, responses, frequency_cap=frequency_cap)
         return self.decide_all([ask])[0]
 
     def decide_all(self, asks: Sequence[Ask], *, ended: Callable[[str], None] = lambda stage: None) -> list[Decision]:
@@ -173,7 +170,7 @@ class Decider:
 
     def _prepare(self, ask: Ask, history: History, moment: int, scores: NDArray[np.float32], audience: str) -> _Prepared:
         campaigns = self.pool.campaigns_by_category(
-            scene=ask.scene, channel=ask.channel, audience=audience, now=ask.now, closed=ask.closed_campaigns, worth=ask.multipliers
+            scene=ask.scene, channel=ask.channel, audience=audience, now=ask.now, worth=ask.multipliers
         )
         found = self.retrieval.find(
             history,

@@ -1,6 +1,6 @@
 """What is asked of the decision path, and what it answers: a request for a slate, the slate, and what its record needs."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -119,7 +119,6 @@ class Ask:
         size: candidates at the most.
         exclude: items that must not be shown.
         responses: the shopper's answers to earlier ads, when known.
-        closed_campaigns: ids of campaigns that pay no more today.
         multipliers: campaign_id → by what its bid is multiplied before the policy's distribution is formed, where that is not 1; at 0 the
             campaign takes no part. What a click costs stays the bid.
         watched: whether the decision shall say what the request had to sell.
@@ -140,7 +139,6 @@ class Ask:
     size: int = 50
     exclude: Sequence[str] = ()
     responses: Responses | None = None
-    closed_campaigns: Collection[str] = ()
     blocked: frozenset[int] = frozenset()
     frequency_cap: int = 0
     category_share: float = LARGEST_SHARE

@@ -13,6 +13,8 @@ from core.vocabulary import EVENT_TYPES, EventType
 
 TARGET_TYPES: tuple[str, ...] = (EventType.VIEW, EventType.PURCHASE)
 """Event types whose items a recommender is asked to foresee."""
+GAP = 60_000_000
+"""Microseconds between two events whose times are not told."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,7 @@ class History:
         return cls((), (), (), np.zeros(0, np.int64))
 
     @classmethod
-    def of(cls, events: Sequence[tuple[str, str]], *, end: int = 0, gap: int = 60_000_000) -> "History":
+    def of(cls, events: Sequence[tuple[str, str]], *, end: int = 0, gap: int = GAP) -> "History":
         """A history written by hand, such as an anonymous shopper's.
 
         Args:

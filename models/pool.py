@@ -171,7 +171,6 @@ class Pool:
         channel: str,
         audience: str | None,
         now: datetime,
-        closed: Collection[str] = (),
         worth: Mapping[str, float] = NONE,
     ) -> dict[str, Campaign]:
         """The campaign whose bid is worth most for an ad of each category now; categories without one are absent.
@@ -181,15 +180,12 @@ class Pool:
             channel: of the request.
             audience: of the shopper, None when unknown.
             now: the moment of the decision, UTC.
-            closed: ids of campaigns that pay no more today.
             worth: campaign_id → by what its bid is multiplied, where that is not 1; at 0 it takes no part.
         """
         running = [
             (c.bid_micros * worth.get(c.campaign_id, 1.0), c.campaign_id, c)
             for c in self.campaigns
-            if c.campaign_id not in closed
-            and worth.get(c.campaign_id, 1.0) > 0
-            and c.runs(scene=scene, channel=channel, audience=audience, now=now)
+            if worth.get(c.campaign_id, 1.0) > 0 and c.runs(scene=scene, channel=channel, audience=audience, now=now)
         ]
         running.sort(key=lambda one: one[:2])
         found: dict[str, Campaign] = {}

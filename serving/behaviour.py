@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 from core.identity import pseudonymise
+from core.moments import DAY
 from serving.api import AnyEvent, ClickEvent, ConversionEvent, EventsAnswer, Fault, SearchEvent
 from serving.decision_log import Answer, insert_feedback
 from serving.errors import RefusedError, invalid
@@ -15,7 +16,6 @@ from serving.store import UnavailableError
 
 AHEAD = 300_000_000
 """Microseconds that a sender's clock may be ahead; such an event counts as of now."""
-_DAY = 86_400_000_000
 Stored = Event | Answer
 
 
@@ -85,7 +85,7 @@ class Behaviour:
         if isinstance(event, ClickEvent | ConversionEvent):
             return self._feedback(event, place, time, now, faults)
         late = self._parts.settings.params.late_event_days
-        if time < now - late * _DAY:
+        if time < now - late * DAY:
             wrong("timestamp", f"older than serving.late_event_days, {late:g}; put old behaviour into the source and run the loop")
         item = query = basket = None
         value = 0

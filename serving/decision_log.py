@@ -11,9 +11,6 @@ from serving.calendar import Calendar
 from serving.reviews import StaleReviewsError, last_review
 from serving.store import Store, Writer
 
-DAY = 86_400_000_000
-"""Microseconds in a day."""
-
 
 @dataclass(frozen=True)
 class Context:

@@ -12,7 +12,7 @@ from core.identity import pseudonymise
 from models.decider import Decider
 from models.decision import Ask, Decision, Rival
 from models.features import Responses
-from models.history import History
+from models.history import GAP, History
 from models.pacing import Standing
 from models.policies.served import ServedPolicy
 from serving.answers import answer_json, answer_of
@@ -31,8 +31,6 @@ from serving.state import Past
 from serving.storage import Storage
 
 UNPACED = Standing()
-GAP = 60_000_000
-"""Microseconds between events of an anonymous history that come without times."""
 
 
 @dataclass(frozen=True)

@@ -144,8 +144,6 @@ def _facts(raw: RawTables, segments: Segments, *, has_truth: bool) -> CollectedF
     )
     if "feedback_until" in said:
         facts["feedback_until"] = said["feedback_until"]
-    if "catalogue" in said:
-        facts["catalogue"] = said["catalogue"]
     return facts
 
 

@@ -17,13 +17,11 @@ from core.errors import SourceError
 from core.files import read_json, read_table
 from core.identity import check_fingerprint, pseudonymise, user_key
 from core.vocabulary import EVENT_TYPES, EventType, Scene
-from models.history import History, histories
+from models.history import GAP, History, histories
 from models.pool import Campaign
 from models.recommender import RecommenderBundle
 from models.recommender.explanation import explain
 
-GAP = 60_000_000
-"""Microseconds between two events whose times are not told."""
 MOST_CARRIED = 3
 """Events named for each item."""
 _FILES = (".csv", ".json", ".jsonl", ".parquet", ".txt")

@@ -6,6 +6,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from core.moments import DAY
 from core.vocabulary import CHANNELS, SCENES
 from models.cues import CUES
 from models.features.batch import Candidates, Requests
@@ -30,7 +31,7 @@ from models.features.profiles import (
     profiles,
 )
 from models.features.runs import Runs
-from models.features.trends import DAY_MICROS, TABLES
+from models.features.trends import TABLES
 
 Column = NDArray[np.float32]
 MAX_CATEGORIES = 40
@@ -279,12 +280,12 @@ def current(batch: Joined) -> dict[str, Column]:
     of_day = np.stack([trends.tables[name][days, columns[name.startswith("item")]] for name in TABLES])  # (tables, pairs)
     found = dict(zip(TABLES, np.take(of_day, met.pair, axis=1), strict=True))
     last = np.array([history.timestamps[-1] if len(history) else 0 for history in requests.histories], dtype=np.int64)
-    hour = (moments % DAY_MICROS) / DAY_MICROS * 2 * np.pi
-    weekday = (moments // DAY_MICROS + 3) % 7  # 1970-01-01 was a Thursday
+    hour = (moments % DAY) / DAY * 2 * np.pi
+    weekday = (moments // DAY + 3) % 7  # 1970-01-01 was a Thursday
     held = np.zeros((len(_OF_REQUEST), len(requests)), np.float32)
     size = np.array([len(history) for history in requests.histories], dtype=np.float32)
     held[0] = size / (size + np.float32(_HALF_KNOWN))
-    held[1] = np.log1p(np.where(last > 0, (moments - last) / DAY_MICROS, 60.0))
+    held[1] = np.log1p(np.where(last > 0, (moments - last) / DAY, 60.0))
     held[2], held[3] = np.sin(hour), np.cos(hour)
     told = zip(weekday.tolist(), requests.scenes, requests.channels, strict=True)
     for row, (day, scene, channel) in enumerate(told):

@@ -7,10 +7,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from core.columns import Columns
+from core.moments import DAY
 from models.features.catalogue import Catalogue
 from models.history import micros
 
-DAY_MICROS = 86_400_000_000
 TABLES: tuple[str, ...] = ("item share", "category share", "category trend", "item lift", "category lift")
 """Names of the tables, each ``(days + 1, items or categories)``."""
 _MAX_CELLS = 20_000_000
@@ -42,10 +42,10 @@ class Trends:
             catalogue: the items.
         """
         event_rows = catalogue.rows_of(events[Columns.ITEM].fillna("").to_numpy(dtype=object))
-        event_days = micros(events[Columns.TIMESTAMP])[event_rows >= 0] // DAY_MICROS
+        event_days = micros(events[Columns.TIMESTAMP])[event_rows >= 0] // DAY
         event_rows = event_rows[event_rows >= 0]
         shown_rows = catalogue.rows_of(impressions[Columns.ITEM].to_numpy(dtype=object))
-        shown_days = micros(impressions[Columns.TIMESTAMP])[shown_rows >= 0] // DAY_MICROS
+        shown_days = micros(impressions[Columns.TIMESTAMP])[shown_rows >= 0] // DAY
         clicks = impressions[Columns.CLICK].to_numpy(dtype=np.float32)[shown_rows >= 0]
         shown_rows = shown_rows[shown_rows >= 0]
         days = np.concatenate([event_days, shown_days])
@@ -83,7 +83,7 @@ class Trends:
         Returns:
             ``(n,)``.
         """
-        return np.clip(timestamps // DAY_MICROS - self.first_day, 0, len(self.tables[TABLES[0]]) - 1)
+        return np.clip(timestamps // DAY - self.first_day, 0, len(self.tables[TABLES[0]]) - 1)
 
 
 def _decayed(counts: NDArray[np.float64], half_life: float) -> NDArray[np.float64]:

@@ -10,7 +10,6 @@ from models.pacing.curve import TrafficCurve
 from models.pacing.demand import Demand
 from models.pacing.pacer import Pacer, safely_in_flight
 from models.pacing.request import Offer, Standing, floors, opportunities
-from models.pacing.saved import load_pacer, save_pacer
 
 __all__ = [
     "Booking",
@@ -25,10 +24,8 @@ __all__ = [
     "choose",
     "dithered",
     "floors",
-    "load_pacer",
     "multiplier",
     "opportunities",
     "safely_in_flight",
-    "save_pacer",
     "thresholds",
 ]

@@ -226,7 +226,7 @@ class Pacer:
         return np.asarray(np.clip((self._charged + prior) / (due + prior), 1 / 16, 16.0))
 
     def state(self) -> dict[str, np.ndarray]:
-        """Everything that was learnt, one row a booking; see `models.pacing.saved`."""
+        """Everything that was learnt, one row a booking, as arrays that `take_over` reads."""
         return {
             "cost": self.demand.cost,
             "traffic": self.demand.traffic,

@@ -118,18 +118,17 @@ class EventRecommender(Recommender):
         """The fusion that makes the F in the scores; None when they read none."""
         return self.reads
 
-    def summands(self, batch: EventBatch, at: Tensor, feature: Tensor | None = None) -> Iterator[tuple[str, Tensor]]:
+    def summands(self, batch: EventBatch, at: Tensor) -> Iterator[tuple[str, Tensor]]:
         """The parts of the logits, one after the other.
 
         Args:
             batch: see `logits`.
             at: see `logits`.
-            feature: see `logits`.
 
         Yields:
             Name and (batch, n_items).
         """
-        yield self.name, self.logits(batch, at, feature)
+        yield self.name, self.logits(batch, at)
 
     def parts(self, history: History, moment: int) -> dict[str, np.ndarray]:
         """See `Recommender.parts`."""

@@ -10,6 +10,7 @@ from scipy.sparse import csr_matrix
 
 from core.columns import Columns
 from core.errors import BundleError
+from core.moments import DAY
 from core.vocabulary import EventType
 from models.bundle import load_arrays, read_config, save_arrays, writing_bundle
 from models.history import History
@@ -18,7 +19,6 @@ from models.recommender.catalogue import Catalogue
 from models.recommender.events import moments_of
 from models.recommender.popularity import log_popularity
 
-DAY = 86_400_000_000
 CART_DAYS = 7
 """Days after which what was put into the cart and not bought is no longer taken to lie there."""
 HALF_LIVES = (10, 60, 365)

@@ -178,7 +178,7 @@ class ContentLinear(EventRecommender, Indexable):
         """See `EventRecommender.own_fusion`."""
         return self.fusion
 
-    def summands(self, batch: EventBatch, at: Tensor, feature: Tensor | None = None) -> Iterator[tuple[str, Tensor]]:
+    def summands(self, batch: EventBatch, at: Tensor) -> Iterator[tuple[str, Tensor]]:
         """See `EventRecommender.summands`."""
         yield "content", self.personal(self.fusion(batch.vectors, batch.kind, batch.time, at[:, None])[:, 0])
         own: Tensor = (self._vectors @ self.network.score)[self._text_of] + self.network.bias

@@ -140,10 +140,10 @@ class CoVisits(EventRecommender):
         mixed = np.where(some, (1 - POPULARITY_SHARE) * shares + POPULARITY_SHARE * self._popularity, self._popularity)
         return torch.from_numpy(np.log(mixed).astype(np.float32))
 
-    def summands(self, batch: EventBatch, at: Tensor, feature: Tensor | None = None) -> Iterator[tuple[str, Tensor]]:
+    def summands(self, batch: EventBatch, at: Tensor) -> Iterator[tuple[str, Tensor]]:
         """See `EventRecommender.summands`; the links' part is what they add to popularity."""
         popularity = torch.from_numpy(np.log(self._popularity)).expand(len(at), -1)
-        yield "links", self.logits(batch, at, feature) - popularity
+        yield "links", self.logits(batch, at) - popularity
         yield "popularity", popularity
 
     def facts(self) -> dict[str, Any]:

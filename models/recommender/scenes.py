@@ -10,11 +10,12 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from core.columns import Columns
+from core.moments import DAY
 from core.vocabulary import EventType, Scene
 from models.history import History
 from models.recommender.base import Recommender
 from models.recommender.catalogue import Catalogue
-from models.recommender.complements import CART_DAYS, DAY
+from models.recommender.complements import CART_DAYS
 from models.text import attributes_of
 
 NEAREST = 20

@@ -192,9 +192,9 @@ class SequenceRecommender(EventRecommender, Indexable):
         added: Tensor = scores.scatter_add_(1, batch.item.clamp(min=0), self._repeats(batch, at))
         return added
 
-    def summands(self, batch: EventBatch, at: Tensor, feature: Tensor | None = None) -> Iterator[tuple[str, Tensor]]:
+    def summands(self, batch: EventBatch, at: Tensor) -> Iterator[tuple[str, Tensor]]:
         """See `EventRecommender.summands`: state and item vector, fused sources, the item's own score, this very item, links."""
-        yield from self._terms(batch, at, feature)
+        yield from self._terms(batch, at, None)
         repeats = self._repeats(batch, at)
         yield "repeats", torch.zeros(len(at), len(self.catalogue)).scatter_add_(1, batch.item.clamp(min=0), repeats)
         if self.weight:

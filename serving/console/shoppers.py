@@ -7,14 +7,14 @@ from dataclasses import replace
 
 from core.identity import pseudonymise
 from models.features import Responses
-from models.history import History
+from models.history import GAP, History
 from serving.api import Fault
 from serving.clock import moment
 from serving.console.api import Deed, ProductAnswer, ShopperSeen, SlatesRequest
 from serving.errors import invalid
 from serving.model_set import ModelSet
 from serving.reading import plain, readable_history
-from serving.service import GAP, Parts, Shopper
+from serving.service import Parts, Shopper
 from serving.state import Past
 
 TOLD = 40

@@ -212,7 +212,7 @@ def lineage_of(cleaned: Cleaned, facts: CollectedFacts, key: bytes, data_version
     """
     filled: dict[str, bool] = {name: bool(len(frame)) for name, frame in cleaned.tables.items()}
     emptied = [name for name in SOURCE_TABLES if not filled[name] and cleaned.report["tables"][name]["rows"]]
-    lineage = Lineage(
+    return Lineage(
         source=facts["source"],
         synthetic=facts["synthetic"],
         has=Has(copies=filled["copies"], impressions=filled["impressions"], campaigns=filled["campaigns"], truth=facts["has"]["truth"]),
@@ -223,6 +223,3 @@ def lineage_of(cleaned: Cleaned, facts: CollectedFacts, key: bytes, data_version
         end=cleaned.split.end.isoformat(),
         data_version=data_version,
     )
-    if "catalogue" in facts:
-        lineage["catalogue"] = facts["catalogue"]
-    return lineage

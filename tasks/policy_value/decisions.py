@@ -13,6 +13,7 @@ from pydantic_core import PydanticCustomError
 
 from core.errors import EvidenceError, ParamsError, SchemaError
 from core.params import Section, faults_of, read_yaml
+from tasks.sources.cells import as_numbers, as_words
 from tasks.sources.reading import Format, read_file
 
 PAGE = "docs/off-policy.md"
@@ -194,7 +195,7 @@ def read_decisions(path: Path, mapping: DecisionsMapping | None) -> DecisionLog:
     if "propensity" not in ours:
         ours["propensity"] = pd.Series(_fraction(form.constants["propensity"]), index=found.index)
     numeric = ("reward", "propensity", "position", "propensity_marginal")
-    numbers: dict[str, pd.Series] = {key: _numbers(ours[key]) for key in numeric if key in ours}
+    numbers: dict[str, pd.Series] = {key: as_numbers(ours[key]) for key in numeric if key in ours}
     left_out, kept = _usable(ours, numbers)
     if sum(left_out.values()) > MAX_LEFT_OUT * len(found):
         told = "\n".join(f"  {reason}: {count}" for reason, count in left_out.items())
@@ -202,7 +203,7 @@ def read_decisions(path: Path, mapping: DecisionsMapping | None) -> DecisionLog:
             f"{path}: {sum(left_out.values())} of {len(found)} rows cannot be used (limit {MAX_LEFT_OUT:.0%}). "
             f"Mend the rows or the mapping ({PAGE}):\n{told}"
         )
-    names, action = np.unique(_words(ours["action"])[kept].to_numpy(dtype=str), return_inverse=True)
+    names, action = np.unique(as_words(ours["action"])[kept].to_numpy(dtype=str), return_inverse=True)
     if names.size < LEAST_ACTIONS:
         raise EvidenceError(
             f"{path}: there is one action only, {str(names[0])!r}; a policy needs {LEAST_ACTIONS} or more to choose from. Mend the mapping."
@@ -255,7 +256,7 @@ def _usable(ours: dict[str, pd.Series], numbers: dict[str, pd.Series]) -> tuple[
     def refuse(rows: pd.Series, reason: str) -> None:
         reasons[rows & (reasons == "")] = reason
 
-    refuse(_words(ours["action"]).isna(), "action: missing")
+    refuse(as_words(ours["action"]).isna(), "action: missing")
     for key in ("user_id", "request_id"):
         if key in ours:
             refuse(ours[key].isna(), f"{key}: missing")
@@ -267,23 +268,10 @@ def _usable(ours: dict[str, pd.Series], numbers: dict[str, pd.Series]) -> tuple[
     return {str(reason): int(count) for reason, count in counts.items()}, reasons == ""
 
 
-def _words(cells: pd.Series) -> pd.Series:
-    """Text without space around it, None where nothing is; 1.0 of a column of numbers is 1."""
-    real = pd.api.types.is_float_dtype(cells.dtype)
-    text = cells.map(lambda cell: f"{cell:g}" if real else str(cell).strip(), na_action="ignore").astype("object")
-    return text.where(text.notna() & (text != ""), None)
-
-
-def _numbers(cells: pd.Series) -> pd.Series:
-    flags = {"true": 1, "false": 0}
-    plain = cells if pd.api.types.is_numeric_dtype(cells.dtype) else cells.map(lambda cell: flags.get(str(cell).strip().lower(), cell))
-    return pd.to_numeric(plain, errors="coerce").astype("float64")
-
-
 def _encoded(found: pd.DataFrame, kinds: dict[str, Kind | None]) -> Floats:
     parts: list[Floats] = []
     for name, kind in kinds.items():
-        numbers, words = _numbers(found[name]), _words(found[name])
+        numbers, words = as_numbers(found[name]), as_words(found[name])
         if kind == "number" or (kind is None and numbers.notna().eq(words.notna()).all()):
             centred = numbers - numbers.mean()
             parts.append((centred / (centred.std() or 1.0)).fillna(0.0).to_numpy(np.float64)[:, None])

@@ -236,8 +236,8 @@ def _labelled(detections: Mapping[str, Detection]) -> Table:
     return table(
         head,
         rows,
-        note="On sentences labelled by hand: rounds 1 to 5 after the list was changed for them (decision 0004 has them at first sight), the "
-        "others never learnt from (docs/copy.md).",
+        note="On sentences labelled by hand: rounds 1 to 5 after the list was changed for them (decision 0004 has them at first sight), "
+        "the others never learnt from (docs/copy.md).",
     )
 
 

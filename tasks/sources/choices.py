@@ -8,6 +8,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from core.errors import EvidenceError, SchemaError
+from tasks.sources.cells import as_numbers, as_words
 from tasks.sources.choices_mapping import ACTION, PAGE, PROPENSITY, REWARD, USER, ChoicesMapping, Kind
 from tasks.sources.reading import read_file
 
@@ -55,8 +56,8 @@ def read_choices(path: Path, mapping: ChoicesMapping) -> ChoiceLog:
     found = read_file(path, form=mapping.format, encoding=mapping.encoding, separator=mapping.separator, nulls=mapping.nulls)
     _require_columns(path, found, mapping)
     found = found.astype({name: "object" for name in found if isinstance(found[name].dtype, pd.CategoricalDtype)})
-    actions = _words(_translated(found[mapping.columns[ACTION]], mapping.values.get(ACTION, {})))
-    rewards = _numbers(_translated(found[mapping.columns[REWARD]], mapping.values.get(REWARD, {})))
+    actions = as_words(_translated(found[mapping.columns[ACTION]], mapping.values.get(ACTION, {})))
+    rewards = as_numbers(_translated(found[mapping.columns[REWARD]], mapping.values.get(REWARD, {})))
     reasons = pd.Series([""] * len(found), index=found.index, dtype="object")
 
     def refuse(rows: pd.Series, reason: str) -> None:
@@ -70,14 +71,14 @@ def read_choices(path: Path, mapping: ChoicesMapping) -> ChoiceLog:
         propensity = pd.Series(np.full(len(found), constant), index=found.index)
     else:
         cells = found[mapping.columns[PROPENSITY]]
-        propensity = _numbers(cells)
+        propensity = as_numbers(cells)
         refuse(cells.isna(), "propensity: missing")
         refuse(~_finite(propensity), "propensity: not a number")
         refuse(~((propensity > 0) & (propensity <= 1)), "propensity: outside (0, 1]")
     if USER in mapping.columns:
         refuse(found[mapping.columns[USER]].isna(), "user_id: missing")
     kinds = {name: kind or _kind(found[name]) for name, kind in mapping.kinds.items()}
-    contexts = {name: _numbers(found[name]) if kind == "number" else _words(found[name]) for name, kind in kinds.items()}
+    contexts = {name: as_numbers(found[name]) if kind == "number" else as_words(found[name]) for name, kind in kinds.items()}
     for name, kind in kinds.items():
         if kind == "number":
             refuse(found[name].notna() & ~_finite(contexts[name]), f"{name}: not a finite number")
@@ -140,24 +141,10 @@ def _translated(cells: pd.Series, words: dict[str, str | int | float]) -> pd.Ser
     return cells.map(lambda cell: words.get(str(cell).strip(), cell), na_action="ignore") if words else cells
 
 
-def _words(cells: pd.Series) -> pd.Series:
-    """Text without space around it, None where nothing is; 1.0 of a column of whole numbers is 1."""
-    numbers = pd.api.types.is_float_dtype(cells.dtype)
-    text = cells.map(lambda cell: f"{cell:g}" if numbers and float(cell).is_integer() else str(cell).strip(), na_action="ignore")
-    text = text.astype("object")
-    return text.where(text.notna() & (text != ""), None)
-
-
-def _numbers(cells: pd.Series) -> pd.Series:
-    flags = {"true": 1, "false": 0}
-    plain = cells if pd.api.types.is_numeric_dtype(cells.dtype) else cells.map(lambda cell: flags.get(str(cell).strip().lower(), cell))
-    return pd.to_numeric(plain, errors="coerce").astype("float64")
-
-
 def _kind(cells: pd.Series) -> Kind:
     """A column is a number when every cell that holds something is one."""
     present = cells.dropna()
-    return "number" if len(present) and bool(_numbers(present).notna().all()) else "category"
+    return "number" if len(present) and bool(as_numbers(present).notna().all()) else "category"
 
 
 def _finite(numbers: pd.Series) -> pd.Series:

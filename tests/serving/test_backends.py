@@ -15,9 +15,9 @@ from tiny_ranker import train_ranker
 
 from core.errors import IdentityError
 from core.identity import DEVELOPMENT_KEY, pseudonymise
+from core.moments import DAY
 from flows.segments import take
 from models.policies.served import ServedPolicy
-from serving.decision_log import DAY
 from serving.export import log_id, service_now
 from serving.learning import beliefs_of, posterior_of
 from serving.policy_log import CONVERSIONS, CTR, last_row, moment_of, of_pair, shown, trial_of

@@ -13,11 +13,11 @@ from tiny_shop import DATA_END, items, write_clean, write_recommender
 from core.columns import Columns
 from core.errors import SourceError
 from flows.recommending import _print, show_recommendations, signed
-from models.history import History
+from models.history import GAP, History
 from models.pool import Campaign
 from models.recommender import RecommenderBundle
 from models.recommender.complements import BasketShape, Complements, Learned
-from tasks.recommend import GAP, Question, history_of_user, read_history, recommend, running_now
+from tasks.recommend import Question, history_of_user, read_history, recommend, running_now
 
 NOW = round(DATA_END.timestamp() * 1_000_000)
 ASKED = Question("product", 3, (), None, NOW)

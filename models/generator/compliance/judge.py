@@ -1,8 +1,8 @@
 """A judge of sentences that has learnt from the labelled ones: it sees what no listed word tells, and lets pass what a word wrongly hits.
 
 The list (`rules`) knows words; of sentences by another hand it found three quarters, because a promise can be said in endless ways. The
-judge weighs one to three characters, words, pairs of words and the category: L2-regularised logistic regression on tf-idf, read as a linear score
-of what stands in the sentence, so that it can name the place that carries its verdict.
+judge weighs one to three characters, words, pairs of words and the category: L2-regularised logistic regression on tf-idf, read as a linear
+score of what stands in the sentence, so that it can name the place that carries its verdict.
 """
 
 import hashlib

@@ -7,8 +7,9 @@ import numpy as np
 import pandas as pd
 
 from core.columns import Columns
+from core.moments import DAY
 from models.recommender.catalogue import Catalogue
-from models.recommender.complements import DAY, OF_CART, OF_SHOPPER, Complements
+from models.recommender.complements import OF_CART, OF_SHOPPER, Complements
 from models.recommender.training.baskets import BasketTable, hold_out
 from models.recommender.training.complements import choose_shape, count_complements, weigh
 from models.recommender.training.validation import RankingRule

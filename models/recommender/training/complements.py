@@ -12,8 +12,9 @@ from tqdm import tqdm
 
 from core.columns import Columns
 from core.errors import TrainingError
+from core.moments import DAY
 from models.recommender.catalogue import Catalogue
-from models.recommender.complements import DAY, OF_CART, OF_SHOPPER, BasketShape, Complements, Learned, read_carts
+from models.recommender.complements import OF_CART, OF_SHOPPER, BasketShape, Complements, Learned, read_carts
 from models.recommender.training.baskets import BasketTable
 from models.recommender.training.covisits import strongest
 from models.recommender.training.validation import Validation

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from core.columns import Columns
+from core.moments import DAY
 from models.history import TARGET_TYPES, micros
 from models.recommender.catalogue import Catalogue
 from models.recommender.popularity import Popularity
@@ -13,7 +14,6 @@ from models.recommender.training.validation import Validation
 
 HALF_LIVES: tuple[float | None, ...] = (None, 28.0, 14.0, 7.0, 3.0)
 """Days tried; None counts all events alike."""
-DAY = 86_400_000_000
 
 
 def train_popularity(

@@ -2,14 +2,12 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.errors import BundleError
 from models.pacing import (
     Booking,
     Demand,
@@ -17,10 +15,8 @@ from models.pacing import (
     PacingSettings,
     TrafficCurve,
     dithered,
-    load_pacer,
     multiplier,
     safely_in_flight,
-    save_pacer,
 )
 from models.pacing.curve import DAY, HOUR
 from models.pacing.demand import HIGHEST, WIDTH
@@ -226,36 +222,35 @@ def test_pending_clicks_hold_the_last_of_a_budget_back():
     assert safely_in_flight(np.array([0.0, 9.0, 20.0])) == pytest.approx([0.0, 1.0, 4.0])
 
 
-def test_a_restart_goes_on_as_if_nothing_had_happened(tmp_path: Path):
+def restarted(pacer: Pacer, *bookings: Booking) -> Pacer:
+    """A pacer of these bookings that goes on from what the other has learnt."""
+    again = Pacer(bookings, [TrafficCurve.even()] * len(bookings), pacer.settings)
+    again.take_over(pacer.state(), {booking.campaign_id: row for row, booking in enumerate(pacer.bookings)})
+    return again
+
+
+def test_a_restart_goes_on_as_if_nothing_had_happened() -> None:
     pacer = pacer_of(60 * CLICK, 90 * CLICK)
     rng = np.random.default_rng(7)
     spent, _ = spend_a_day(pacer, rng, [2.0] * 500)
     pacer.observe([0, 1], [1.0, 2.0], [5e4, 5e4], [True, False])
-    save_pacer(pacer, tmp_path / "pacing")
-    again = load_pacer(tmp_path / "pacing", pacer.bookings)
+    again = restarted(pacer, *pacer.bookings)
     for minute in range(500, 700, 7):
         for one in (pacer, again):
             one.tick(START + minute * MINUTE, spent)
             one.observe([0, 1], [0.7, 1.3], [5e4, 5e4], [False, True])
         for field in ("price", "open", "planned_micros", "forecast_micros", "short"):
             np.testing.assert_array_equal(getattr(again.pace, field), getattr(pacer.pace, field))
-    assert again.settings == pacer.settings
-    assert not list((tmp_path / "pacing").glob("*.pkl"))
 
 
-def test_after_a_restart_known_campaigns_go_on_and_new_ones_begin(tmp_path: Path):
+def test_after_a_restart_known_campaigns_go_on_and_new_ones_begin() -> None:
     pacer = pacer_of(60 * CLICK, 90 * CLICK)
     spent, _ = spend_a_day(pacer, np.random.default_rng(8), [2.0] * 300)
-    save_pacer(pacer, tmp_path / "pacing")
-    new = Booking("new", CLICK, 5 * CLICK, START - DAY, START + DAY)
-    again = load_pacer(tmp_path / "pacing", [new, pacer.bookings[1]])
+    again = restarted(pacer, Booking("new", CLICK, 5 * CLICK, START - DAY, START + DAY), pacer.bookings[1])
     assert (again.demand.cost[1] == pacer.demand.cost[1]).all()
     assert again.demand.cost[0].sum() == 0
     now = START + 301 * MINUTE
     assert again.tick(now, [0, spent[1]]).price[1] == pacer.tick(now, spent).price[1]
-    (tmp_path / "pacing" / "learnt.safetensors").unlink()
-    with pytest.raises(BundleError):
-        load_pacer(tmp_path / "pacing", [new])
 
 
 def test_a_shift_is_found_and_a_surge_is_none():
