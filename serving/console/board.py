@@ -3,6 +3,7 @@
 import threading
 from datetime import datetime
 
+from core.moments import DAY
 from models.correction import Beliefs
 from models.pool import UPCOMING, Campaign
 from serving.api import ChannelName
@@ -10,7 +11,6 @@ from serving.clock import moment
 from serving.console.api import BoardAnswer, CreativeBelief, CreativesFound, Exploration, Rate, Spend
 from serving.console.beliefs import believed, rate
 from serving.console.tally import Count, Tally
-from serving.decision_log import DAY
 from serving.metrics import Metrics
 from serving.model_set import ModelSet
 from serving.pacing import Course

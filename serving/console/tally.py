@@ -3,8 +3,8 @@
 from collections import defaultdict
 from dataclasses import dataclass, field
 
+from core.moments import DAY
 from models.correction import log_odds
-from serving.decision_log import DAY
 from serving.store import Store, Writer
 
 _ROWS = 20_000
