@@ -45,7 +45,7 @@ class Writing:
         audience, feature = self._audience(asked, models)
         order = replace(self._order(asked, models).placed(asked.scene, asked.channel, audience, feature), tone=asked.tone)
         bundle = models.generator
-        name = asked.generator or bundle.chosen
+        name = bundle.writer_for(order, asked.generator)
         if name not in bundle.generators:
             raise invalid(
                 Fault(field="generator", problem=f"{name!r} is not in the champion bundle; it has {', '.join(bundle.generators)}")

@@ -103,7 +103,7 @@ def write_copy(products: Path, out: Path, *, bundle: Path, writing: Writing) -> 
         held, own = held.under(Compliance.load(extra=writing.rules)), [content_hash(writing.rules)]
     key = [content_hash(bundle), content_hash(products), *map(str, vars(writing).values()), *own]
     part, state = out.with_name(f".{out.name}.part"), out.with_name(f".{out.name}.progress")
-    progress = _Progress.read(state, key) if part.exists() else _Progress()
+    progress = _Progress.read(state, part, key)
     resumed = progress.products
     try:
         part.parent.mkdir(parents=True, exist_ok=True)
@@ -142,15 +142,22 @@ class _Progress:
         return _Progress(self.products + products, size, self.by_template + by_template, self.refused + refused)
 
     @classmethod
-    def read(cls, state: Path, key: list[str]) -> "_Progress":
-        """What an earlier run with the same key left; nothing done when it had another."""
-        if not state.exists():
+    def read(cls, state: Path, part: Path, key: list[str]) -> "_Progress":
+        """What an earlier run with the same key left; nothing done when it had another, or when the disk has not kept all of it."""
+        if not state.exists() or not part.exists():
             return cls()
-        held = read_json(state)
-        if held["key"] != key:
+        try:
+            held = read_json(state)
+        except ValueError:
+            held = {}
+        if held.get("key") != key:
             logger.warning("%s is of another bundle, file or setting: writing starts anew", state)
             return cls()
-        return cls(*(int(held.get(name, 0)) for name in ("products", "size", "by_template", "refused")))
+        done = cls(*(int(held.get(name, 0)) for name in ("products", "size", "by_template", "refused")))
+        if part.stat().st_size < done.size:
+            logger.warning("%s is shorter than what was written to it: writing starts anew", part)
+            return cls()
+        return done
 
 
 def _count(products: Path) -> int:

@@ -16,7 +16,7 @@ from models.generator import GeneratorBundle
 from models.generator.request import CopyRequest
 from tasks.product_lines import read_products
 from tasks.train_copy import train_copy
-from tasks.write_copy import AI_LABEL, Writing, write_copy
+from tasks.write_copy import AI_LABEL, Writing, _Progress, write_copy
 
 OWN = {"item_id": "S1", "title": "轻便跑鞋", "category": "运动鞋", "brand": "风行", "price": 299.5, "attributes": {"鞋面": "网布"}}
 PAIR = {"content": "类型#裙*版型#显瘦*图案#条纹", "summary": "条纹修身，显瘦又利落。"}
@@ -168,6 +168,23 @@ def test_a_killed_run_goes_on_to_an_equal_file(bundle: Path, tmp_path: Path, mon
     assert done.products == 8
     assert done.resumed in (3, 6)
     assert (tmp_path / "again.jsonl").read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
+
+
+@pytest.mark.parametrize("told", ["{", '{"key": "other"}'])
+def test_progress_that_cannot_be_read_or_is_of_another_run_begins_anew(tmp_path: Path, told: str) -> None:
+    state, part = tmp_path / "progress", tmp_path / "part"
+    state.write_text(told)
+    part.write_bytes(b"1234")
+    assert _Progress.read(state, part, ["k"]) == _Progress()
+
+
+def test_a_part_shorter_than_what_was_written_to_it_begins_anew(tmp_path: Path) -> None:
+    state, part = tmp_path / "progress", tmp_path / "part"
+    state.write_text('{"key": ["k"], "products": 2, "size": 4, "by_template": 0, "refused": 0}')
+    part.write_bytes(b"1234")
+    assert _Progress.read(state, part, ["k"]).products == 2
+    part.write_bytes(b"123")
+    assert _Progress.read(state, part, ["k"]) == _Progress()
 
 
 class FakeEncoder:
