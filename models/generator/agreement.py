@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 
 _ORDERS = range(1, 5)
 _BLEU_WEIGHT, _ROUGE_WEIGHT = 3.0, 2.0
-"""Among copies of one product BLEU-4 is about a third of ROUGE-L: three of it weigh as much. ROUGE-L counts twice, since at equal Self-BLEU
-that gave .17 points of it for .05 of BLEU-4 (held-out rows of AdvertiseGen)."""
+"""Among copies of one product BLEU-4 is about a third of ROUGE-L: three of it weigh as much. ROUGE-L counts twice: its mean is the less
+certain one of the two against what is asked of it (decision 0017)."""
 
 
 def agreement(

@@ -143,7 +143,8 @@ def ranker_measures(frame: Frame, params: EvaluateParams, rng: np.random.Generat
     for name, p_click in columns.items():
         found = {"log_loss": bootstrap_mean(log_losses(p_click, clicks), users, params.bootstrap, rng)}
         if 0 < clicks.sum() < len(clicks):
-            found["auc"] = auc_interval(p_click, clicks, users)
+            told = auc_interval(p_click, clicks, users)
+            found["auc"] = Interval(told.value, max(told.low, 0.0), min(told.high, 1.0))  # of few clicks the closed form goes beyond
         found["observed_over_expected"] = bootstrap_ratio(clicks, p_click, users, params.bootstrap, rng)
         if name in names and clicked.sum() > 1:
             p_convert = frame[f"p_convert:{name}"].to_numpy(np.float64)[clicked]

@@ -13,6 +13,7 @@ from service_runs import running
 
 from core.errors import IdentityError, RegistryError, ServiceError
 from core.identity import KEY_VARIABLE
+from models.generator import GeneratorBundle
 from registry.models import KINDS, Registered
 from serving import champions as champions_module
 from serving.app import create_app
@@ -224,6 +225,21 @@ def test_copy_is_written_for_a_product_and_an_audience(client):
     written = client.post("/v1/creatives", json={"product": product, "user_id": "u1"}).json()["creatives"]
     assert "跑鞋" in written[0]["text"]
     assert len(written[0]["text"]) <= 60
+
+
+def test_the_bundle_says_who_writes_for_a_product(client, monkeypatch):
+    asked, real = [], GeneratorBundle.writer_for
+
+    def writer_for(self, request, name=None):
+        asked.append((request.category, name))
+        return real(self, request, name)
+
+    monkeypatch.setattr(GeneratorBundle, "writer_for", writer_for)
+    table = {"title": "橡木餐桌", "category": "家具"}
+    for body in ({"product": table}, {"product": table, "generator": "template"}):
+        assert client.post("/v1/creatives", json=body).status_code == 200
+    assert asked[0] == ("家具", None), "a category that nobody taught is the bundle's to judge"
+    assert ("家具", "template") in asked
 
 
 @pytest.mark.parametrize(
