@@ -252,6 +252,8 @@ def write(
     rules: Annotated[Path | None, typer.Option(help="your own compliance rules, laid over the list (docs/copy.md)")] = None,
 ) -> None:
     """Write copy for a file of products: every text reviewed, with all its scores."""
+    if kept > candidates:
+        raise typer.BadParameter(f"--kept {kept} of --candidates {candidates}: no more can be put out than are written; raise --candidates")
     from flows.copywriting import write as write_file
     from tasks.write_copy import Writing
 

@@ -61,8 +61,12 @@ def check_fingerprint(expected: str, key: bytes) -> None:
     Raises:
         IdentityError: the fingerprints differ.
     """
-    found = fingerprint(key)
-    if found != expected:
+    found, own = fingerprint(key), fingerprint(DEVELOPMENT_KEY)
+    if found == expected:
+        return
+    if expected == own:
         raise IdentityError(
-            f"the data were hashed with key {expected}, but {KEY_VARIABLE} is key {found}: set the old key again, or collect anew."
+            f"the data are the market's, hashed with its own key, but {KEY_VARIABLE} is set (key {found}): unset it, or collect anew."
         )
+    held = "not set" if found == own else f"key {found}"
+    raise IdentityError(f"the data were hashed with key {expected}, but {KEY_VARIABLE} is {held}: set the old key again, or collect anew.")

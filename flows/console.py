@@ -157,9 +157,13 @@ def promote_again(console: Console) -> None:
         AdloomError: what the stage raised, or a loop runs here.
     """
     from flows.again import run_again
+    from registry.models import CHAMPION, KINDS, Registry
 
+    registry = Registry(project_root())
+    before = {kind: registry.alias(kind, CHAMPION) for kind in KINDS}
     run_again("promote")
-    print_verdicts(console)
+    stood = {kind: found.version for kind, found in before.items() if found is not None and found == registry.alias(kind, CHAMPION)}
+    print_verdicts(console, stood)
 
 
 def promote_policy(console: Console) -> None:

@@ -18,6 +18,8 @@ from serving.export import Log, log_id
 from serving.policy_log import last_row
 from serving.settings import log_of
 
+_ANOTHER = "a challenger is another policy, or has another floor (--exploration)."
+
 
 @dataclass(frozen=True)
 class Held:
@@ -158,7 +160,7 @@ def challenge(root: Path, policy: ServedPolicy) -> Entry:
 
     Raises:
         ParamsError: params.yaml is wrong.
-        RegistryError: the policy is champion, or challenges already; or the store refuses.
+        RegistryError: the policy is champion, serves without one, or challenges already; or the store refuses.
     """
     contest = Contest(root)
     champion = contest.runnable(CHAMPION)
@@ -166,13 +168,16 @@ def challenge(root: Path, policy: ServedPolicy) -> Entry:
         before = contest.registry.alias(POLICY, CHAMPION)
         place = "champion by default" if before is None else f"in the place of policy {before.version}, which this code cannot run"
         params = load_params(root / PARAMS_FILE).serving
-        champion = contest.register(ServedPolicy(params.policy, params.exploration))
+        default = ServedPolicy(params.policy, params.exploration)
+        if before is None and policy == default:
+            raise RegistryError(f"the policy of params.yaml ({default.version}) serves already; {_ANOTHER}")
+        champion = contest.register(default)
         contest.registry.point(champion.registered, CHAMPION)
         promoted = contest.write("promoted", champion.registered, before=None, reasons=(f"the policy of params.yaml, {place}",))
         if policy == champion.policy and before is not None:
             return promoted
     if policy == champion.policy:
-        raise RegistryError(f"{champion} is champion; a challenger is another policy, or has another floor (--exploration).")
+        raise RegistryError(f"{champion} is champion; {_ANOTHER}")
     stood, standing = contest.registry.alias(POLICY, CHALLENGER), contest.runnable(CHALLENGER)
     if standing is not None and standing.policy == policy:
         raise RegistryError(f"{standing} challenges already; `adloom promote policy` says what its log is worth so far.")

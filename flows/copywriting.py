@@ -4,6 +4,7 @@ import logging
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 
 from core.environment import limit_threads, project_root
 from core.errors import BundleError, RegistryError
@@ -13,9 +14,11 @@ from core.stage import PARAMS_FILE
 from core.tracking import NullTracker
 from models.cache import cache_folder
 from registry.models import CHAMPION, Registry
-from tasks.write_copy import Writing
+from tasks.write_copy import Writing, Written
 
 STAGE = "train_generator"
+MOST_KINDS = 12
+"""Kinds of product named in one message."""
 
 
 def train(
@@ -99,12 +102,27 @@ def write(console: Console, products: Path, out: Path, *, bundle: Path | None, w
     again = f", {done.resumed} of them by an earlier run" if done.resumed else ""
     written = done.by_template - done.refused
     console.print(f"{out}: copy for {done.products} products{again}; the template wrote for {written} of them.")
+    if done.untaught:
+        console.print(f"[yellow]{escape(_untaught(done))}[/]")
     if done.refused:
         console.print(
             f'[yellow]{done.refused} products have no acceptable text, the template\'s neither[/]: their lines say "accepted": false, '
             'and "stopped" says why. Show none of these.'
         )
     return 0
+
+
+def _untaught(done: Written) -> str:
+    """For whom the template wrote because the bundle knows nothing of such products, and of which it does."""
+    often = sorted(done.untaught.items(), key=lambda item: (-item[1], item[0]))
+    named = ", ".join(f"{kind or 'no category'} ({count})" for kind, count in often[:MOST_KINDS]) + (
+        ", …" if len(often) > MOST_KINDS else ""
+    )
+    taught = ", ".join(done.taught[:MOST_KINDS]) + (", …" if len(done.taught) > MOST_KINDS else "")
+    return (
+        f"{sum(done.untaught.values())} products are of a category that no training copy of the bundle is about: {named}. "
+        f"It knows {len(done.taught)}: {taught}."
+    )
 
 
 def _champion(root: Path) -> Path:

@@ -17,7 +17,7 @@ from core.stage import PARAMS_FILE, path_of
 from core.vocabulary import Scene
 from models.cache import cache_folder
 from models.recommender.explanation import LEAST
-from registry.models import CHAMPION, Registered, Registry, model_name
+from registry.models import CHALLENGER, CHAMPION, Registered, Registry, model_name
 from tasks.recommend import Answer, Question, Row
 
 KIND = "recommender"
@@ -72,13 +72,14 @@ def show_recommendations(
         known = history_of_user(user, events=path_of("events"), lineage=lineage, moment=asked.moment)
     else:
         known = read_history(history or "", asked.moment)
-    opened = RecommenderBundle.load(_folder(bundle, model))
+    folder, named = _folder(bundle, model)
+    opened = RecommenderBundle.load(folder)
     running = {}
     if asked.scene == Scene.PROMOTION:
         audience = opened.audience_of(opened.user_feature([known], asked.moment))[0]
         held = campaigns_of(read_table(path_of("campaigns")))
         running = running_now(held, opened.scenes.categories, audience=audience, moment=asked.moment)
-    answer = recommend(opened, known, asked, running)
+    answer = recommend(opened, known, asked, running, loaded_from=named)
     if as_json:
         print(json.dumps(answer.as_dict(), ensure_ascii=False))  # noqa: T201 - this is the command's output
     else:
@@ -99,12 +100,16 @@ def _moment(at: str | None, lineage: Path) -> int:
     return round((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1_000_000) + 1
 
 
-def _folder(bundle: Path | None, model: str | None) -> Path:
+def _folder(bundle: Path | None, model: str | None) -> tuple[Path, str]:
+    """A bundle's folder, and its name: the folder's own, or its version in the registry and what it is there."""
     if bundle is not None:
         inner = bundle / KIND
-        return inner if inner.is_dir() else bundle
+        folder = inner if inner.is_dir() else bundle
+        return folder, str(folder)
     registry = Registry(project_root())
-    return registry.fetch(_registered(registry, model or CHAMPION), cache_folder("champions"))
+    found = _registered(registry, model or CHAMPION)
+    roles = [alias for alias in (CHAMPION, CHALLENGER) if registry.alias(KIND, alias) == found]
+    return registry.fetch(found, cache_folder("champions")), f"version {found.version}" + (f", {' and '.join(roles)}" if roles else "")
 
 
 def _registered(registry: Registry, model: str) -> Registered:
@@ -123,7 +128,7 @@ def _registered(registry: Registry, model: str) -> Registered:
 
 
 def _print(console: Console, answer: Answer) -> None:
-    console.print(f"[bold]{answer.model}[/] for a shopper of {answer.events} known events, scene {answer.scene}")
+    console.print(f"[bold]{answer.model}[/] ({escape(answer.bundle)}) for a shopper of {answer.events} known events, scene {answer.scene}")
     if answer.caution:
         console.print(f"[yellow]{answer.caution}[/]")
     if answer.unknown:

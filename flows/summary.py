@@ -1,7 +1,7 @@
 """The summary that a loop ends with: seconds, models beside their baselines, verdicts, three shoppers, and what to do next."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -113,11 +113,12 @@ def _interval(cell: Any) -> str:
     return f"{cell['value']:.4g} [dim]\\[{cell['low']:.4g}, {cell['high']:.4g}][/]"
 
 
-def print_verdicts(console: Console) -> None:
+def print_verdicts(console: Console, stood: Mapping[str, int] | None = None) -> None:
     """Print what promote decided.
 
     Args:
         console: where to print.
+        stood: by kind, the version that was champion before and is still: the verdict of a bundle promoted once before is an old one.
     """
     promotion = _read("promotion")
     if not promotion.get("models"):
@@ -126,8 +127,10 @@ def print_verdicts(console: Console) -> None:
     for heading in ("model", "verdict", "why"):
         table.add_column(heading, overflow="fold")
     for name, verdict in promotion["models"].items():
-        colour = "green" if verdict["verdict"] == "promoted" else "yellow"
-        table.add_row(name, f"[{colour}]{verdict['verdict']}[/]", escape("; ".join(verdict["reasons"])))
+        said, colour = verdict["verdict"], "green" if verdict["verdict"] == "promoted" else "yellow"
+        if said == "promoted" and stood and name in stood:
+            said = f"champion already (version {stood[name]}), with this verdict"
+        table.add_row(name, f"[{colour}]{said}[/]", escape("; ".join(verdict["reasons"])))
     console.print()
     console.print(table)
 

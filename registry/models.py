@@ -114,8 +114,16 @@ class Registry:
         Raises:
             RegistryError: there is no such version.
         """
+        name = model_name(kind)
         with store_errors(self._root):
-            return _registered(kind, self.client.get_model_version(model_name(kind), str(version)))
+            try:
+                return _registered(kind, self.client.get_model_version(name, str(version)))
+            except Exception as error:
+                if getattr(error, "error_code", "") not in {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}:
+                    raise
+            held = sorted(int(found.version) for found in self.client.search_model_versions(f"name = '{name}'"))
+        there = "there is none yet" if not held else f"there are {held[0]} to {held[-1]}" if len(held) > 1 else f"there is {held[0]} only"
+        raise RegistryError(f"no version {version} of the {kind}; {there}. `adloom ledger {kind}` says what became of each.")
 
     def find(self, kind: str, bundle_hash: str) -> Registered | None:
         """The checked version that holds these very files.

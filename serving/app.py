@@ -5,6 +5,7 @@ import sqlite3
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -192,7 +193,12 @@ def _add_error_handlers(app: FastAPI, metrics: Metrics) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def unreadable(request: Request, error: RequestValidationError) -> JSONResponse:
-        faults = tuple(Fault(field=_field(fault["loc"]), problem=str(fault["msg"])) for fault in error.errors())
+        sent = request.headers.get("content-type")
+        found = error.errors()
+        if not (sent or "").partition(";")[0].strip().endswith("json") and any(fault["loc"] == ("body",) for fault in found):
+            faults: tuple[Fault, ...] = (Fault(field="content-type", problem=f"application/json is needed, this is {sent or 'missing'}"),)
+        else:
+            faults = tuple(_fault(fault) for fault in found)
         return told(request, 422, "invalid", "; ".join(f"{fault.field}: {fault.problem}" for fault in faults), faults)
 
     @app.exception_handler(HTTPException)
@@ -222,6 +228,13 @@ def _add_error_handlers(app: FastAPI, metrics: Metrics) -> None:
         metrics.log_failures.inc()
         _log.error("the record could not be stored: %s", error)
         return told(request, 503, "not_stored", f"the record could not be stored ({error}); nothing was done, ask again")
+
+
+def _fault(fault: Mapping[str, Any]) -> Fault:
+    """What pydantic or the JSON reader refused; of broken JSON the place is that of its character."""
+    if fault["type"] == "json_invalid":
+        return Fault(field="body", problem=f"not JSON at character {fault['loc'][-1] + 1}: {fault['ctx']['error']}")
+    return Fault(field=_field(fault["loc"]), problem=str(fault["msg"]))
 
 
 def _field(location: tuple[int | str, ...]) -> str:

@@ -6,6 +6,7 @@ from datetime import timedelta
 from core.identity import pseudonymise
 from core.moments import DAY
 from serving.api import AnyEvent, ClickEvent, ConversionEvent, EventsAnswer, Fault, SearchEvent
+from serving.clock import moment
 from serving.decision_log import Answer, insert_feedback
 from serving.errors import RefusedError, invalid
 from serving.model_set import ModelSet
@@ -80,7 +81,8 @@ class Behaviour:
 
         time = now if event.timestamp is None else microseconds(event.timestamp)
         if time > now + AHEAD:
-            wrong("timestamp", f"in the future: {event.timestamp.isoformat() if event.timestamp else ''}; send it when it has happened")
+            sent = event.timestamp.isoformat() if event.timestamp else ""
+            wrong("timestamp", f"in the future: {sent}, and it is {moment(now):%Y-%m-%dT%H:%M:%S} UTC here; send it when it has happened")
         time = min(time, now)
         if isinstance(event, ClickEvent | ConversionEvent):
             return self._feedback(event, place, time, now, faults)

@@ -9,6 +9,7 @@ from datetime import datetime
 
 from models.history import History
 from serving.api import Body, Fault, PastEvent
+from serving.clock import moment
 from serving.errors import invalid
 
 _SPACES = re.compile(r"[\s\x00-\x1f\x7f-\x9f]+")
@@ -64,7 +65,9 @@ def readable_history(events: Sequence[PastEvent], now: int, *, gap: int) -> Hist
                 faults.append(Fault(field=f"history.{place}.{name}", problem=f"{wrong} on an event of type {event.type}"))
         time = now - gap * (len(events) - place) if event.timestamp is None else microseconds(event.timestamp)
         if time >= now:
-            faults.append(Fault(field=f"history.{place}.timestamp", problem="not before now"))
+            faults.append(
+                Fault(field=f"history.{place}.timestamp", problem=f"not before now, which is {moment(now):%Y-%m-%dT%H:%M:%S} UTC here")
+            )
         times.append(time)
     if faults:
         raise invalid(*faults)

@@ -33,9 +33,11 @@ def serve(root: Path, *, host: str | None = None, port: int | None = None, bundl
         bundles: a folder of bundles to serve instead of the registry's champions.
 
     Raises:
-        ServiceError: the port is in use, the database cannot be opened, or other machines could ask without a token.
+        ServiceError: there is no such folder, the port is in use, the database cannot be opened, or others could ask without a token.
         ParamsError: params.yaml is wrong.
     """
+    if bundles is not None and not bundles.is_dir():
+        raise ServiceError(f"--bundles {str(bundles)!r}: no such folder. Name one with a bundle of each kind in it, such as data/models.")
     settings = Settings.of_project(root, bundles=bundles)
     run(settings, host=host or settings.params.host, port=port or settings.params.port)
 

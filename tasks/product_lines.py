@@ -1,8 +1,10 @@
 """JSON lines of products, with or without a human copy: read line by line, checked, so that files of any size can be written for."""
 
 import json
+import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +16,13 @@ from models.generator.request import CopyRequest
 from models.text import attributes_of
 from tasks.sources import advertisegen
 
+logger = logging.getLogger(__name__)
+
 _TYPE = "类型"
 
 
 class ProductLine(BaseModel):
-    """One line, in AdvertiseGen's form (`content`, `summary`) or in our own; further keys are left alone.
+    """One line, in AdvertiseGen's form (`content`, `summary`) or in our own; further keys are left alone, one nearly ours with a warning.
 
     Attributes:
         content: 类型#裤*版型#宽松…; stands for title, category and attributes.
@@ -92,7 +96,7 @@ def read_products(
     Raises:
         SourceError: the file cannot be read, or a line is no product; the message has the line and what it lacks.
     """
-    count = 0
+    count, warned = 0, set[str]()
     try:
         with path.open(encoding="utf-8-sig") as lines:
             for number, line in enumerate(lines, start=1):
@@ -100,7 +104,7 @@ def read_products(
                     continue
                 count += 1
                 if count > skip:
-                    product = _product(line, number, path, (scene, channel, tone, limit))
+                    product = _product(line, number, path, (scene, channel, tone, limit), warned)
                     yield replace(product, request=replace(product.request, limits=limits))
     except OSError as error:
         raise unreadable(path, error) from None
@@ -118,7 +122,16 @@ def unreadable(path: Path, error: OSError) -> SourceError:
     return SourceError(f"{path}: cannot be read ({error.strerror}). Name a file of JSON lines, one product a line.")
 
 
-def _product(line: str, number: int, path: Path, place: tuple[str, str, str | None, int | None]) -> Product:
+def _warn_of_misspelt(found: Mapping[str, Any], where: str, warned: set[str]) -> None:
+    """Say once a file that a key is all but one of ours which the line does not have."""
+    for key in found.keys() - ProductLine.model_fields.keys():
+        meant = get_close_matches(key, ProductLine.model_fields.keys() - found.keys(), n=1, cutoff=0.8)
+        if meant and key not in warned:
+            warned.add(key)
+            logger.warning("%s: key %r is none of ours and left alone; is %r meant?", where, key, meant[0])
+
+
+def _product(line: str, number: int, path: Path, place: tuple[str, str, str | None, int | None], warned: set[str]) -> Product:
     where = f"{path}, line {number}"
     try:
         found = json.loads(line)
@@ -127,6 +140,7 @@ def _product(line: str, number: int, path: Path, place: tuple[str, str, str | No
                 f"{where}: each line must be one JSON object, a product; this one is of type {type(found).__name__}. "
                 "An array becomes lines by `jq -c '.[]'`. docs/copy.md lists the keys."
             )
+        _warn_of_misspelt(found, where, warned)
         held = ProductLine.model_validate(found)
         pairs = tuple(attributes_of(held.attributes))
     except json.JSONDecodeError as error:

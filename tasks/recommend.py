@@ -80,6 +80,7 @@ class Answer:
 
     Attributes:
         model: the recommender that ranked.
+        bundle: what it was loaded from: a folder, or a version of the registry with what it is there.
         scene: asked for.
         events: how many of the shopper's events are known to the catalogue or are searches.
         later_events: how many lie at or after the moment that is asked for; they were not read.
@@ -91,6 +92,7 @@ class Answer:
     """
 
     model: str
+    bundle: str
     scene: str
     events: int
     later_events: int
@@ -105,7 +107,9 @@ class Answer:
         return asdict(self)
 
 
-def recommend(bundle: RecommenderBundle, history: History, question: Question, running: Mapping[str, Campaign]) -> Answer:
+def recommend(
+    bundle: RecommenderBundle, history: History, question: Question, running: Mapping[str, Campaign], *, loaded_from: str = ""
+) -> Answer:
     """The best items that the rules allow and the scene is about, each explained.
 
     Args:
@@ -113,6 +117,7 @@ def recommend(bundle: RecommenderBundle, history: History, question: Question, r
         history: what the shopper did.
         question: see `Question`.
         running: category → campaign that advertises it now; read in scene promotion.
+        loaded_from: where the bundle is from, for the answer.
 
     Raises:
         SourceError: none of the history's events is known, or no item has the brand that is asked for.
@@ -165,6 +170,7 @@ def recommend(bundle: RecommenderBundle, history: History, question: Question, r
     later = len(history) - len(before)
     return Answer(
         model=ranker.name,
+        bundle=loaded_from,
         scene=question.scene,
         events=known,
         later_events=later,
@@ -232,7 +238,7 @@ def read_history(given: str, moment: int) -> History:
     except UnicodeDecodeError as error:
         raise SourceError(f"{where}: not UTF-8 at byte {error.start}. Save it as UTF-8.") from None
     if file is not None and file.suffix.lower() == ".csv":
-        rows: list[Any] = list(csv.DictReader(io.StringIO(text)))
+        rows = _csv_rows(text, where)
     elif text.lstrip()[:1] in {"[", "{"}:
         rows = _json_rows(text, where)
     else:
@@ -250,14 +256,33 @@ def _names_a_file(given: str) -> bool:
     return told.lower().endswith(_FILES) or (":" not in told and ("/" in told or os.sep in told))
 
 
+def _csv_rows(text: str, where: str) -> list[Any]:
+    found = csv.DictReader(io.StringIO(text))
+    named = list(found.fieldnames or [])
+    if not {"type", Columns.EVENT_TYPE} & set(named) or not {"item_id", "query"} & set(named):
+        told = ", ".join(map(repr, named)) or "none"
+        raise SourceError(
+            f"{where}: its columns are {told}; needed are type (or {Columns.EVENT_TYPE}), and item_id, query (of a search) or both; "
+            "timestamp may be there. Commas separate them."
+        )
+    return list(found)
+
+
 def _json_rows(text: str, where: str) -> list[Any]:
+    above = 0
     try:
         if text.lstrip().startswith("["):
             rows: list[Any] = json.loads(text)
             return rows
-        return [json.loads(line) for line in text.splitlines() if line.strip()]
+        rows = []
+        for line in text.splitlines():
+            if line.strip():
+                rows.append(json.loads(line))
+            above += 1
+        return rows
     except json.JSONDecodeError as error:
-        raise SourceError(f"{where}: not JSON at line {error.lineno}, column {error.colno}: {error.msg}; or {GRAMMAR}.") from None
+        place = f"line {above + error.lineno}, column {error.colno}"
+        raise SourceError(f"{where}: not JSON at {place}: {error.msg}; or {GRAMMAR}.") from None
 
 
 def _event(row: Any, where: str) -> tuple[str, str, int | None]:

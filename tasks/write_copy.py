@@ -4,6 +4,7 @@ import json
 import logging
 import os
 from codecs import BOM_UTF8
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -15,6 +16,7 @@ from tqdm import tqdm
 from core.errors import BundleError, SourceError, storage_error
 from core.files import content_hash, read_json, write_json
 from core.vocabulary import Channel, Origin, Scene
+from models.generator.belonging import kind_of
 from models.generator.bundle import GeneratorBundle
 from models.generator.compliance import Compliance
 from tasks.product_lines import Product, read_products, unreadable
@@ -63,12 +65,16 @@ class Written:
         resumed: how many of them an earlier run had done.
         by_template: products that the template wrote for: all candidates were refused, or no training copy is about their category.
         refused: how many of those the template had no acceptable text for either; their lines say ``accepted: false``.
+        untaught: kind of product (`kind_of`) that no training copy is about → products, of this run; empty where a generator is named.
+        taught: the kinds that training copy is about.
     """
 
     products: int
     resumed: int
     by_template: int
     refused: int
+    untaught: dict[str, int]
+    taught: tuple[str, ...]
 
 
 def write_copy(products: Path, out: Path, *, bundle: Path, writing: Writing) -> Written:
@@ -105,6 +111,7 @@ def write_copy(products: Path, out: Path, *, bundle: Path, writing: Writing) -> 
     part, state = out.with_name(f".{out.name}.part"), out.with_name(f".{out.name}.progress")
     progress = _Progress.read(state, part, key)
     resumed = progress.products
+    untaught: Counter[str] = Counter()
     try:
         part.parent.mkdir(parents=True, exist_ok=True)
         with part.open("r+b" if resumed else "wb") as stream, tqdm(total=total, initial=resumed, desc="write", unit="product") as bar:
@@ -115,6 +122,8 @@ def write_copy(products: Path, out: Path, *, bundle: Path, writing: Writing) -> 
                 stream.write("".join(lines).encode())
                 stream.flush()
                 os.fsync(stream.fileno())
+                if writing.generator is None:
+                    untaught.update(kind_of(product.request) for product in batch if not held.reviewer.belonging.knows(product.request))
                 progress = progress.after(len(batch), stream.tell(), by_template, unfit)
                 write_json({"key": key, **vars(progress)}, state)
                 bar.update(len(batch))
@@ -125,7 +134,7 @@ def write_copy(products: Path, out: Path, *, bundle: Path, writing: Writing) -> 
         if refused is None:
             raise
         raise refused from error
-    return Written(progress.products, resumed, progress.by_template, progress.refused)
+    return Written(progress.products, resumed, progress.by_template, progress.refused, dict(untaught), held.reviewer.belonging.kinds)
 
 
 @dataclass(frozen=True)

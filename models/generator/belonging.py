@@ -103,12 +103,12 @@ class Belonging:
         object.__setattr__(self, "_odds", log_odds(self.counts, self.copies))
 
     def knows(self, request: CopyRequest) -> bool:
-        """Whether training copy is about the product's category; taken for granted where it names none, or where nothing is judged.
+        """Whether training copy is about the product's kind (`kind_of`); taken for granted where nothing is judged.
 
         Args:
             request: the product.
         """
-        return not self.kinds or not request.category or request.category in self.kinds
+        return not self.kinds or kind_of(request) in self.kinds
 
     def foreign(self, text: str, request: CopyRequest) -> list[Foreign]:
         """Words that speak against a text, the strongest first.

@@ -137,7 +137,7 @@ class GeneratorBundle:
         return self.generators[name].write(requests, n, rng)
 
     def writer_for(self, request: CopyRequest, asked: str | None = None) -> str:
-        """Which generator writes for a product: the one asked for, else the chosen one; the template where no copy taught its category.
+        """Which generator writes for a product: the one asked for, else the chosen one; the template where no copy taught its kind.
 
         What the others say of such a product is about other products, and no judge here can tell: refusing what is foreign to most kinds
         let a third of the nonsense through, and of human copy about a category left out it refused three quarters.

@@ -8,13 +8,12 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from pydantic import Field, ValidationError, field_validator
-from pydantic_core import PydanticCustomError
+from pydantic import Field, ValidationError
 
 from core.errors import EvidenceError, ParamsError, SchemaError
-from core.params import Section, faults_of, read_yaml
+from core.params import faults_of, read_yaml
 from tasks.sources.cells import as_numbers, as_words
-from tasks.sources.reading import Format, read_file
+from tasks.sources.reading import FileForm, other_separator
 
 PAGE = "docs/off-policy.md"
 NEEDED = ("action", "reward", "propensity")
@@ -26,8 +25,8 @@ Kind = Literal["number", "category"]
 Floats = NDArray[np.float64]
 
 
-class DecisionsMapping(Section):
-    """How a log of decisions is read; a mapping of `benchmarks.policy_learning` serves too.
+class DecisionsMapping(FileForm):
+    """How a log of decisions is read, its file as in `FileForm`; a mapping of `benchmarks.policy_learning` serves too.
 
     Attributes:
         columns: our column → the user's; `action`, `reward` and `propensity` must be there, or the propensity constant.
@@ -35,10 +34,6 @@ class DecisionsMapping(Section):
         context: the user's columns that were known before the choice; a list, or column → number or category.
         values: `action` or `reward` → {the user's word: ours}.
         actions: every action that could be drawn, or how many: what a log in which some never appear cannot say.
-        format: by the file's ending when absent.
-        encoding: of CSV and JSON lines.
-        separator: of CSV.
-        nulls: CSV cells that mean "unknown" besides the empty one.
     """
 
     columns: dict[str, str]
@@ -46,18 +41,6 @@ class DecisionsMapping(Section):
     context: list[str] | dict[str, Kind | None] = Field(default=[])
     values: dict[str, dict[str, str | int | float]] = Field(default={})
     actions: int | list[str | int | float] | None = None
-    format: Format | None = None
-    encoding: str = "utf-8"
-    separator: str | None = Field(default=None, min_length=1)
-    nulls: list[str] = Field(default=[])
-
-    @field_validator("actions", mode="before")
-    @classmethod
-    def _count_or_list(cls, value: object) -> object:
-        """One fault where pydantic would tell one for each of the two kinds."""
-        if value is None or isinstance(value, list) or (isinstance(value, int) and not isinstance(value, bool)):
-            return value
-        raise PydanticCustomError("actions", "a list of all actions that could be drawn, or their number, is needed")
 
 
 @dataclass(frozen=True)
@@ -117,7 +100,7 @@ def load_decisions_mapping(path: Path) -> DecisionsMapping:
         mapping = DecisionsMapping.model_validate(read_yaml(path))
         faults = _faults(mapping)
     except ValidationError as error:
-        faults = list(dict.fromkeys(faults_of(error, page=PAGE)))
+        faults = faults_of(error, page=PAGE)
     if faults:
         lines = "\n".join(f"  {fault}" for fault in faults)
         raise ParamsError(f"{path}: {len(faults)} fault{'s' if len(faults) > 1 else ''}; mend them ({PAGE}) and run again:\n{lines}")
@@ -178,7 +161,7 @@ def read_decisions(path: Path, mapping: DecisionsMapping | None) -> DecisionLog:
         EvidenceError: fewer than two actions.
     """
     form = mapping or DecisionsMapping(columns={})
-    found = read_file(path, form=form.format, encoding=form.encoding, separator=form.separator, nulls=form.nulls)
+    found = form.read(path)
     if mapping is None:
         context = [str(name) for name in found.columns if str(name).startswith("context_")]
         form = DecisionsMapping(columns={name: name for name in OURS if name in found or name in NEEDED}, context=context)
@@ -187,7 +170,7 @@ def read_decisions(path: Path, mapping: DecisionsMapping | None) -> DecisionLog:
     if missing:
         raise SchemaError(
             f"{path}: {len(missing)} missing column{'s' if len(missing) > 1 else ''}; it has {', '.join(map(str, found.columns))}. "
-            f"Name yours in a mapping ({PAGE}):\n" + "\n".join(missing)
+            f"{other_separator(found.columns) or 'Name yours in a mapping'} ({PAGE}):\n" + "\n".join(missing)
         )
     ours = {key: found[name] for key, name in form.columns.items()}
     for key, words in form.values.items():

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from core.errors import EvidenceError, SchemaError
 from tasks.sources.cells import as_numbers, as_words
 from tasks.sources.choices_mapping import ACTION, PAGE, PROPENSITY, REWARD, USER, ChoicesMapping, Kind
-from tasks.sources.reading import read_file
+from tasks.sources.reading import other_separator
 
 MIN_ROWS_AN_ACTION = 50
 MAX_QUARANTINE_SHARE = 0.2
@@ -53,7 +53,7 @@ def read_choices(path: Path, mapping: ChoicesMapping) -> ChoiceLog:
         SchemaError: mapped columns are not in it (all at once), or more than a fifth of its rows cannot be used.
         EvidenceError: fewer than two actions, or an action with fewer than 50 rows.
     """
-    found = read_file(path, form=mapping.format, encoding=mapping.encoding, separator=mapping.separator, nulls=mapping.nulls)
+    found = mapping.read(path)
     _require_columns(path, found, mapping)
     found = found.astype({name: "object" for name in found if isinstance(found[name].dtype, pd.CategoricalDtype)})
     actions = as_words(_translated(found[mapping.columns[ACTION]], mapping.values.get(ACTION, {})))
@@ -107,7 +107,7 @@ def _require_columns(path: Path, found: pd.DataFrame, mapping: ChoicesMapping) -
     if missing:
         raise SchemaError(
             f"{path}: {len(missing)} missing column{'s' if len(missing) > 1 else ''}; it has {', '.join(map(str, found.columns))}. "
-            f"Mend the mapping ({PAGE}):\n" + "\n".join(missing)
+            f"{other_separator(found.columns) or 'Mend the mapping'} ({PAGE}):\n" + "\n".join(missing)
         )
 
 

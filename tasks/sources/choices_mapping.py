@@ -7,8 +7,8 @@ from typing import Literal
 from pydantic import Field, ValidationError
 
 from core.errors import ParamsError
-from core.params import Section, faults_of, read_yaml
-from tasks.sources.reading import Format
+from core.params import faults_of, read_yaml
+from tasks.sources.reading import FileForm
 
 ACTION, REWARD, PROPENSITY, USER = "action", "reward", "propensity", "user_id"
 OURS = (ACTION, REWARD, PROPENSITY, USER)
@@ -16,28 +16,20 @@ PAGE = "docs/policy-learning.md"
 Kind = Literal["number", "category"]
 
 
-class ChoicesMapping(Section):
-    """How a log of randomised choices is read.
+class ChoicesMapping(FileForm):
+    """How a log of randomised choices is read; how its file is written stands in `FileForm`.
 
     Attributes:
         columns: `action`, `reward`, and where there are such columns `propensity` and `user_id` → the user's column.
         constants: `propensity`, when it is one number for all rows: 0.5, or a fraction such as 1/3.
         context: the user's columns that were known before the choice; a list, or column → number or category.
         values: `action` or `reward` → {the user's word: ours}.
-        format: by the file's ending when absent.
-        encoding: of CSV and JSON lines.
-        separator: of CSV.
-        nulls: CSV cells that mean "unknown" besides the empty one.
     """
 
     columns: dict[str, str]
     constants: dict[str, float | int | str] = Field(default={})
     context: list[str] | dict[str, Kind | None]
     values: dict[str, dict[str, str | int | float]] = Field(default={})
-    format: Format | None = None
-    encoding: str = "utf-8"
-    separator: str | None = Field(default=None, min_length=1)
-    nulls: list[str] = Field(default=[])
 
     @property
     def constant_propensity(self) -> float | None:
@@ -64,7 +56,7 @@ def load_choices_mapping(path: Path) -> ChoicesMapping:
         mapping = ChoicesMapping.model_validate(read_yaml(path))
         faults = _faults(mapping)
     except ValidationError as error:
-        faults = list(dict.fromkeys(faults_of(error, page=PAGE)))
+        faults = faults_of(error, page=PAGE)
     if faults:
         lines = "\n".join(f"  {fault}" for fault in faults)
         raise ParamsError(f"{path}: {len(faults)} fault{'s' if len(faults) > 1 else ''}; mend them ({PAGE}) and run again:\n{lines}")

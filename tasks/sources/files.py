@@ -18,7 +18,7 @@ from core.tables import LARGEST_WHOLE, TABLES, ColumnSpec
 from core.vocabulary import MICROS, Channel, EventType, Origin
 from tasks.sources.base import RawTables, filled
 from tasks.sources.mapping import FilesMapping, TableMapping, load_mapping
-from tasks.sources.reading import find_files, read_file
+from tasks.sources.reading import find_files, is_json_lines, other_separator
 
 MONEY = (Columns.PRICE, Columns.VALUE, Columns.DAILY_BUDGET, Columns.BID, Columns.ECPM)
 DEFAULT_MAPPING = "mapping.yaml"
@@ -76,9 +76,9 @@ def read_mapped(mapping: FilesMapping, folder: Path, *, source: str, missing: tu
         SchemaError: columns are missing; all at once.
     """
     files = {name: find_files(folder, table.path) for name, table in mapping.tables.items()}
-    found = {name: _read(files[name], table) for name, table in mapping.tables.items()}
-    mapped_columns_missing({name: (frame, mapping.tables[name]) for name, frame in found.items()})
-    tables = {name: map_columns(name, frame, mapping.tables[name]) for name, frame in found.items()}
+    found = {name: {path: table.read(path) for path in files[name]} for name, table in mapping.tables.items()}
+    mapped_columns_missing({name: (parts, mapping.tables[name]) for name, parts in found.items()})
+    tables = {name: map_columns(name, _joined(list(parts.values())), mapping.tables[name]) for name, parts in found.items()}
     stand_ins = [words for (name, column), (_, words) in _STAND_INS.items() if name in found and not _given(mapping.tables[name], column)]
     lacks = [f"no {name}" for name in ("events", "copies", "impressions", "campaigns") if name not in tables]
     until = (mapping.until or _newest_day([file for several in files.values() for file in several])).isoformat()
@@ -92,23 +92,23 @@ def read_mapped(mapping: FilesMapping, folder: Path, *, source: str, missing: tu
     return RawTables(source=facts, **tables)
 
 
-def mapped_columns_missing(found: Mapping[str, tuple[pd.DataFrame, TableMapping]]) -> None:
+def mapped_columns_missing(found: Mapping[str, tuple[Mapping[Path, pd.DataFrame], TableMapping]]) -> None:
     """Refuse files that lack what their mapping names, and mappings that leave out what the contract requires.
 
     Args:
-        found: by table, the file's rows and its mapping.
+        found: by table, the rows of each of its files, and its mapping.
 
     Raises:
-        SchemaError: one line a missing column, all tables at once.
+        SchemaError: one line a missing column and file, all tables at once.
     """
-    faults = [fault for name, (frame, table) in found.items() for fault in _column_faults(name, frame, table)]
+    faults = [fault for name, (parts, table) in found.items() for fault in _column_faults(name, parts, table)]
     if faults:
         lines = "\n".join(f"  {fault}" for fault in faults)
         raise SchemaError(f"{len(faults)} missing column{'s' if len(faults) > 1 else ''}; mend the mapping (docs/own-data.md):\n{lines}")
 
 
-def _read(paths: list[Path], table: TableMapping) -> pd.DataFrame:
-    frames = [read_file(path, form=table.format, encoding=table.encoding, separator=table.separator, nulls=table.nulls) for path in paths]
+def _joined(frames: list[pd.DataFrame]) -> pd.DataFrame:
+    """The rows of a table's files, one after the other."""
     return frames[0] if len(frames) == 1 else pd.concat(frames, ignore_index=True)
 
 
@@ -124,14 +124,33 @@ def _given(table: TableMapping, column: str) -> bool:
     return column in table.columns or column in table.constants
 
 
-def _column_faults(name: str, frame: pd.DataFrame, table: TableMapping) -> list[str]:
-    has = ", ".join(map(str, frame.columns))
+def _column_faults(name: str, parts: Mapping[Path, pd.DataFrame], table: TableMapping) -> list[str]:
     wanted = [(theirs, f"for {ours}") for ours, theirs in table.columns.items()] + [
         (theirs, "for attributes") for theirs in table.attributes
     ]
-    faults = [f"{name}: {table.path} has no column {theirs!r} {use}; it has {has}" for theirs, use in wanted if theirs not in frame]
+    faults = []
+    for columns, paths in _by_columns(parts, table).items():
+        others = len(paths) - 1
+        where = table.path if len(paths) == len(parts) else paths[0].name + (f" (and {others} more like it)" if others else "")
+        missing = [
+            f"{name}: {where} has no column {theirs!r} {use}; it has {', '.join(columns)}"
+            for theirs, use in wanted
+            if theirs not in columns
+        ]
+        hint = other_separator(columns) if missing else ""
+        faults += [f"{name}: {where}: {hint}"] if hint else missing
     needed = [column for column in TABLES[name].required if not _given(table, column) and (name, column) not in _STAND_INS]
     return faults + [f"{name}: {column} is neither in columns nor in constants" for column in needed]
+
+
+def _by_columns(parts: Mapping[Path, pd.DataFrame], table: TableMapping) -> dict[tuple[str, ...], list[Path]]:
+    """A table's files by the columns that they have; JSON lines leave keys out that hold nothing, so theirs are counted together."""
+    lines = [path for path in parts if is_json_lines(path, table.format)]
+    keys = tuple(dict.fromkeys(str(column) for path in lines for column in parts[path].columns))
+    found = {keys: lines} if lines else {}
+    for path in parts.keys() - set(lines):
+        found.setdefault(tuple(map(str, parts[path].columns)), []).append(path)
+    return {columns: sorted(paths) for columns, paths in sorted(found.items(), key=lambda item: min(item[1]))}
 
 
 def map_columns(name: str, found: pd.DataFrame, table: TableMapping) -> pd.DataFrame:

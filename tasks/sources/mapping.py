@@ -13,20 +13,16 @@ from core.errors import ParamsError
 from core.moments import ISO, moments
 from core.params import Section, faults_of, read_yaml
 from core.tables import SOURCE_TABLES, TABLES
-from tasks.sources.reading import Format
+from tasks.sources.reading import FileForm
 
 _STAND_INS: dict[str, object] = {"path": "unsaid", "columns": {}}  # of a table whose own were refused, so that its other keys are checked
 
 
-class TableMapping(Section):
-    """How one table is read.
+class TableMapping(FileForm):
+    """How one table is read; how its file is written stands in `FileForm`.
 
     Attributes:
         path: file or glob, relative to the data folder.
-        format: by the file's ending when absent.
-        encoding: of CSV and JSON lines.
-        separator: of CSV.
-        nulls: CSV cells that mean "unknown" besides the empty one.
         columns: our column → the user's column.
         constants: our column → one value for every row.
         values: our column → {the user's word: ours}.
@@ -38,10 +34,6 @@ class TableMapping(Section):
     """
 
     path: str
-    format: Format | None = None
-    encoding: str = "utf-8"
-    separator: str | None = Field(default=None, min_length=1)
-    nulls: list[str] = Field(default=[])
     columns: dict[str, str]
     constants: dict[str, str | int | float | bool | list[str]] = Field(default={})
     values: dict[str, dict[str, str]] = Field(default={})

@@ -3,8 +3,10 @@
 import codecs
 import gzip
 import io
+import json
+import re
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Literal
@@ -13,8 +15,11 @@ import orjson
 import pandas as pd
 import pyarrow
 import pyarrow.parquet
+from pydantic import Field, field_validator
+from pydantic_core import PydanticCustomError
 
 from core.errors import SchemaError, SourceError
+from core.params import Section
 
 Format = Literal["csv", "jsonl", "parquet"]
 
@@ -31,6 +36,37 @@ _ENDINGS: dict[str, Format] = {
 }
 _MARKS = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
 _SAMPLE = 4 * 2**20
+_SEPARATORS = ";\t|,"
+_SHEETS = {".xlsx", ".xls", ".ods", ".numbers"}
+_NO_NUMBER = re.compile(r"(?<![\w\"])-?(?:NaN|Infinity)(?![\w\"])")
+
+
+class FileForm(Section):
+    """How a mapping says that a file is written.
+
+    Attributes:
+        format: by the file's ending when absent.
+        encoding: of CSV and JSON lines.
+        separator: of CSV, one character; a comma, or a tab for .tsv, when absent.
+        nulls: CSV cells that mean "unknown" besides the empty one.
+    """
+
+    format: Format | None = None
+    encoding: str = "utf-8"
+    separator: str | None = None
+    nulls: list[str] = Field(default=[])
+
+    @field_validator("separator")
+    @classmethod
+    def _one_character(cls, separator: str | None) -> str | None:
+        """Pandas would read two as a regular expression."""
+        if separator is not None and (len(separator) != 1 or separator in '\r\n"'):
+            raise PydanticCustomError("separator", 'one character is needed, no line break and no quotation mark, such as ";" or "\\t"')
+        return separator
+
+    def read(self, path: Path) -> pd.DataFrame:
+        """`read_file` in this form."""
+        return read_file(path, form=self.format, encoding=self.encoding, separator=self.separator, nulls=self.nulls)
 
 
 def find_files(folder: Path, pattern: str) -> list[Path]:
@@ -77,10 +113,11 @@ def read_file(
         raise SourceError(f"{path}: the file is empty (0 bytes). Export it again, or take it out of the mapping.")
     if path.suffix.lower() == ".gz":
         _require_whole_gzip(path)
-    ending = Path(path.stem if path.suffix.lower() == ".gz" else path.name).suffix.lower()
+    ending = _ending(path)
     form = form or _ENDINGS.get(ending)
     if form is None:
-        raise SourceError(f"{path}: cannot tell the format from the ending {path.suffix!r}. Say `format: csv`, `jsonl` or `parquet`.")
+        way = "Save the sheet as CSV UTF-8" if ending in _SHEETS else "Say `format: csv`, `jsonl` or `parquet`"
+        raise SourceError(f"{path}: cannot tell the format from the ending {path.suffix!r}. {way}.")
     try:
         if form == "parquet":
             frame = _read_parquet(path)
@@ -95,6 +132,16 @@ def read_file(
     if frame.empty:
         raise SourceError(f"{path}: the file holds no rows, only {len(frame.columns)} column names. Export it again, or take it out.")
     return frame
+
+
+def is_json_lines(path: Path, form: Format | None) -> bool:
+    """Whether a file is JSON lines by what the mapping says, or by its ending where it says nothing."""
+    return (form or _ENDINGS.get(_ending(path))) == "jsonl"
+
+
+def _ending(path: Path) -> str:
+    """In small letters, without .gz."""
+    return Path(path.stem if path.suffix.lower() == ".gz" else path.name).suffix.lower()
 
 
 def _opened(path: Path) -> gzip.GzipFile | io.BufferedReader:
@@ -160,11 +207,28 @@ def _read_json_lines(path: Path, encoding: str) -> pd.DataFrame:
             try:
                 row = orjson.loads(line)
             except orjson.JSONDecodeError as error:
-                raise SourceError(f"{path}: line {number} is not JSON ({error}). Is the file truncated? Write it again.") from None
+                what = _not_an_object(path, line, begun=bool(rows)) or f"line {number} is not JSON ({error}). {_remedy(line)}"
+                raise SourceError(f"{path}: {what}") from None
             if not isinstance(row, dict):
-                raise SourceError(f"{path}: line {number} holds {type(row).__name__}; a JSON object a line is needed.")
+                what = _not_an_object(path, line, begun=bool(rows))
+                raise SourceError(f"{path}: {what or f'line {number} holds {type(row).__name__}; a JSON object a line is needed.'}")
             rows.append(row)
     return pd.DataFrame(rows)
+
+
+def _not_an_object(path: Path, line: str, *, begun: bool) -> str:
+    """What a file is that does not begin with an object, when it is an array; nothing for other lines."""
+    if begun or not line.lstrip().startswith("["):
+        return ""
+    unpack = "gzip -dc" if path.suffix.lower() == ".gz" else "cat"
+    lines = f"{path.name.split('.')[0]}.lines.jsonl"
+    return f"it holds a JSON array; one JSON object a line is needed: {unpack} {path.name} | jq -c '.[]' > {lines}"
+
+
+def _remedy(line: str) -> str:
+    if (found := _NO_NUMBER.search(line)) is not None:
+        return f"JSON has no {found[0]}: write null, or leave the key out."
+    return "Write it again." if line.endswith("\n") else "Is the file truncated? Write it again."
 
 
 def _read_parquet(path: Path) -> pd.DataFrame:
@@ -175,6 +239,20 @@ def _read_parquet(path: Path) -> pd.DataFrame:
         raise SourceError(
             f"{path}: cannot be read as Parquet: {reason} Is the file truncated, or still being written? Copy it again."
         ) from None
+
+
+def other_separator(columns: Iterable[object]) -> str:
+    """What to do about a CSV that was read as one column because another character separates its cells.
+
+    Args:
+        columns: names as read.
+
+    Returns:
+        A sentence, or nothing where it does not look so.
+    """
+    names = [str(column) for column in columns]
+    inside = [mark for mark in _SEPARATORS if len(names) == 1 and mark in names[0]]
+    return f"It was read as one column, and {inside[0]!r} stands in its name: set `separator: {json.dumps(inside[0])}`." if inside else ""
 
 
 def guess_encoding(data: bytes) -> str | None:

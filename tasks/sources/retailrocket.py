@@ -39,8 +39,9 @@ def read_retailrocket(path: str | None) -> RawTables:
     if path is None:
         raise SourceError("source retailrocket needs `collect.path`: the folder with events.csv.")
     place = Path(path)
-    found = read_file(place / _EVENTS.path if place.is_dir() else place)
-    mapped_columns_missing({"events": (found, _EVENTS)})
+    file = place / _EVENTS.path if place.is_dir() else place
+    found = read_file(file)
+    mapped_columns_missing({"events": ({file: found}, _EVENTS)})
     events = map_columns("events", found, _EVENTS)
     ids = pd.Series(sorted(events[Columns.ITEM].dropna().unique(), key=lambda name: (len(name), name)), dtype="str")
     items = filled("items", {Columns.ITEM: ids, Columns.TITLE: "item " + ids, Columns.CATEGORY: "unknown"})

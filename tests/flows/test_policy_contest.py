@@ -129,6 +129,9 @@ def actions(root):
 def test_the_first_challenge_makes_the_policy_of_params_champion_and_too_little_data_is_refused_with_what_it_lacks(root):
     assert watch(root) == []  # nobody has a registry yet, and none is made for it
     assert not (root / "mlruns").exists()
+    with pytest.raises(RegistryError, match=r"the policy of params.yaml \(epsilon-greedy-0.1\) serves already; a challenger is another"):
+        challenge(root, ServedPolicy("epsilon_greedy", 0.1))
+    assert actions(root) == []  # who asked for nothing new has changed nothing
     champion, challenger, market = begin(root, 0.31)
     assert champion.policy == ServedPolicy("epsilon_greedy", 0.1)
     assert actions(root) == [("promoted", 1), ("challenged", 2)]

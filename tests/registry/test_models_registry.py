@@ -62,6 +62,11 @@ def test_the_same_files_are_registered_once_and_answer(registry: Registry, tmp_p
     assert first.bundle_hash == content_hash(bundle)
     registry.point(first, CHALLENGER)
     assert registry.alias("pool", CHALLENGER) == first
+    assert registry.version("pool", first.version) == first
+    with pytest.raises(RegistryError, match="no version 99 of the pool; there is 1 only"):
+        registry.version("pool", 99)
+    with pytest.raises(RegistryError, match="no version 1 of the ranker; there is none yet"):
+        registry.version("ranker", 1)
 
 
 def test_a_fetched_bundle_is_the_registered_one_and_is_downloaded_once(registry: Registry, tmp_path: Path) -> None:

@@ -1,3 +1,4 @@
+import re
 import shutil
 import socket
 import threading
@@ -96,7 +97,7 @@ def test_users_hashed_with_another_key_are_refused(shop, monkeypatch):
     settings = tiny.settings_in(shop)
     monkeypatch.setenv(KEY_VARIABLE, "another key, long enough")
     with TestClient(create_app(settings)) as client:
-        until(lambda: "hashed with key 4e5c3809" in client.get("/readyz").json()["problem"])
+        until(lambda: f"hashed with its own key, but {KEY_VARIABLE} is set (key " in client.get("/readyz").json()["problem"])
         assert client.get("/readyz").status_code == 503
 
 
@@ -185,6 +186,8 @@ def test_a_port_in_use_is_told_with_the_next_step(tmp_path, monkeypatch):
         port = taken.getsockname()[1]
         with pytest.raises(ServiceError, match=f"port {port} on 127.0.0.1 cannot be had"):
             serve(root, host="127.0.0.1", port=port, bundles=tmp_path)
+        with pytest.raises(ServiceError, match=r"nowhere': no such folder\. Name one with a bundle of each kind"):
+            serve(root, host="127.0.0.1", port=port, bundles=tmp_path / "nowhere")
 
 
 def test_a_failure_to_store_is_no_answer_and_is_counted(client, monkeypatch):
@@ -286,6 +289,36 @@ def test_a_wrong_request_for_ads_names_its_field(client, body, field):
     answer = client.post("/v1/ads", json=body)
     assert (answer.status_code, answer.json()["faults"][0]["field"]) == (422, field)
     assert answer.headers["x-request-id"] == answer.json()["request_id"]
+
+
+NO_OBJECT = "Input should be a valid dictionary or object to extract fields from"
+
+
+@pytest.mark.parametrize(
+    ("content", "kind", "fault"),
+    [
+        (b'{"user_id": }', "application/json", {"field": "body", "problem": "not JSON at character 13: Expecting value"}),
+        (b'{"user_id": "u1"}', None, {"field": "content-type", "problem": "application/json is needed, this is missing"}),
+        (b'{"user_id": "u1"}', "text/plain", {"field": "content-type", "problem": "application/json is needed, this is text/plain"}),
+        (
+            b"[1]",
+            "application/json; charset=utf-8",
+            {"field": "body", "problem": NO_OBJECT},
+        ),
+    ],
+)
+def test_a_body_that_is_no_object_is_told_as_such(client, content, kind, fault):
+    answer = client.post("/v1/ads", content=content, headers={"content-type": kind} if kind else {})
+    assert (answer.status_code, answer.json()["faults"]) == (422, [fault])
+
+
+def test_a_time_that_is_to_come_is_told_beside_the_service_s_own(client):
+    past = {"type": "view", "item_id": "p1", "timestamp": "2040-01-01T00:00:00Z"}
+    assert re.search(r"not before now, which is \d{4}-\d\d-\d\dT[\d:]{8} UTC here", client.post("/v1/ads", json={"history": [past]}).text)
+    event = past | {"event_id": "e", "user_id": "u1"}
+    assert re.search(
+        r"in the future: 2040-01-01T00:00:00\+00:00, and it is \d{4}-", client.post("/v1/events", json={"events": [event]}).text
+    )
 
 
 class _Links(HTMLParser):

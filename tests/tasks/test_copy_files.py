@@ -117,10 +117,11 @@ def test_the_template_writes_for_a_category_that_no_copy_taught_unless_a_generat
     taught = OWN | {"category": known[0]}
     file = lines(tmp_path / "p.jsonl", OWN, taught)
     drawn = GeneratorBundle.load(bundle).chosen
-    writers = {}
+    writers, untaught = {}, {None: {OWN["category"]: 1}, drawn: {}}
     for name in (None, drawn):
-        write_copy(file, tmp_path / f"{name}.jsonl", bundle=bundle, writing=Writing(candidates=8, generator=name))
+        done = write_copy(file, tmp_path / f"{name}.jsonl", bundle=bundle, writing=Writing(candidates=8, generator=name))
         rows = [json.loads(line) for line in (tmp_path / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()]
+        assert (done.untaught, done.taught) == (untaught[name], known)
         writers[name] = [{row["origin"], *(stopped["origin"] for stopped in row["stopped"])} for row in rows]
     assert drawn != "template"
     assert writers[None][0] == {"template"}
@@ -254,3 +255,11 @@ def test_counts_and_stopped_texts_speak_of_the_same_candidates(bundle: Path, tmp
     assert [found["text"] for found in line["stopped"] if found["origin"] == "gpt"] == ["国家级的跑鞋，轻。", "全网最低价的跑鞋。"]
     assert line["refused"] == len(line["stopped"])
     assert 2 < line["candidates"] <= 2 + 4
+
+
+def test_a_key_that_is_all_but_ours_is_warned_of_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    wrong = {"title": "碗", "categroy": "厨房", "colour": "红", "brands": "x", "brand": "y"}
+    assert [product.request.category for product in read_products(lines(tmp_path / "p.jsonl", wrong, wrong))] == ["", ""]
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{tmp_path / 'p.jsonl'}, line 1: key 'categroy' is none of ours and left alone; is 'category' meant?"
+    ]

@@ -239,7 +239,7 @@ def test_too_many_actions_in_the_mapping_are_told_by_the_propensities(tmp_path: 
         ("columns: {action: a, reward: r, propensity: p}\nactions: true", "1 fault; "),
         (
             "columns: {action: a, reward: r, propensity: p}\nactions: many",
-            "actions: a list of all actions that could be drawn, or their number",
+            "actions: input should be a valid integer or a valid list",
         ),
         ("columns: {action: a, reward: r, propensity: p}\nactions: 1", "actions: 1; a policy needs at least 2"),
         ("columns: {action: a, reward: r, propensity: p}\nactions: [1, b, 1.0]", "actions: '1' is there 2 times"),

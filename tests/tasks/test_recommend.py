@@ -105,6 +105,21 @@ def test_what_is_no_event_is_told_with_its_place(given: str, message: str) -> No
     assert message in str(told.value)
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("wrong.csv", "kind,item\nview,p1\n", "its columns are 'kind', 'item'; needed are type (or event_type), and item_id, query"),
+        ("wide.csv", "type;item_id\nview;p1\n", "its columns are 'type;item_id'"),
+        ("lines.jsonl", '{"type": "view", "item_id": "p1"}\n\n{"type" "view"}\n', "not JSON at line 3, column 9"),
+    ],
+)
+def test_a_file_of_another_form_is_told_with_its_columns_or_its_line(tmp_path: Path, name: str, text: str, said: str) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(SourceError) as told:
+        read_history(str(tmp_path / name), NOW)
+    assert said in str(told.value)
+
+
 def test_a_search_for_what_looks_like_a_path_is_a_search() -> None:
     assert read_history("search:跑步/健身, search:notes.csv", NOW).queries == ("跑步/健身", "notes.csv")
 

@@ -14,6 +14,7 @@ from core.errors import ParamsError
 RULES, CLASSES = Path(__file__).with_name("rules"), Path(__file__).with_name("classes.yaml")
 BLOCK, WARN = "block", "warn"
 _CLASS = re.compile(r"\{([a-z_]+)\}")
+_REPEATED_TWICE = re.compile(r"\((?:\?:)?[^()]*[^\\()][+*][^()]*\)(?:[+*]|\{\d+,\})")
 
 
 class Rule(BaseModel):
@@ -111,14 +112,18 @@ def _starts(text: str) -> list[int]:
 
 
 def _filled(rule: Rule) -> Rule:
-    """The rule with classes filled in; ValueError for an unknown class or an ill-formed expression."""
+    """The rule with classes filled in; ValueError for an unknown class, or an ill-formed, empty or runaway expression."""
 
     def whole(key: str, expression: str) -> str:
         filled = fill(expression)
         try:
-            re.compile(filled)
+            compiled = re.compile(filled)
         except re.error as error:
             raise ValueError(f"{key}: {expression!r} is no regular expression: {error}") from None
+        if compiled.search(""):
+            raise ValueError(f"{key}: {expression!r} matches every text, the empty one too; let it name a character at least")
+        if _REPEATED_TWICE.search(filled):
+            raise ValueError(f"{key}: {expression!r} repeats a repetition, which may take for ever; write it with one, a+ for (a+)+")
         return filled
 
     scopes = {key: None if (scope := getattr(rule, key)) is None else whole(key, scope) for key in ("categories", "not_categories")}

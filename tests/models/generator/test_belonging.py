@@ -56,9 +56,12 @@ def test_a_word_of_another_kind_is_foreign_with_its_counts_and_log_odds():
     assert kettle_and_bag().foreign("内锅好洗，周末也用", POT) == []
 
 
-def test_a_category_without_training_copy_is_not_known_and_one_that_is_not_named_is_not_asked_about():
+def test_a_kind_without_training_copy_is_not_known_and_a_product_without_a_category_is_of_the_kind_of_its_type_or_noun():
     assert [kettle_and_bag().knows(request) for request in (POT, BAG, UNKNOWN)] == [True, True, False]
-    assert kettle_and_bag().knows(replace(UNKNOWN, category=""))
+    bare = replace(UNKNOWN, category="")
+    assert not kettle_and_bag().knows(bare)
+    assert kettle_and_bag().knows(replace(bare, title="背包"))
+    assert kettle_and_bag().knows(replace(bare, attributes=(("类型", "灯具"),)))
     assert NO_BELONGING.knows(UNKNOWN)
 
 

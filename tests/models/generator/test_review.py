@@ -108,6 +108,8 @@ def test_a_faulty_rules_file_is_refused_by_name(tmp_path):
     for damage, words in (
         (text.replace("\n  severity: block", "\n  severity: maybe", 1), "severity"),
         (text.replace('"国家级"', '"国(家级"', 1), "no regular expression"),
+        (text.replace('"国家级"', '""', 1), "matches every text, the empty one too"),
+        (text.replace('"国家级"', '"(a+)+$"', 1), "repeats a repetition, which may take for ever"),
         ("a: 1", "a list"),
     ):
         (tmp_path / "rules.yaml").write_text(damage, encoding="utf-8")
