@@ -139,11 +139,14 @@ def ledger(model: Annotated[str | None, typer.Argument(help="only this model")] 
 
 
 @main.command("check-data")
-def check_data() -> None:
-    """Say what of the source in params.yaml would be accepted and what not, before anything runs."""
+def check_data(
+    overrides: Overrides = None,
+    as_json: Annotated[bool, typer.Option("--json", help="print one JSON object and nothing else")] = False,
+) -> None:
+    """Say what of the source would be accepted and what not, before anything runs; -S holds for this look only, params.yaml stays."""
     from flows.console import show_data_check
 
-    raise typer.Exit(show_data_check(console))
+    raise typer.Exit(show_data_check(console, overrides or [], as_json=as_json))
 
 
 @main.command()

@@ -1,9 +1,13 @@
 """What the person at the terminal sees while a loop runs and when it has ended."""
 
+import json
 import os
+import shutil
+import tempfile
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import asdict
 from importlib import import_module
 from pathlib import Path
 from threading import Thread
@@ -18,6 +22,7 @@ from core.params import load_params
 from core.stage import PARAMS_FILE, stage_function
 from flows.freshness import Outlook, look_ahead
 from flows.housekeeping import mark_children
+from flows.overrides import apply_overrides
 from flows.progress import WATCHER, StageOutcome, Watcher
 from flows.summary import print_next_steps, print_summary, print_verdicts
 
@@ -142,7 +147,8 @@ def show_status(console: Console) -> None:
 
     outlook = look_ahead()
     for name in outlook.stages:
-        console.print(f"{'[yellow]stale[/]' if name in outlook.stale else '[green]fresh[/]'}  {name}")
+        why = outlook.why.get(name)
+        console.print(f"[green]fresh[/]  {name}" if why is None else f"[yellow]stale[/]  {name}  [dim]{escape(why)}[/]")
     for name, where in running(project_root()).items():
         console.print(f"[green]runs[/]   {name} {where}")
 
@@ -273,11 +279,13 @@ def show_ledger(console: Console, model: str | None) -> None:
     console.print(table if table.row_count else f"the ledger has nothing{of}: {then}.")
 
 
-def show_data_check(console: Console) -> int:
+def show_data_check(console: Console, overrides: Sequence[str] = (), *, as_json: bool = False) -> int:
     """Print what of the source would be accepted.
 
     Args:
         console: where to print.
+        overrides: ``section.key=value``, for this look only.
+        as_json: print JSON instead.
 
     Returns:
         The exit code: 1 when nothing could be done with the data.
@@ -287,6 +295,13 @@ def show_data_check(console: Console) -> int:
     """
     from tasks.check_data import check_data
 
-    found = check_data(load_params(PARAMS_FILE))
-    console.print(escape(found.render()))
+    with tempfile.TemporaryDirectory() as folder:
+        params = Path(folder) / PARAMS_FILE.name
+        shutil.copyfile(PARAMS_FILE, params)
+        apply_overrides(overrides, params=params)
+        found = check_data(load_params(params))
+    if as_json:
+        print(json.dumps({**asdict(found), "could_run": found.could_run}, ensure_ascii=False))  # noqa: T201 - this is the command's output
+    else:
+        console.print(escape(found.render()))
     return 0 if found.could_run else 1

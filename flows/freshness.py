@@ -1,6 +1,6 @@
 """Before a loop: turn parameters, put in order what a killed loop left, and ask DVC what is to be done. No Prefect needed."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,17 +21,22 @@ class Outlook:
 
     Attributes:
         stages: every stage, in order.
-        stale: those that are not fresh as things stand; stages after them may become so.
+        why: of those that are not fresh as things stand, what has changed; stages after them may become so.
         changes: parameters that were turned.
         killed: the last loop, if it was killed; what it left has been put in order.
         params: hash of params.yaml, as it then was.
     """
 
     stages: tuple[str, ...]
-    stale: tuple[str, ...]
+    why: Mapping[str, str]
     changes: tuple[Change, ...]
     killed: ProcessId | None
     params: str
+
+    @property
+    def stale(self) -> tuple[str, ...]:
+        """The stages that are not fresh, in order."""
+        return tuple(self.why)
 
 
 def look_ahead(overrides: Sequence[str] = (), *, profile: str | None = None, fragment: Path | None = None) -> Outlook:
@@ -55,7 +60,6 @@ def look_ahead(overrides: Sequence[str] = (), *, profile: str | None = None, fra
             if killed is not None:
                 graph.forget_locks_of(killed)
                 close_runs(root)
-            stages, stale = tuple(graph.order()), tuple(graph.stale())
-            return Outlook(stages, stale, tuple(changes), killed, content_hash(PARAMS_FILE))
+            return Outlook(tuple(graph.order()), graph.stale(), tuple(changes), killed, content_hash(PARAMS_FILE))
         finally:
             graph.close()

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+_NAMED = 6
+
 
 class StageGraph:
     """The stages of dvc.yaml in the working folder."""
@@ -61,15 +63,16 @@ class StageGraph:
             wanted = [str(stage.name) for stage in plan_repro(graph, collect_stages(self._repo, [first]), downstream=True)]
             return [str(stage.name) for stage in steps if stage.name in wanted]
 
-    def stale(self) -> list[str]:
-        """The stages that are not fresh as things stand, in order.
+    def stale(self) -> dict[str, str]:
+        """The stages that are not fresh as things stand, in order, each with what has changed.
 
         Raises:
             StageError: dvc.yaml or dvc.lock is wrong.
         """
         order = self.order()
         with _dvc_errors("dvc.yaml"), lock_repo(self._repo):
-            return [name for name in order if self._load(name).changed()]
+            stages = {name: self._load(name) for name in order}
+            return {name: _changes(stage) for name, stage in stages.items() if stage.changed()}
 
     def run(self, name: str, work: Callable[[], None], *, force: bool = False) -> Outcome:
         """Bring one stage up to date and commit it to dvc.lock.
@@ -111,6 +114,27 @@ class StageGraph:
 
     def _load(self, name: str) -> "PipelineStage":
         return self._repo.stage.load_one("dvc.yaml", name)
+
+
+def _changes(stage: "PipelineStage") -> str:
+    """What `dvc status` tells of a stage, in one line."""
+    if not any(dep.hash_info for dep in stage.deps):
+        return "has not run here yet"
+    told: dict[str, list[str]] = {}
+    for change in stage.status().get(stage.addressing, []):
+        if isinstance(change, str):  # a changed command
+            told[change] = []
+            continue
+        for path, what in (pair for paths in change.values() for pair in paths.items()):
+            if isinstance(what, dict):
+                told.setdefault("modified", []).extend(f"{path}: {key}" for key in what)
+            else:
+                told.setdefault(what, []).append(path)
+    return "; ".join(" ".join([what, _few(paths)]).strip() for what, paths in told.items())
+
+
+def _few(names: list[str]) -> str:
+    return ", ".join(names[:_NAMED]) + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")
 
 
 @rwlocked(read=["deps"], write=["outs"])  # type: ignore[untyped-decorator]

@@ -49,9 +49,20 @@ def test_only_what_a_change_reaches_runs_again(project: Path, walk: Walk) -> Non
     walk(project)
     (project / "params.yaml").write_text((project / "params.yaml").read_text().replace("kind: linear", "kind: cosine"))
     graph = StageGraph(project)
-    assert graph.stale() == ["fit"]
+    assert graph.stale() == {"fit": "modified params.yaml: fit"}
     graph.close()
     assert walk(project) == {"gather": "fresh", "fit": "ran", "judge": "fresh"}
+
+
+def test_a_stage_that_has_not_run_here_and_one_whose_output_is_gone_say_so(project: Path, walk: Walk) -> None:
+    graph = StageGraph(project)
+    assert graph.stale() == dict.fromkeys(["gather", "fit", "judge"], "has not run here yet")
+    graph.close()
+    walk(project)
+    (project / "data" / "rows.json").unlink()
+    graph = StageGraph(project)
+    assert graph.stale()["gather"] == "deleted data/rows.json"
+    graph.close()
 
 
 def test_an_equal_run_comes_out_of_dvcs_cache(project: Path, walk: Walk, ran: Ran) -> None:
