@@ -128,17 +128,18 @@ def _column_faults(name: str, parts: Mapping[Path, pd.DataFrame], table: TableMa
     wanted = [(theirs, f"for {ours}") for ours, theirs in table.columns.items()] + [
         (theirs, "for attributes") for theirs in table.attributes
     ]
-    faults = []
-    for columns, paths in _by_columns(parts, table).items():
+    groups, faults = _by_columns(parts, table), []
+    for columns, paths in groups.items():
         others = len(paths) - 1
-        where = table.path if len(paths) == len(parts) else paths[0].name + (f" (and {others} more like it)" if others else "")
-        missing = [
-            f"{name}: {where} has no column {theirs!r} {use}; it has {', '.join(columns)}"
-            for theirs, use in wanted
-            if theirs not in columns
-        ]
+        where = table.path if len(groups) == 1 else paths[0].name + (f" (and {others} more like it)" if others else "")
+        missing = [(theirs, use) for theirs, use in wanted if theirs not in columns]
         hint = other_separator(columns) if missing else ""
-        faults += [f"{name}: {where}: {hint}"] if hint else missing
+        if hint:
+            faults.append(f"{name}: {where}: {hint}")
+            continue
+        for theirs, use in missing:
+            remedy = ". Other files have it: add it there, empty if need be" if any(theirs in held for held in groups) else ""
+            faults.append(f"{name}: {where} has no column {theirs!r} {use}; it has {', '.join(columns)}{remedy}")
     needed = [column for column in TABLES[name].required if not _given(table, column) and (name, column) not in _STAND_INS]
     return faults + [f"{name}: {column} is neither in columns nor in constants" for column in needed]
 

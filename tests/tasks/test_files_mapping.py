@@ -93,7 +93,10 @@ def test_a_column_that_one_of_several_files_lacks_is_told_with_the_name_of_that_
     parts = {f"items-{part}__csv": (SHORT if part in {2, 4} else FULL).format(part) for part in range(1, 6)}
     message = error_of(tmp_path, mapping=CATALOGUE, **parts)
     assert "1 missing column;" in message
-    assert "items: items-2.csv (and 1 more like it) has no column 'price' for price_micros; it has id, name, cat" in message
+    assert (
+        "items: items-2.csv (and 1 more like it) has no column 'price' for price_micros; it has id, name, cat. Other files have it"
+        in message
+    )
     whole = {name: FULL.format(name[6]) for name in parts}
     assert len(shop(tmp_path / "whole", mapping=CATALOGUE, **whole).items) == 5
 
