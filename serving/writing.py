@@ -51,7 +51,7 @@ class Writing:
                 Fault(field="generator", problem=f"{name!r} is not in the champion bundle; it has {', '.join(bundle.generators)}")
             )
         with models.writing:
-            passed, refused = write_reviewed(bundle, order, asked.n, np.random.default_rng(uuid.UUID(request_id).int), kind=name)
+            passed, refused = write_reviewed(bundle, order, asked.n, np.random.default_rng(uuid.UUID(request_id).int), kind=asked.generator)
         return CreativesAnswer(
             creatives=[Copy(text=one.text, origin=one.origin, ai_label=one.origin != Origin.HUMAN, quality=one.quality) for one in passed],
             refused=[Refusal(reason=review.reason, rule=review.rule, found=review.found) for review in refused],

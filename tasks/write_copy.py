@@ -17,7 +17,7 @@ from core.errors import BundleError, SourceError, storage_error
 from core.files import content_hash, read_json, write_json
 from core.vocabulary import Channel, Origin, Scene
 from models.generator.belonging import kind_of
-from models.generator.bundle import GeneratorBundle
+from models.generator.bundle import ON_DEMAND, GeneratorBundle
 from models.generator.compliance import Compliance
 from tasks.product_lines import Product, read_products, unreadable
 
@@ -197,7 +197,8 @@ def _write(bundle: GeneratorBundle, batch: Sequence[Product], writing: Writing, 
     lines, by_template, refused = [], 0, 0
     for row, product in enumerate(batch):
         origin, request, texts = writers[row], product.request, drawn[row]
-        reviews = {text: bundle.review(request, text) for text in texts}
+        held = ON_DEMAND if writing.generator is None and origin != Origin.TEMPLATE else 0.0
+        reviews = bundle.reviewed(request, texts, share=held)
         written = {text: (origin, found) for text, found in reviews.items() if text}
         if origin != Origin.TEMPLATE and not any(review.accepted for review in reviews.values()):
             origin = str(Origin.TEMPLATE)

@@ -38,6 +38,8 @@ from models.generator.vocabulary import Vocabulary
 KIND = "generator"
 _UNSUPPORTED = 0.7
 """Share of held-out human copy that has less support than copy that is shown must have, where all clauses of people come again."""
+ON_DEMAND = 0.7
+"""Share of a pool's least support that copy on demand must have (decision 0017)."""
 FIT_WEIGHT = 0.25
 """What fitting the audience weighs among accepted candidates: as much as coverage, fluency or novelty. So does the tone asked for."""
 
@@ -226,17 +228,18 @@ class GeneratorBundle:
         found = [index.support([copy.text], copy.request)[0] for copy in copies]
         return float(np.quantile(found, _UNSUPPORTED * index.repeated, method="lower")) if found else 0.0
 
-    def reviewed(self, request: CopyRequest, texts: Sequence[str]) -> dict[str, Review]:
+    def reviewed(self, request: CopyRequest, texts: Sequence[str], *, share: float = 1.0) -> dict[str, Review]:
         """`review` of each distinct candidate; one whose clauses are too unlike people's is refused as well.
 
         Args:
             request: what they were written for.
             texts: candidates of a generator that has learnt to write.
+            share: of `least_support` that a text must have: all of it for a pool, which may do without.
         """
         found = {text: self.review(request, text) for text in dict.fromkeys(texts)}
         supports = self.reviewer.clauses.support(list(found), request)
         for (text, review), support in zip(list(found.items()), supports.tolist(), strict=True):
-            if review.accepted and support < self.least_support:
+            if review.accepted and support < share * self.least_support:
                 found[text] = replace(review, accepted=False, reason="sense", rule="unlike people's clauses", found=f"{support:.2f}")
         return found
 

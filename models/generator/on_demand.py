@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from core.vocabulary import Origin
-from models.generator.bundle import GeneratorBundle
+from models.generator.bundle import ON_DEMAND, GeneratorBundle
 from models.generator.quality import Review
 from models.generator.request import CopyRequest
 
@@ -35,8 +35,9 @@ def write_reviewed(
 ) -> tuple[list[Passed], list[Review]]:
     """Write, review, and give what passed.
 
-    When none of the generator's candidates passes, or no training copy is about the product's category (`GeneratorBundle.writer_for`), the
-    template writes: it states the product's own facts only.
+    When none of the generator's candidates passes, or too little of each is like what people write for this kind of product, it writes
+    once more; then the template writes, which states the product's own facts only. So it does at once where no training copy is about the
+    product's kind (`GeneratorBundle.writer_for`). A generator that is asked for by name is not held to what people write.
 
     Args:
         bundle: the generators.
@@ -55,9 +56,10 @@ def write_reviewed(
         raise ValueError(f"n is {n}; at least 1 text must be wanted")
     passed: list[Passed] = []
     refused: list[Review] = []
-    for name in dict.fromkeys((bundle.writer_for(order, kind), str(Origin.TEMPLATE))):
+    first = bundle.writer_for(order, kind)
+    for name in (first, first, str(Origin.TEMPLATE)) if first != Origin.TEMPLATE else (first,):
         texts = bundle.write([order], max(n * SPARE, FEWEST), rng, name)[0]
-        reviews = {text: bundle.review(order, text) for text in dict.fromkeys(texts)}
+        reviews = bundle.reviewed(order, texts, share=ON_DEMAND if kind is None and name != Origin.TEMPLATE else 0.0)
         refused += [review for review in reviews.values() if not review.accepted]
         weights = bundle.weights(order, texts, reviews)
         passed = [Passed(text, name, reviews[text].quality, weight) for text, weight in weights.items()]

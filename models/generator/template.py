@@ -76,12 +76,12 @@ _SHORT = ("{name}，{a}", "{a}的{noun}", "{noun}，{a}", "{name}", "{noun}")
 
 @dataclass(frozen=True)
 class TemplateGenerator:
-    """Frames filled with brand, noun and attribute values; what does not fit the channel falls back to shorter frames."""
+    """Frames filled with brand, noun and attribute values; shorter ones where none of the scene's can be filled or fits the channel."""
 
     name: str = Origin.TEMPLATE
 
     def write(self, requests: Sequence[CopyRequest], n: int, rng: np.random.Generator) -> list[list[str]]:
-        """See `CopyGenerator.write`; at least one text a request, whatever is known of the product.
+        """See `CopyGenerator.write`; at least one text a request, whatever is known of the product, and seldom as many as are asked for.
 
         Args:
             requests: the orders.
@@ -94,11 +94,10 @@ class TemplateGenerator:
             frames = (_FRAMES if chinese else _ENGLISH)[request.scene][request.channel]
             limit = request.max_length
             texts: list[str] = []
-            for frame in [frames[index] for index in rng.permutation(len(frames))] * 2 + list(_SHORT if chinese else _SHORT_ENGLISH):
-                text = _fill(frame, request, rng)
-                if text and len(text) <= limit and text not in texts:
-                    texts.append(text)
-                if len(texts) == n:
+            for some in ([frames[index] for index in rng.permutation(len(frames))] * 2, _SHORT if chinese else _SHORT_ENGLISH):
+                filled = (_fill(frame, request, rng) for frame in some)
+                texts = list(dict.fromkeys(text for text in filled if text and len(text) <= limit))[:n]
+                if texts:
                     break
             found.append(texts or [request.title[:limit]])
         return found
