@@ -13,6 +13,7 @@ import json
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -72,8 +73,8 @@ def learn_and_compare(log: RandomisedLog, *, seed: int, quiet: bool = False) -> 
         seed: of folds and of learning.
         quiet: no progress bar.
     """
-    with tqdm(total=STEPS, desc="models", file=sys.stderr, disable=quiet) as bar:
-        fitted = cross_fit(log, rng=np.random.default_rng(seed), step=bar.update)
+    with nullcontext() if quiet else tqdm(total=STEPS, desc="models", file=sys.stderr) as bar:
+        fitted = cross_fit(log, rng=np.random.default_rng(seed), step=(lambda: None) if bar is None else bar.update)
     scores = doubly_robust_scores(log.rewards, log.propensity, log.actions, fitted.predicted)
     return fitted, compare_with_single(scores, fitted.chosen, fitted.single, own=fitted.own, users=log.users, seed=seed)
 
@@ -125,6 +126,10 @@ def table(log: ChoiceLog, fitted: CrossFitted, found: PolicyComparison) -> str:
         ("effects of contexts", " and ".join(f"{policy.evidence:.1f}" for policy in fitted.policies) + " standard errors on left-out rows"),
     ):
         lines.append(f"{name:<33} {value}")
+    if np.ptp(log.rewards) == 0:
+        lines.append(
+            f"every reward is {log.rewards[0]:g}: there is nothing to learn, and the intervals mean nothing. Is it the right column?"
+        )
     return "\n".join(lines)
 
 

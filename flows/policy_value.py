@@ -10,6 +10,7 @@ from rich.table import Table
 
 from evaluation.intervals import Interval
 from evaluation.off_policy import Refusal
+from evaluation.off_policy.evidence import MIN_ACTION_ROWS
 from tasks.policy_value.answer import PolicyAnswer, evaluate_policy
 
 
@@ -41,6 +42,14 @@ def show_policy_value(
     return 3 if answer.refused else 0
 
 
+def _propensities(answer: PolicyAnswer) -> str:
+    """What is known of the logged propensities, in words."""
+    tested, what = answer.calibration.actions, "actions at a position" if answer.slates else "actions"
+    if not tested:
+        return f"propensities [yellow]not tested[/]: none of the {what} has {MIN_ACTION_ROWS} rows"
+    return f"propensities {answer.calibration.largest_deviation:.1f} standard errors off at worst ({tested} {what} tested)"
+
+
 def _print(console: Console, answer: PolicyAnswer) -> None:
     found = next(iter(answer.answers.values())).evidence
     for reason, count in answer.left_out.items():
@@ -54,11 +63,9 @@ def _print(console: Console, answer: PolicyAnswer) -> None:
             f"[yellow]every reward is {answer.logged.value:g}[/]: where nothing differs the bootstrap cannot tell how far off it is, "
             "and its intervals have no width. Wait for feedback, or look at which column is the reward."
         )
-    tested = "actions at a position" if answer.slates else "actions"
     console.print(
         f"target policy {escape(answer.policy)}: effective sample size {found.effective_sample_size:,.0f}, largest weight "
-        f"{found.largest_weight:.1f}, mean weight {found.mean_weight:.3f}, support {found.support:.1%}, propensities "
-        f"{answer.calibration.largest_deviation:.1f} standard errors off at worst ({answer.calibration.actions} {tested} tested)"
+        f"{found.largest_weight:.1f}, mean weight {found.mean_weight:.3f}, support {found.support:.1%}, {_propensities(answer)}"
     )
     reasons = {given.reason for given in answer.answers.values() if isinstance(given, Refusal)}
     if answer.refused and len(reasons) == 1:

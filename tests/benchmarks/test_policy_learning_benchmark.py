@@ -65,6 +65,13 @@ def test_the_pages_example_runs_and_its_last_line_is_the_object(
     assert printed[0] == "1200 rows of 1200 users; left out: none"
 
 
+def test_a_log_whose_rewards_are_all_equal_is_said_to_teach_nothing(tmp_path: Path, mapping: Path, capsys: pytest.CaptureFixture[str]):
+    log = campaign(tmp_path / "campaign.csv")
+    pd.read_csv(log, keep_default_na=False).assign(visited=0).to_csv(log, index=False)
+    assert main(["--decisions", str(log), "--mapping", str(mapping)]) == 0
+    assert "every reward is 0: there is nothing to learn, and the intervals mean nothing" in capsys.readouterr().out
+
+
 def test_a_log_that_is_refused_ends_with_1_and_one_message(tmp_path: Path, mapping: Path, capsys: pytest.CaptureFixture[str]):
     log = campaign(tmp_path / "campaign.csv")
     mapping.write_text(mapping.read_text(encoding="utf-8").replace("1/3 ", "0.5 "), encoding="utf-8")

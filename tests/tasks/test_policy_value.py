@@ -354,3 +354,9 @@ def test_a_log_whose_rewards_are_all_equal_is_said_to_tell_nothing(tmp_path: Pat
     path.write_text(path.read_text().replace(",yes", ",no"))
     show_policy_value(Console(width=200), path, "uniform", mapping=None, seed=1, replications=100, as_json=False)
     assert "every reward is 0: where nothing differs the bootstrap cannot tell how far off it is" in capsys.readouterr().out
+
+
+def test_propensities_of_actions_that_are_too_rare_are_said_to_be_untested(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = own_log(tmp_path, rows=60)
+    show_policy_value(Console(width=300), path, "uniform", mapping=None, seed=1, replications=100, as_json=False)
+    assert "propensities not tested: none of the actions has 50 rows" in capsys.readouterr().out
