@@ -16,9 +16,10 @@ from core.columns import Columns
 from core.errors import ParamsError
 from core.files import read_json, read_table
 from core.identity import pseudonymise, user_key
-from core.params import Params, check_params, read_yaml
+from core.params import Params, check_params
 from core.seeding import stage_rng
 from core.tracking import NullTracker
+from core.yaml_settings import read_yaml
 from flows.overrides import profile_values
 from models.ranker import RankerBundle
 from tasks.collect import collect

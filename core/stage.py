@@ -15,9 +15,10 @@ import numpy as np
 from core.environment import limit_threads
 from core.errors import StageError
 from core.files import write_beside
-from core.params import Params, Section, load_params, read_yaml, section_names
+from core.params import Params, Section, load_params, section_names
 from core.seeding import seed_globals, stage_rng
 from core.tracking import Tracker
+from core.yaml_settings import read_yaml
 
 DVC_FILE = Path("dvc.yaml")
 PARAMS_FILE = Path("params.yaml")

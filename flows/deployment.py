@@ -11,7 +11,7 @@ from pathlib import Path
 
 from core.errors import ServiceError
 from core.files import content_hash, read_json, write_json
-from core.params import read_yaml
+from core.yaml_settings import read_yaml
 from flows.background import Background
 
 POOL = "adloom"

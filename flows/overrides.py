@@ -8,8 +8,9 @@ from typing import Any
 
 from core.errors import ParamsError
 from core.files import write_beside
-from core.params import load_params, read_yaml
+from core.params import load_params
 from core.stage import PARAMS_FILE
+from core.yaml_settings import read_yaml
 from flows.yaml_lines import turned
 
 PROFILES_FILE = Path("profiles.yaml")

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pydantic import Field, ValidationError
 
 from core.errors import EvidenceError, ParamsError, SchemaError
-from core.params import faults_of, read_yaml
+from core.yaml_settings import faults_of, read_yaml
 from tasks.sources.cells import as_numbers, as_words
 from tasks.sources.reading import FileForm, other_separator
 

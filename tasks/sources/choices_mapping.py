@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field, ValidationError
 
 from core.errors import ParamsError
-from core.params import faults_of, read_yaml
+from core.yaml_settings import faults_of, read_yaml
 from tasks.sources.reading import FileForm
 
 ACTION, REWARD, PROPENSITY, USER = "action", "reward", "propensity", "user_id"

@@ -11,8 +11,9 @@ from pydantic import Field, ValidationError
 
 from core.errors import ParamsError
 from core.moments import ISO, moments
-from core.params import Section, faults_of, read_yaml
+from core.params import Section
 from core.tables import SOURCE_TABLES, TABLES
+from core.yaml_settings import faults_of, read_yaml
 from tasks.sources.reading import FileForm
 
 _STAND_INS: dict[str, object] = {"path": "unsaid", "columns": {}}  # of a table whose own were refused, so that its other keys are checked

@@ -248,11 +248,11 @@ def other_separator(columns: Iterable[object]) -> str:
         columns: names as read.
 
     Returns:
-        A sentence, or nothing where it does not look so.
+        A sentence without its full stop, or nothing where it does not look so.
     """
     names = [str(column) for column in columns]
     inside = [mark for mark in _SEPARATORS if len(names) == 1 and mark in names[0]]
-    return f"It was read as one column, and {inside[0]!r} stands in its name: set `separator: {json.dumps(inside[0])}`." if inside else ""
+    return f"It was read as one column, and {inside[0]!r} stands in its name: set `separator: {json.dumps(inside[0])}`" if inside else ""
 
 
 def guess_encoding(data: bytes) -> str | None:

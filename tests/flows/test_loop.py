@@ -122,7 +122,7 @@ def test_a_failed_stage_is_told_and_the_stages_before_it_stay(toy: Path, monkeyp
 
 
 def test_every_deployment_has_what_a_person_looks_for() -> None:
-    from core.params import read_yaml
+    from core.yaml_settings import read_yaml
 
     deployments = read_yaml(ROOT / "prefect.yaml")["deployments"]
     assert [entry["name"] for entry in deployments] == ["feedback", "refresh", "creatives", "monitor"]

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from core.errors import ParamsError
-from core.params import load_params, read_yaml
+from core.params import load_params
+from core.yaml_settings import read_yaml
 from flows.overrides import apply_overrides, profile_values
 
 ROOT = Path(__file__).parents[2]

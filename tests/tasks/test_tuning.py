@@ -11,9 +11,10 @@ from synthetic import TRAIN_END, VALIDATION_END, networkless_encoder, shop_event
 from core.columns import Columns
 from core.errors import ParamsError, TrainingError
 from core.files import read_table, write_json, write_table
-from core.params import Params, load_params, read_yaml
+from core.params import Params, load_params
 from core.tracking import NullTracker, Tracker
 from core.vocabulary import Target
+from core.yaml_settings import read_yaml
 from flows.overrides import apply_overrides
 from models.embeddings import Embeddings
 from models.ranker.training import Rows
