@@ -114,7 +114,7 @@ def _fill(frame: str, request: CopyRequest, rng: np.random.Generator) -> str | N
     slots = slots_of(request)
     values = [slot.value for slot in slots if slot.name.startswith("@")]
     noun = next((slot.value for slot in slots if slot.name == "noun"), "") or request.category
-    name = f"{request.brand or ''}{noun}"
+    name = f"{request.brand or ('这款' if '{noun}' in frame else '')}{noun}"  # a frame would say the bare noun twice
     if not _CHINESE.search(request.title):  # an English title is a phrase: no word of it stands for the whole
         noun = request.title
         name = f"{request.brand} {noun}" if request.brand and request.brand.lower() not in noun.lower() else noun
