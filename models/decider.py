@@ -123,7 +123,7 @@ class Decider:
         Returns:
             The decision; without choices when no creative fits.
         """
-        ask = Ask(history, scene, channel, k, now, exploration, rng, size, exclude, responses, frequency_cap=frequency_cap)
+        ask = Ask(history, scene, channel, k, now, exploration, rng, size, exclude, responses=responses, frequency_cap=frequency_cap)
         return self.decide_all([ask])[0]
 
     def decide_all(self, asks: Sequence[Ask], *, ended: Callable[[str], None] = lambda stage: None) -> list[Decision]:
@@ -181,6 +181,7 @@ class Decider:
             audience=audience,
             promoted=campaigns,
             exclude=ask.exclude,
+            brand=ask.brand,
             size=ask.size,
             blocked=ask.blocked,
             category_share=ask.category_share,

@@ -118,6 +118,7 @@ class Ask:
         rng: the stream to draw from.
         size: candidates at the most.
         exclude: items that must not be shown.
+        brand: in scene brand, whose items alone may be shown; None: brands near the shopper.
         responses: the shopper's answers to earlier ads, when known.
         multipliers: campaign_id → by what its bid is multiplied before the policy's distribution is formed, where that is not 1; at 0 the
             campaign takes no part. What a click costs stays the bid.
@@ -138,6 +139,7 @@ class Ask:
     rng: np.random.Generator
     size: int = 50
     exclude: Sequence[str] = ()
+    brand: str | None = None
     responses: Responses | None = None
     blocked: frozenset[int] = frozenset()
     frequency_cap: int = 0

@@ -112,6 +112,7 @@ class Retrieval:
         promoted: Mapping[str, Campaign],
         exclude: Sequence[str],
         size: int,
+        brand: str | None = None,
         blocked: frozenset[int] = frozenset(),
         category_share: float = LARGEST_SHARE,
     ) -> Found:
@@ -119,7 +120,8 @@ class Retrieval:
 
         No category fills more than its share of the items while there are others: a slate's limit has something to choose from.
 
-        A scene that fits no item says less, but never nothing: then every item that the rules allow is one for it.
+        A scene that fits no item says less, but never nothing: then every item that the rules allow is one for it. Only a brand that was
+        named is never stood in for.
 
         Args:
             history: strictly before ``moment``.
@@ -131,6 +133,7 @@ class Retrieval:
             promoted: category → campaign that pays for it now.
             exclude: items that must not be shown.
             size: candidates at the most.
+            brand: in scene brand, whose items alone are candidates.
             blocked: rows of the pool that a person has blocked; the item's other creatives take their place.
             category_share: of the items, that one category fills at the most while there are others.
         """
@@ -142,8 +145,8 @@ class Retrieval:
         if exclude:
             barred = self._recommender.catalogue.codes(list(exclude))
             allowed[barred[barred >= 0]] = False
-        fitting = allowed & self.rules.candidates(scene, history, moment, promoted=promoted)
-        codes = np.flatnonzero(fitting if fitting.any() else allowed)
+        fitting = allowed & self.rules.candidates(scene, history, moment, promoted=promoted, brand=brand)
+        codes = np.flatnonzero(fitting if fitting.any() or brand is not None else allowed)
         by, read = self.rules.ranked_by(scene, self._recommender.champion, history, moment)
         if by is not self._recommender.champion:
             scores = by.score([read], moment)[0]

@@ -67,6 +67,12 @@ class AdsRequest(Body):
     channel: ChannelName = Field(default="onsite", description="where it is shown; sets the length limit of the copy")
     k: Whole = Field(default=3, ge=1, le=MAX_SLATE, description="positions to fill; serving.max_slate is the limit")
     exclude: list[Id] = Field(default=[], max_length=1000, description="items that must not be shown")
+    brand: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=100,
+        description="only this brand's items, in scene brand; without it, brands near the shopper",
+    )
     consent: StrictBool = Field(default=True, description="False: the shopper's behaviour is not looked at, and the decision names nobody")
     cards: StrictBool = Field(default=False, description="True: each ad comes with its card as SVG")
 

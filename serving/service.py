@@ -4,11 +4,13 @@ import uuid
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from functools import cached_property
 
 import numpy as np
 
 from core.identity import pseudonymise
+from core.vocabulary import Scene
 from models.decider import Decider
 from models.decision import Ask, Decision, Rival
 from models.features import Responses
@@ -139,6 +141,21 @@ class Ads:
             raise invalid(Fault(field="k", problem=f"{body.k} is above serving.max_slate, {limit}"))
         if body.user_id is not None and body.history is not None:
             raise invalid(Fault(field="history", problem="given beside user_id; give one of them"))
+        if body.brand is not None:
+            self._check_brand(body.brand, body.scene)
+
+    def _check_brand(self, brand: str, scene: str) -> None:
+        if scene != Scene.BRAND:
+            raise invalid(Fault(field="brand", problem=f'read in scene brand only, and the scene is {scene}; send "scene": "brand"'))
+        known = self._parts.models().decider.retrieval.rules.brands
+        if brand not in known:
+            near = get_close_matches(brand, known, n=3, cutoff=0.5) or known[:3]
+            told = (
+                f"the catalogue's {len(known)} brands have none of that name; such as {', '.join(near)}"
+                if known
+                else "the catalogue names no brand"
+            )
+            raise invalid(Fault(field="brand", problem=told))
 
     def answer_all(self, asked: Sequence[Asked]) -> list[Answered | Exception]:
         """Decide, store, answer; again when a creative was reviewed meanwhile, so that nothing is stored after it was blocked.
@@ -218,6 +235,7 @@ class Ads:
                 rng=np.random.default_rng(uuid.UUID(who.asked.request_id).int),
                 size=params.candidates,
                 exclude=who.asked.body.exclude,
+                brand=who.asked.body.brand,
                 responses=who.responses,
                 frequency_cap=params.frequency_cap,
                 category_share=params.category_share,

@@ -67,6 +67,29 @@ def test_no_category_fills_more_than_its_share_of_a_slate_while_there_are_others
     assert (most(1.0, 8), most(0.5, 8), most(0.25)) == (4, 2, 2)  # of three categories a slate of four has one twice
 
 
+def test_a_named_brand_is_shown_alone_and_never_stood_in_for(client):
+    tell(client, view("p9", "walker"), view("p11", "walker"))  # of brand 1: without a name, that is the brand near them
+    named = {name: {ad["brand"] for _ in range(10) for ad in ask(client, user_id="walker", scene="brand", k=5, **body)["slate"]}
+             for name, body in {"none": {}, "品牌0": {"brand": "品牌0"}}.items()}  # fmt: skip
+    assert named == {"none": {"品牌1"}, "品牌0": {"品牌0"}}
+    of_brand = [f"p{row}" for row in range(0, 12, 2)]
+    assert ask(client, user_id="walker", scene="brand", brand="品牌0", exclude=of_brand)["slate"] == [], (
+        "another brand's items are no answer"
+    )
+
+
+def test_a_brand_that_cannot_be_asked_for_is_refused_with_what_can(client):
+    def problem(**body):
+        answer = client.post("/v1/ads", json=body)
+        assert answer.status_code == 422
+        (fault,) = answer.json()["faults"]
+        assert fault["field"] == "brand"
+        return fault["problem"]
+
+    assert "品牌0" in problem(scene="brand", brand="品牌O")
+    assert '"scene": "brand"' in problem(scene="product", brand="品牌0")
+
+
 def test_what_is_out_of_stock_or_excluded_is_never_shown(client):
     shown = shown_items(client, user_id="u1", k=5, exclude=["p8", "p1", "nowhere"])
     assert not shown & {"p3", "p8", "p1"}
