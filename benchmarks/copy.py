@@ -59,6 +59,7 @@ SIZES: dict[str, Any] = {
     "latent_blur": 0.3,
     "latent_epochs": 4,
     "batch_size": 32,
+    "optimiser": "adamw",
     "learning_rate": 0.0015,
     "max_positions": 12.0,
     "gan_steps": 3000,

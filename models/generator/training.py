@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import lightning
 import numpy as np
@@ -26,6 +26,7 @@ from models.device import device
 from models.generator.copy_model import CopyModel
 from models.generator.decoder import DecoderShape
 from models.generator.latent import Projection, on_sphere
+from models.generator.optimiser import BETAS, MATRIX_RATE, OrthogonalMomentum
 from models.generator.prompts import UNKNOWN_PHRASE, Prompts
 from models.generator.reading import BAG_WEIGHT, BLANKED, FRESH_RATE, UNREAD, bag_loss, blanked
 from models.generator.vocabulary import PAD
@@ -128,9 +129,11 @@ class FitSettings:
     Attributes:
         epochs: passes over the copies.
         batch_size: rows a step.
-        learning_rate: highest rate of AdamW; it rises over the first tenth of the steps and falls by a cosine.
+        learning_rate: highest rate of word vectors and the like (see `models.generator.optimiser`); it rises over the first tenth of the
+            steps and falls by a cosine.
         seed: of order, audiences and dropout.
         bf16: mixed precision.
+        optimiser: ``muon``: matrices by orthogonalised momentum; ``adamw``: all alike.
         label: what the tracker and the progress bar call it.
         blur: standard deviation, by dimension, of the noise on ℓ in training; ℓ itself has root mean square 1.
     """
@@ -140,6 +143,7 @@ class FitSettings:
     learning_rate: float
     seed: int
     bf16: bool
+    optimiser: Literal["muon", "adamw"]
     label: str
     blur: float = 0.0
 
@@ -229,11 +233,15 @@ class _Fit(lightning.LightningModule):
 
     def configure_optimizers(self) -> Any:
         fresh = [] if self.projection is None else [*self.projection.parameters(), *self.decoder.reads_latent()]
-        new = {id(parameter) for parameter in fresh}
-        rest = [parameter for parameter in self.parameters() if id(parameter) not in new]
+        by_muon = self.settings.optimiser == "muon"
+        matrices = self.decoder.matrices() if by_muon else {}
+        apart = {id(parameter) for parameter in [*fresh, *(one for held in matrices.values() for one in held)]}
+        rest = [parameter for parameter in self.parameters() if id(parameter) not in apart]
         rate_of = self.settings.learning_rate
-        groups = [{"params": rest, "lr": rate_of}, *([{"params": fresh, "lr": FRESH_RATE * rate_of}] if fresh else [])]
-        optimiser = torch.optim.AdamW(groups, betas=(0.9, 0.98), weight_decay=0.01, fused=True)
+        groups: list[dict[str, Any]] = [{"params": rest, "lr": rate_of}]
+        groups += [{"params": held, "lr": MATRIX_RATE * rate_of, "parts": parts} for parts, held in matrices.items()]
+        groups += [{"params": fresh, "lr": FRESH_RATE * rate_of}] if fresh else []
+        optimiser = OrthogonalMomentum(groups) if by_muon else torch.optim.AdamW(groups, betas=BETAS, weight_decay=0.01, fused=True)
         steps = max(1, self.settings.epochs * math.ceil(len(self.data.tokens) / self.settings.batch_size))
         warm = max(1, steps // 10)
 

@@ -154,7 +154,9 @@ def fit_generators(
     gpt_epochs = min(params.gpt_epochs, max(1, round(affordable * params.gpt_epochs / (params.gpt_epochs + params.latent_epochs))))
     latent_epochs = min(params.latent_epochs, max(1, affordable - gpt_epochs))
     bf16 = bfloat16_pays(device())
-    settings = FitSettings(gpt_epochs, params.batch_size, params.learning_rate, work.seed, bf16=bf16, label="gpt")
+    settings = FitSettings(
+        gpt_epochs, params.batch_size, params.learning_rate, work.seed, bf16=bf16, optimiser=params.optimiser, label="gpt"
+    )
     gpt_loss = fit_decoder(gpt, None, train, held_out, settings, checkpoints=checkpoints / "gpt", report=report)
 
     decoder = CopyDecoder(shape, params.dropout)
@@ -165,8 +167,8 @@ def fit_generators(
     )
     if not list((checkpoints / "latent").glob("*.ckpt")):
         begin_reading(decoder, latent.projection, train, blur=params.latent_blur, seed=work.seed + 1, bf16=bfloat16_pays())
-    settings = FitSettings(
-        latent_epochs, params.batch_size, params.learning_rate / 3, work.seed + 1, bf16=bf16, label="latent", blur=params.latent_blur
+    settings = replace(
+        settings, epochs=latent_epochs, learning_rate=params.learning_rate / 3, seed=work.seed + 1, label="latent", blur=params.latent_blur
     )
     latent_loss = fit_decoder(latent.model, latent.projection, train, held_out, settings, checkpoints=checkpoints / "latent", report=report)
     latent.projection.requires_grad_(False).eval()
