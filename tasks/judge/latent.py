@@ -48,7 +48,8 @@ def latent_evidence(
         rng: the shuffle, the choice of walks and the bootstrap.
 
     Returns:
-        ``n``, ``bleu_4`` and ``bleu_4_shuffled`` with intervals, ``kept`` (the second over the first), ``used``, ``walks``.
+        ``n``, ``bleu_4`` and ``bleu_4_shuffled`` with intervals, ``kept`` (the second over the first; 1 where nothing comes back), ``used``,
+        ``walks``.
     """
     vectors, requests, texts = latent.encode(raw), [copy.request for copy in copies], [copy.text for copy in copies]
     order = rng.permutation(len(copies))
@@ -59,7 +60,8 @@ def latent_evidence(
         "bleu_4_shuffled": metrics.bleu_4(reconstruct(latent, requests, vectors[torch.from_numpy(other)]), texts),
     }
     table = {name: bootstrap_mean(values, groups, REPLICATIONS, rng).as_dict() for name, values in scores.items()}
-    kept = table["bleu_4_shuffled"]["value"] / max(table["bleu_4"]["value"], 1e-9)
+    own, shuffled = table["bleu_4"]["value"], table["bleu_4_shuffled"]["value"]
+    kept = shuffled / own if own > 0 else 1.0  # where nothing comes back, ℓ says nothing
     walks = [_walk(latent, copies, vectors, pair, reviewer) for pair in _pairs(copies, rng)]
     return {"n": len(copies), **table, "kept": kept, "used": kept <= USED_BELOW, "walks": walks}
 
