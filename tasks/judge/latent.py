@@ -48,8 +48,8 @@ def latent_evidence(
         rng: the shuffle, the choice of walks and the bootstrap.
 
     Returns:
-        ``n``, ``bleu_4`` and ``bleu_4_shuffled`` with intervals, ``kept`` (the second over the first; 1 where nothing comes back), ``used``,
-        ``walks``.
+        ``n``, ``bleu_4`` and ``bleu_4_shuffled`` with intervals, ``kept`` (the second over the first; 1 where nothing comes back),
+        ``used``, ``walks``.
     """
     vectors, requests, texts = latent.encode(raw), [copy.request for copy in copies], [copy.text for copy in copies]
     order = rng.permutation(len(copies))
