@@ -33,6 +33,8 @@ from serving.state import Past
 from serving.storage import Storage
 
 UNPACED = Standing()
+_BRANDS_COMPARED = 200
+"""A refusal looks no further for a name that comes near: it is made between the answers of others."""
 
 
 @dataclass(frozen=True)
@@ -149,7 +151,8 @@ class Ads:
             raise invalid(Fault(field="brand", problem=f'read in scene brand only, and the scene is {scene}; send "scene": "brand"'))
         known = self._parts.models().decider.retrieval.rules.brands
         if brand not in known:
-            near = get_close_matches(brand, known, n=3, cutoff=0.5) or known[:3]
+            alike = [name for name in known if name[0] == brand[0]][:_BRANDS_COMPARED]
+            near = get_close_matches(brand, alike, n=3, cutoff=0.5) or known[:3]
             told = (
                 f"the catalogue's {len(known)} brands have none of that name; such as {', '.join(near)}"
                 if known
