@@ -238,12 +238,6 @@ class CopyDecoder(nn.Module):
         """The weights that ℓ comes in by."""
         return [*self.latent.parameters()]
 
-    def matrices(self) -> dict[int, list[Tensor]]:
-        """The matrices between activations, by how many each weight holds one above the other."""
-        layers = [block for block in self.blocks if isinstance(block, Layer)]
-        single: list[Tensor] = [module.weight for block in layers for module in (block.out, block.up, block.down)]
-        return {3: [block.qkv.weight for block in layers], 1: [*single, self.query.weight, self.key.weight, self.spelling.weight]}
-
     def phrases(self, prompts: Prompts) -> Tensor:
         """Input vectors of the phrases: name + value + its characters.
 

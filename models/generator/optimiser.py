@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from models.device import bfloat16_pays
+from models.generator.decoder import CopyDecoder, Layer
 
 MATRIX_RATE = 2 / 3
 """Learning rate of matrices over that of the rest."""
@@ -86,6 +87,17 @@ class OrthogonalMomentum(torch.optim.AdamW):
             steps = orthogonal(torch.stack([wanted for _, wanted in found]))
             for (target, _), moved in zip(found, steps, strict=True):
                 target.add_(moved, alpha=-rate * _RMS * shape[1] ** 0.5)
+
+
+def matrices_of(decoder: CopyDecoder) -> dict[int, list[Tensor]]:
+    """The matrices between a decoder's activations, by how many each weight holds one above the other.
+
+    Args:
+        decoder: whose.
+    """
+    layers = [block for block in decoder.blocks if isinstance(block, Layer)]
+    single: list[Tensor] = [module.weight for block in layers for module in (block.out, block.up, block.down)]
+    return {3: [block.qkv.weight for block in layers], 1: [*single, decoder.query.weight, decoder.key.weight, decoder.spelling.weight]}
 
 
 def orthogonal(matrices: Tensor) -> Tensor:

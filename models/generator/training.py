@@ -26,7 +26,7 @@ from models.device import device
 from models.generator.copy_model import CopyModel
 from models.generator.decoder import DecoderShape
 from models.generator.latent import Projection, on_sphere
-from models.generator.optimiser import BETAS, MATRIX_RATE, OrthogonalMomentum
+from models.generator.optimiser import BETAS, MATRIX_RATE, OrthogonalMomentum, matrices_of
 from models.generator.prompts import UNKNOWN_PHRASE, Prompts
 from models.generator.reading import BAG_WEIGHT, BLANKED, FRESH_RATE, UNREAD, bag_loss, blanked
 from models.generator.vocabulary import PAD
@@ -234,7 +234,7 @@ class _Fit(lightning.LightningModule):
     def configure_optimizers(self) -> Any:
         fresh = [] if self.projection is None else [*self.projection.parameters(), *self.decoder.reads_latent()]
         by_muon = self.settings.optimiser == "muon"
-        matrices = self.decoder.matrices() if by_muon else {}
+        matrices = matrices_of(self.decoder) if by_muon else {}
         apart = {id(parameter) for parameter in [*fresh, *(one for held in matrices.values() for one in held)]}
         rest = [parameter for parameter in self.parameters() if id(parameter) not in apart]
         rate_of = self.settings.learning_rate

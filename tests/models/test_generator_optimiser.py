@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from models.generator.decoder import CopyDecoder, DecoderShape
-from models.generator.optimiser import MATRIX_DECAY, OrthogonalMomentum, orthogonal
+from models.generator.optimiser import MATRIX_DECAY, OrthogonalMomentum, matrices_of, orthogonal
 
 
 @pytest.mark.parametrize("shape", [(16, 16), (16, 64)])
@@ -102,7 +102,7 @@ def test_a_checkpoint_goes_on_as_the_run_would_have():
 
 def test_every_matrix_of_a_layer_is_one_of_the_decoders_matrices():
     decoder = CopyDecoder(DecoderShape(tokens=20, names=3, values=3, d_feature=4, d_latent=8, d_model=16, layers=2, heads=2, max_tokens=9))
-    held = {id(weight): parts for parts, weights in decoder.matrices().items() for weight in weights}
+    held = {id(weight): parts for parts, weights in matrices_of(decoder).items() for weight in weights}
     inside = {name: held.get(id(weight)) for name, weight in decoder.named_parameters() if name.startswith("blocks") and weight.ndim == 2}
     assert len(inside) == 8
     assert all(parts == (3 if "qkv" in name else 1) for name, parts in inside.items())

@@ -112,6 +112,32 @@ def test_a_decoder_that_passes_over_the_latent_is_told(made: Path) -> None:
     assert not found["used"]
 
 
+@pytest.mark.parametrize(
+    ("writes", "used"), [("what ℓ stood for", True), ("the same whatever ℓ is", False), ("nothing", False)]
+)  # fmt: skip
+def test_a_latent_is_read_where_another_rows_makes_another_text(
+    made: Path, monkeypatch: pytest.MonkeyPatch, writes: str, used: bool
+) -> None:
+    bundle = GeneratorBundle.load(made)
+    latent, copies = bundle.generators["gan"].latent, bundle.copies[:12]  # type: ignore[attr-defined]
+    raw = np.stack([np.stack([vector(copy.text)] * latent.model.decoder.shape.slots) for copy in copies])
+    own, of_item = latent.encode(raw), {copy.request.item_id: f"{copy.text[:10]}，值得一试。" for copy in copies}
+
+    def reconstructed(_: object, requests: list[CopyRequest], vectors: torch.Tensor) -> list[str]:
+        nearest = torch.cdist(vectors, own).argmin(1).tolist()
+        return {
+            "what ℓ stood for": [copies[row].text for row in nearest],
+            "the same whatever ℓ is": [of_item[request.item_id] for request in requests],
+            "nothing": [""] * len(requests),
+        }[writes]
+
+    monkeypatch.setattr("tasks.judge.latent.reconstruct", reconstructed)
+    found = latent_evidence(latent, copies, raw, np.arange(12), reviewer=bundle.reviewer, rng=np.random.default_rng(1))
+    assert found["used"] is used
+    assert (found["kept"] == pytest.approx(1.0)) is not used
+    assert (found["bleu_4"]["value"] > 0) is (writes != "nothing")
+
+
 @dataclass(frozen=True)
 class Parrot:
     """Says one thing."""
