@@ -1,6 +1,7 @@
 """A second process for work that Python keeps on one core, whatever threads are allowed: writing and judging texts, for the most part."""
 
 import os
+import pickle
 import signal
 import sys
 import threading
@@ -77,16 +78,22 @@ def beside(state: State, *, worthwhile: bool) -> Iterator[Beside[State]]:
         Takes the work.
 
     Raises:
-        ProcessError: the second process was killed, or could not be started.
+        ProcessError: the second process was killed, or could not be started; the state cannot be sent.
     """
     threads = int(os.environ.get(THREAD_VARIABLES[0], "1"))
     if not worthwhile or threads < 2 or not _may_begin():
         yield Beside(state, None)
         return
+    try:
+        # here and whole: the executor would do it in a thread of its own, moving tensors into shared memory while this one reads them
+        sent = pickle.dumps(state, protocol=pickle.HIGHEST_PROTOCOL)
+    except (pickle.PicklingError, AttributeError, TypeError) as error:
+        raise ProcessError(f"what the second process was to work on cannot be pickled: {error}") from error
     limit_threads(threads - 1)
     executor = ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=_prepare)
     # as work, not with the process's own first data: these are written before anyone looks whether it still lives, and for ever if not
-    executor.submit(_hold, state)
+    executor.submit(_hold, sent)
+    del sent
     try:
         yield Beside(state, executor)
     except BrokenProcessPool:
@@ -113,9 +120,9 @@ def _prepare() -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
-def _hold(state: object) -> None:
+def _hold(sent: bytes) -> None:
     global _held  # noqa: PLW0603 - one process, one state
-    _held = state
+    _held = pickle.loads(sent)
 
 
 def _end_with_parent() -> None:
@@ -127,5 +134,5 @@ def _end_with_parent() -> None:
 
 def _on_held(work: Callable[..., Result], *args: object, **kwargs: object) -> Result:
     if _held is _ABSENT:
-        raise ProcessError("what the second process was to work on did not arrive: it cannot be pickled.")
+        raise ProcessError("what the second process was to work on did not arrive: it cannot be read there.")
     return work(_held, *args, **kwargs)

@@ -162,6 +162,7 @@ class GeneratorParams(Section):
     gpt_epochs: int = Field(ge=1)
     batch_size: int = Field(ge=1)
     optimiser: Literal["muon", "adamw"] = Field(description="of GPT and latent; muon: matrices by orthogonalised momentum")
+    memory: bool = Field(description="whether gpt, vae and gan write with counts of training copy beside their own chances")
     learning_rate: float = Field(gt=0, description="of word vectors and the like; of matrices two thirds with muon")
     noise_dim: int = Field(ge=1)
     r1_weight: float = Field(ge=0)

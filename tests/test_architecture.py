@@ -138,8 +138,8 @@ def test_every_section_of_params_belongs_to_a_stage_or_the_service() -> None:
     assert set(Params.model_fields) == used | {"seed", "threads", "serving"}
 
 
-def test_nothing_pickles() -> None:
+def test_nothing_pickles_but_what_goes_to_a_process_of_our_own() -> None:
     for package in PACKAGES:
         for file in (ROOT / package).rglob("*.py"):
             names = {alias.name for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.Import) for alias in node.names}
-            assert not names & {"pickle", "joblib", "dill", "cloudpickle"}, file
+            assert not names & {"pickle", "joblib", "dill", "cloudpickle"} or file == ROOT / "core" / "beside.py", file

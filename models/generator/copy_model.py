@@ -12,6 +12,7 @@ from core.errors import BundleError
 from core.files import read_json, write_json
 from models.bundle import load_arrays, save_arrays
 from models.generator.decoder import CopyDecoder, DecoderShape
+from models.generator.memory import PhraseMemory
 from models.generator.prompts import FeatureScale, PhraseBook, Prompts, prompts_of
 from models.generator.request import CopyRequest
 from models.generator.sampling import sample
@@ -54,6 +55,8 @@ class CopyModel:
         scale: of F.
         decoder: the network.
         repeats: how often a text may state one fact.
+        memory: counts of training copy that the decoder's chances are mixed with; None: the decoder alone.
+        share: of the memory, in [0, 1).
     """
 
     vocabulary: Vocabulary
@@ -61,6 +64,8 @@ class CopyModel:
     scale: FeatureScale
     decoder: CopyDecoder
     repeats: int = 1
+    memory: PhraseMemory | None = None
+    share: float = 0.0
 
     def prompts(self, requests: Sequence[CopyRequest]) -> tuple[Prompts, list[tuple[Slot, ...]]]:
         """Requests as tensors, and their slots.
@@ -110,8 +115,8 @@ class CopyModel:
         if not requests:
             return []
         prompts, slots = self.prompts(requests)
-        how = {"temperature": temperature, "top_p": top_p, "guidance": guidance}
-        drawn = sample(self.decoder.eval(), prompts, n, rng, repeats=self.repeats, latent=latent, **how)
+        how = {"temperature": temperature, "top_p": top_p, "guidance": guidance, "share": self.share}
+        drawn = sample(self.decoder.eval(), prompts, n, rng, repeats=self.repeats, latent=latent, memory=self.memory, **how)
         return [[lexicalise(self.vocabulary.decode(ids), held) for ids in texts] for texts, held in zip(drawn, slots, strict=True)]
 
     @torch.inference_mode()
@@ -145,10 +150,13 @@ class CopyModel:
             "values": list(self.book.values),
             "feature_scale": self.scale.scale,
             "repeats": self.repeats,
+            "memory_share": self.share,
         }
         write_json(config, folder / "config.json")
         save_weights(self.decoder, folder / "decoder.safetensors")
         save_arrays({"mean": np.asarray(self.scale.mean, np.float32)}, folder / "scale.safetensors")
+        if self.memory is not None:
+            self.memory.save(folder / "memory.safetensors")
 
     @classmethod
     def load(cls, folder: Path) -> "CopyModel":
@@ -160,7 +168,7 @@ class CopyModel:
         Raises:
             BundleError: a file is missing or truncated, or another version of this code wrote it.
         """
-        config = read_json(folder / "config.json")
+        config = read_json(folder / "config.json")  # bundles of 0001 to 0018 have no memory
         decoder = CopyDecoder(DecoderShape(**config["shape"]))
         try:
             decoder.load_state_dict(load_weights(folder / "decoder.safetensors"))
@@ -173,4 +181,6 @@ class CopyModel:
         mean = load_arrays(folder / "scale.safetensors")["mean"]
         scale = FeatureScale(mean, float(config["feature_scale"]))
         vocabulary, book = Vocabulary(tuple(config["tokens"])), PhraseBook(tuple(config["names"]), tuple(config["values"]))
-        return cls(vocabulary, book, scale, decoder.eval(), int(config["repeats"]))
+        counted = folder / "memory.safetensors"
+        memory = PhraseMemory.load(counted) if counted.exists() else None
+        return cls(vocabulary, book, scale, decoder.eval(), int(config["repeats"]), memory, float(config.get("memory_share", 0.0)))

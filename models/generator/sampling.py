@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 
 from models.generator.decoder import CopyDecoder, State, never
+from models.generator.memory import PhraseMemory
 from models.generator.prompts import Prompts
 from models.generator.vocabulary import BOS, EOS
 
@@ -27,6 +28,8 @@ def sample(
     repeats: int = 1,
     latent: Tensor | None = None,
     guidance: float = 1.0,
+    memory: PhraseMemory | None = None,
+    share: float = 0.0,
 ) -> list[list[list[int]]]:
     """Draw ``n`` texts a request.
 
@@ -41,6 +44,8 @@ def sample(
         latent: (batch · n, d_latent), one ℓ a text, None for the plain GPT.
         guidance: how far towards the audience: logits = everyone + guidance · (audience − everyone) (Ho & Salimans 2022). At 1, and for
             requests of everyone, it changes and costs nothing; else each token costs twice.
+        memory: counts that the decoder's chances are mixed with; None: the decoder alone.
+        share: of the memory, in [0, 1).
 
     Returns:
         For each request n lists of token ids, without begin and end.
@@ -54,7 +59,7 @@ def sample(
         generator = torch.Generator().manual_seed(int(rng.integers(2**31)))
         own = None if latent is None else latent[draws]
         how = {"temperature": temperature, "top_p": top_p, "guidance": guidance}
-        texts = _draw(decoder, prompts.take(rows), n, generator, repeats=repeats, latent=own, **how)
+        texts = _draw(decoder, prompts.take(rows), n, generator, repeats=repeats, latent=own, memory=memory, share=share, **how)
         for index, row in enumerate(rows.tolist()):
             placed[row] = texts[index * n : (index + 1) * n]
     return [placed[row] for row in range(len(prompts))]
@@ -71,6 +76,8 @@ def _draw(
     repeats: int,
     latent: Tensor | None,
     guidance: float,
+    memory: PhraseMemory | None,
+    share: float,
 ) -> list[list[int]]:
     def begin(some: Prompts) -> State:
         if latent is None:
@@ -80,6 +87,7 @@ def _draw(
     state = begin(prompts)
     guided = guidance != 1.0 and bool(prompts.personal.any())
     everyone = begin(prompts.for_everyone()) if guided else None
+    recall = memory.recall(prompts).repeat(n) if memory is not None and share else None
     size, length = decoder.shape.tokens, decoder.shape.max_tokens - 1
     written = torch.full((len(prompts) * n, length), EOS)
     rows = torch.arange(len(written))
@@ -89,9 +97,15 @@ def _draw(
     banned = torch.tensor(never())
     for place in range(length):
         logits, state = decoder.step(state, tokens, place)
+        plain, everyone = decoder.step(everyone, tokens, place) if everyone is not None else (logits, None)
+        if recall is not None:
+            recall.said(tokens) if place else None
+            mixed = recall.mixed(logits, share)
+        else:
+            mixed = logits
         if everyone is not None:
-            plain, everyone = decoder.step(everyone, tokens, place)
-            logits = plain + guidance * (logits - plain).nan_to_num_(nan=0.0)  # a slot that is not there is −inf on both sides
+            mixed = mixed + (guidance - 1) * (logits - plain).nan_to_num_(nan=0.0)  # a slot that is not there is −inf on both sides
+        logits = mixed
         logits.index_fill_(1, banned, float("-inf"))
         if place == 0:
             logits[:, EOS] = float("-inf")
@@ -106,6 +120,7 @@ def _draw(
             alive = going.nonzero()[:, 0]
             rows, tokens, spent, state, going = rows[alive], tokens[alive], spent[alive], state.keep(alive), going[alive]
             everyone = everyone.keep(alive) if everyone is not None else None
+            recall = recall.keep(alive) if recall is not None else None
         pointed = (tokens >= size).nonzero()[:, 0]
         spent[pointed, tokens[pointed] - size] += 1
     return [ids[: ids.index(EOS)] if EOS in ids else ids for ids in written.tolist()]

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from copy import deepcopy
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from models.generator.latent import LatentTextModel, Projection, conditions
 from models.generator.latent_features import latent_features, means_of
 from models.generator.latent_start import begin_reading, end_as_late_as_people
 from models.generator.latent_training import CollapseDetector, GanSettings, LatentData, train_gan, train_vae
+from models.generator.memory_share import Remembering, remember
 from models.generator.ngram import fit_ngram
 from models.generator.prompts import build_phrase_book, fit_feature_scale
 from models.generator.response import ResponseModel
@@ -36,6 +37,8 @@ from models.generator.training import CopyData, FitSettings, fit_decoder
 from models.generator.training_copies import Copy
 from models.generator.vae import VaeGenerator
 from tasks.generators.corpus import Corpus
+
+Report = Callable[[dict[str, float], int], None]
 
 WATCHED = 4
 """Steps of the GAN, about, whose texts are measured in the encoder's space."""
@@ -157,21 +160,13 @@ def fit_generators(
     settings = FitSettings(
         gpt_epochs, params.batch_size, params.learning_rate, work.seed, bf16=bf16, optimiser=params.optimiser, label="gpt"
     )
-    gpt_loss = fit_decoder(gpt, None, train, held_out, settings, checkpoints=checkpoints / "gpt", report=report)
-
-    decoder = CopyDecoder(shape, params.dropout)
-    decoder.load_state_dict(gpt.decoder.state_dict())
-    torch.manual_seed(work.seed + 1)  # ℓ begins alike whether the fit before ran through or was resumed
-    latent = LatentTextModel(
-        CopyModel(work.vocabulary, book, scale, decoder, gpt.repeats), Projection(means_of(train.raw), params.latent_dim)
-    )
-    if not list((checkpoints / "latent").glob("*.ckpt")):
-        begin_reading(decoder, latent.projection, train, blur=params.latent_blur, seed=work.seed + 1, bf16=bfloat16_pays())
+    loss = fit_decoder(gpt, None, train, held_out, settings, checkpoints=checkpoints / "gpt", report=report)
+    gpt, told = remember(gpt, None, train, held_out) if params.memory else (gpt, Remembering(0.0, loss, loss))
+    remembered = {"gpt": told}
     settings = replace(
         settings, epochs=latent_epochs, learning_rate=params.learning_rate / 3, seed=work.seed + 1, label="latent", blur=params.latent_blur
     )
-    latent_loss = fit_decoder(latent.model, latent.projection, train, held_out, settings, checkpoints=checkpoints / "latent", report=report)
-    latent.projection.requires_grad_(False).eval()
+    latent, remembered["latent"] = _fit_latent(gpt, params, train, held_out, settings, checkpoints=checkpoints / "latent", report=report)
     end_as_late_as_people(latent, work.held_out, held_out.raw, seed=work.seed + 5)
 
     def latents(data: CopyData) -> LatentData:
@@ -223,7 +218,8 @@ def fit_generators(
     }
     notes: dict[str, Any] = {
         "epochs": {"gpt": gpt_epochs, "latent": latent_epochs},
-        "validation_loss": {"gpt": gpt_loss, "latent": latent_loss},
+        "validation_loss": {name: told.loss for name, told in remembered.items()},
+        "memory": {name: asdict(told) for name, told in remembered.items()},
         "gan": _gan_note(detector),
     }
     if params.hf.model is not None:
@@ -236,6 +232,32 @@ def fit_generators(
         )
         generators[Origin.HF] = HfGenerator(tuned, start)
     return Trained(generators, notes, held_out.raw.numpy(), known.latent, train.raw[:, 0].numpy(), watched)
+
+
+def _fit_latent(
+    gpt: CopyModel,
+    params: GeneratorParams,
+    train: CopyData,
+    held_out: CopyData,
+    settings: FitSettings,
+    *,
+    checkpoints: Path,
+    report: Report,
+) -> tuple[LatentTextModel, Remembering]:
+    """The latent text model, whose decoder begins as the GPT."""
+    decoder = CopyDecoder(gpt.decoder.shape, params.dropout)
+    decoder.load_state_dict(gpt.decoder.state_dict())
+    torch.manual_seed(settings.seed)  # ℓ begins alike whether the fit before ran through or was resumed
+    alone = replace(gpt, decoder=decoder, memory=None, share=0.0)
+    projection = Projection(means_of(train.raw), params.latent_dim)
+    if not list(checkpoints.glob("*.ckpt")):
+        begin_reading(decoder, projection, train, blur=params.latent_blur, seed=settings.seed, bf16=bfloat16_pays())
+    loss = fit_decoder(alone, projection, train, held_out, settings, checkpoints=checkpoints, report=report)
+    projection.requires_grad_(False).eval()
+    if not params.memory:
+        return LatentTextModel(alone, projection), Remembering(0.0, loss, loss)
+    model, told = remember(alone, projection, train, held_out)
+    return LatentTextModel(model, projection), told
 
 
 def _gan_note(detector: CollapseDetector) -> dict[str, Any]:

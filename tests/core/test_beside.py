@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
 from core.beside import beside
 from core.environment import THREAD_VARIABLES, limit_threads
@@ -77,8 +78,21 @@ def test_a_script_that_the_second_process_cannot_read_ends_with_an_error_and_doe
 
 
 def test_what_cannot_be_sent_is_told() -> None:
-    with beside(lambda: 1, worthwhile=True) as other, pytest.raises(ProcessError, match="cannot be pickled"):
-        other.begin(its_process).result()
+    with pytest.raises(ProcessError, match="cannot be pickled"), beside(lambda: 1, worthwhile=True):
+        pass
+    assert os.environ[THREAD_VARIABLES[0]] == "2"
+
+
+def total(state: torch.Tensor) -> float:
+    return float(state.sum())
+
+
+def test_tensors_stay_where_they_are_while_this_process_reads_them() -> None:
+    held = torch.ones(1000)
+    with beside(held, worthwhile=True) as other:
+        sent = other.begin(total)
+        assert sent.result() == 1000.0
+        assert not held.is_shared()
 
 
 @pytest.mark.parametrize(("worthwhile", "allowed"), [(False, "2"), (True, "1")])

@@ -203,7 +203,8 @@ def small_params() -> Params:
     return load_params(Path("params.yaml")).model_copy(update={"train_generator": tiny()})
 
 
-def test_pairs_train_every_generator_of_the_stage(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("memory", [True, False])
+def test_pairs_train_every_generator_of_the_stage(memory: bool, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ADLOOM_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(tasks.train_copy, "TextEncoder", FakeEncoder)
     copies = GeneratorBundle.load(bundle).copies
@@ -218,11 +219,17 @@ def test_pairs_train_every_generator_of_the_stage(bundle: Path, tmp_path: Path, 
         for copy in copies
     ]
     pairs, later = lines(tmp_path / "a.jsonl", *rows[20:]), lines(tmp_path / "b.jsonl", *rows[:20])
-    made = train_copy(small_params(), rng=np.random.default_rng(1), tracker=NullTracker(), train=pairs, valid=later)
+    params = small_params()
+    params = params.model_copy(update={"train_generator": params.train_generator.model_copy(update={"memory": memory})})
+    made = train_copy(params, rng=np.random.default_rng(1), tracker=NullTracker(), train=pairs, valid=later)
+    for told in made.config["memory"].values():
+        assert (told["share"] > 0) == memory == (told["loss"] < told["loss_alone"])
     assert set(made.generators) == {"template", "clause", "retrieval", "ngram", "gpt", "vae", "gan"}
     assert made.config["copies"]["validation"] <= 20
     made.save(tmp_path / "bundle")
-    assert GeneratorBundle.load(tmp_path / "bundle").chosen == made.chosen
+    again = GeneratorBundle.load(tmp_path / "bundle")
+    assert again.chosen == made.chosen
+    assert [(tmp_path / "bundle" / name / "memory.safetensors").exists() for name in ("gpt", "latent")] == [memory] * 2
 
 
 @pytest.mark.parametrize(("rows", "words"), [([], "0 usable copies; 100 are needed"), ([PAIR], "1 usable copies; 100 are needed")])
