@@ -299,6 +299,9 @@ def test_a_review_names_its_reason(shop):
     assert reviewer.review(f"{noun}与{noun}一起出门", search).found == f"{noun}与{noun}"
     assert reviewer.review(f"{noun}出门，{noun}回家", search).rule != "repetition"
     assert reviewer.review("出门带上它，", search).rule == "unfinished"
+    assert reviewer.review("？快来看看这一款", search).rule == "unfinished"
+    assert reviewer.review("报！#运动搭子#", search).rule == "unfinished"
+    assert reviewer.review("#运动搭子# 出门就带上它", search).rule != "unfinished"
     assert reviewer.review("出门带上它：，刚好", search).found == "：，"
     assert reviewer.review("出门带上它！！刚好", search).rule != "unfinished"
     noun = next(slot.value for slot in slots_of(search) if slot.name == NOUN)
