@@ -33,6 +33,7 @@ class WorldAnswer(BaseModel):
     policy: Literal["epsilon_greedy", "linear_thompson"]
     exploration_floor: float = Field(description="least probability of exploration under the policy that is champion")
     scenes: list[SceneName]
+    brands: list[str] = Field(description="of the catalogue, by name, the first 1,000: what scene brand can be asked about")
     channels: list[ChannelName]
     max_slate: int
 
@@ -78,6 +79,9 @@ class SlatesRequest(Body):
         default=[], max_length=MAX_HISTORY, description="what a composed shopper did, or a picked one since; read, never stored"
     )
     scene: SceneName = "product"
+    brand: str | None = Field(
+        default=None, min_length=1, max_length=100, description="as of /v1/ads: this brand's items alone, in scene brand"
+    )
     k: Whole = Field(default=3, ge=1, le=MAX_SLATE, description="positions to fill in each channel")
     preview: StrictBool = Field(default=False, description="True: decide and store nothing; always so where shoppers are real people")
 

@@ -46,6 +46,7 @@ HEADERS = {
     "x-content-type-options": "nosniff",
     "referrer-policy": "no-referrer",
 }
+BRANDS_TOLD = 1_000
 CHANNELS: tuple[ChannelName, ...] = ("onsite", "social", "search")
 ANSWERS = REFUSALS | {status: ERRORS[status] for status in (422, 503)}
 Words = Annotated[str, Query(max_length=100, description="words that must all be held")]
@@ -106,6 +107,7 @@ def _add_shoppers(app: FastAPI, parts: Parts, ads: Ads, turns: Turns[Asked, Answ
             policy=models.policies.champion.name,
             exploration_floor=models.policies.champion.exploration,
             scenes=["product", "promotion", "brand", "cross_sell"],
+            brands=list(models.decider.retrieval.rules.brands[:BRANDS_TOLD]),
             channels=list(CHANNELS),
             max_slate=params.max_slate,
         )
@@ -131,7 +133,12 @@ def _add_shoppers(app: FastAPI, parts: Parts, ads: Ads, turns: Turns[Asked, Answ
         recorded = models.world.synthetic and not body.preview
         shopper = await run_in_threadpool(shoppers.of, body, request.state.request_id)
         asked = [
-            Asked(AdsRequest(history=body.history, scene=body.scene, channel=name, k=body.k), uuid.uuid4().hex, shopper, recorded)
+            Asked(
+                AdsRequest(history=body.history, scene=body.scene, brand=body.brand, channel=name, k=body.k),
+                uuid.uuid4().hex,
+                shopper,
+                recorded,
+            )
             for name in CHANNELS
         ]
         for one in asked:

@@ -244,3 +244,13 @@ def test_creatives_and_products_are_found_by_their_words(shop):
         assert client.get("/v1/console/creatives").json()["creatives"][0]["blocked"]
         assert len({one["category"] for one in client.get("/v1/console/products", params={"limit": 3}).json()["products"]}) == 3
         assert [one["item_id"] for one in client.get("/v1/console/products", params={"query": "商品7"}).json()["products"]] == ["p7"]
+
+
+def test_slates_of_one_brand_hold_its_items_alone_and_an_unknown_brand_is_told(client):
+    brands = client.get("/v1/console/world").json()["brands"]
+    assert brands == sorted(brands)
+    found = slates(client, scene="brand", brand=brands[0])
+    assert {ad["brand"] for held in found["slates"] for ad in held["answer"]["slate"]} == {brands[0]}
+    refused = client.post("/v1/console/slates", json={"scene": "brand", "brand": brands[0] + "?"})
+    assert refused.status_code == 422
+    assert brands[0] in refused.text

@@ -102,6 +102,26 @@ def test_a_click_is_recorded_and_the_next_slates_follow_from_it(visit, address):
     assert page.locator("table.beliefs tbody tr").count() > 0
 
 
+def test_a_brand_is_asked_for_where_the_scene_is_brand(visit, address):
+    page = visit(address)
+    assert not page.locator("#brand").is_visible()
+    with page.expect_response("**/v1/console/slates"):
+        page.get_by_label("Scene").select_option("brand")
+    page.get_by_label("Brand", exact=True).wait_for()
+    assert page.locator("#brands option").count() > 1
+    name = page.locator("#brands option").last.get_attribute("value")
+    with page.expect_response("**/v1/console/slates") as answered:
+        page.get_by_label("Brand", exact=True).fill(name)
+        page.keyboard.press("Tab")
+    assert answered.value.request.post_data_json["brand"] == name
+    ads = [ad for held in answered.value.json()["slates"] for ad in held["answer"]["slate"]]
+    assert {ad["brand"] for ad in ads} == {name}
+    with page.expect_response("**/v1/console/slates") as answered:
+        page.get_by_label("Scene").select_option("product")
+    assert "brand" not in answered.value.request.post_data_json
+    assert not page.locator("#brand").is_visible()
+
+
 def test_a_blocked_creative_leaves_the_page_and_the_trail_says_why(visit, address):
     page = visit(address)
     gone = creatives(page)[0]

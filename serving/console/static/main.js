@@ -39,9 +39,10 @@ function relabel() {
   $('language').lang = tag() === 'en' ? 'zh-CN' : 'en';
   condition.relabel();
   if (!state.world) return;
-  const {policy, scenes, max_slate: most, synthetic} = state.world;
+  const {policy, scenes, brands, max_slate: most, synthetic} = state.world;
   $('serving').textContent = t('serving_ready', {policy: t(`policy_${policy}`)});
   choose('scene', scenes, (name) => t(`scene_${name}`));
+  $('brands').replaceChildren(...brands.map((value) => el('option', {value})));
   choose('k', Array.from({length: Math.min(5, most)}, (_, place) => String(place + 1)), (name) => name, '2');
   $('preview').disabled = !synthetic;
   $('preview').checked = $('preview').checked || !synthetic;
@@ -53,12 +54,18 @@ function choose(id, values, told, first = values[0]) {
   $(id).replaceChildren(...values.map((value) => el('option', {value, selected: value === chosen}, told(value))));
 }
 
+/** Where the ads are to stand: a brand is asked for in scene brand only. */
+function place() {
+  const scene = $('scene').value, brand = $('brand').value.trim();
+  return {scene, k: Number($('k').value), ...(scene === 'brand' && brand ? {brand} : {})};
+}
+
 /** Draw slates for the shopper as they are now. how: other shopper, a deed of theirs, or again. */
 async function draw(how, words = null) {
   const turnOf = (asking += 1);
   $('channels').setAttribute('aria-busy', 'true');
   try {
-    const answer = await ask('/v1/console/slates', {...shopper.asked(), scene: $('scene').value, k: Number($('k').value), preview: $('preview').checked});
+    const answer = await ask('/v1/console/slates', {...shopper.asked(), ...place(), preview: $('preview').checked});
     if (turnOf !== asking) return;
     const shown = new Set(answer.slates.flatMap((held) => held.answer.slate.map((ad) => `${held.channel}/${ad.creative_id}`)));
     state.before = how === 'other' || state.answer === null ? null
@@ -139,7 +146,11 @@ $('language').addEventListener('click', () => {
 });
 $('door').addEventListener('submit', (event) => { event.preventDefault(); keep($('token').value); $('token').value = ''; wait(); });
 $('ask').addEventListener('submit', (event) => { event.preventDefault(); draw('again'); });
-$('scene').addEventListener('change', () => draw('other'));
+$('scene').addEventListener('change', () => {
+  $('brand-part').hidden = $('scene').value !== 'brand';
+  draw('other');
+});
+$('brand').addEventListener('change', () => draw('other'));
 $('k').addEventListener('change', () => draw('other'));
 $('preview').addEventListener('change', () => draw('again'));
 await wait();
