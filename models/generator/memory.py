@@ -35,7 +35,7 @@ MOST = 4_000_000
 _DISCOUNTS = (0.1, 0.95)
 _WIDE = 128
 """Contexts of as many continuations are also held as whole rows, which are added faster than they are scattered."""
-_MOST_WIDE = 512
+_MOST_WIDE = 128
 """Contexts of one form that are held so, at the most."""
 _SPREAD = -7046029254386353131
 """Odd, and near 2⁶⁴ divided by the golden ratio: multiplying by it spreads keys over all 64 bits (Knuth 1998, §6.4)."""
@@ -154,9 +154,8 @@ class PhraseMemory:
         rows, at = ((padded != PAD) & (padded != UNK))[:, 1:].nonzero(as_tuple=True)
         before, target = contexts(named)[rows, at], named[rows, at + 1]
         kind, place = kinds_of(prompts)[rows], places_of(prompts)[rows]
-        used = [
-            whose != PLACE or len(np.unique(place.numpy())) > 1 for whose, _ in CONTEXTS
-        ]  # one place: nothing that the kind has not said
+        places = len(np.unique(place.numpy()))
+        used = [whose != PLACE or places > 1 for whose, _ in CONTEXTS]  # one place says nothing that the kind has not said
         counted = [
             _Counted.of(key.numpy(), target.numpy()) if use else _Counted.of(*np.zeros((2, 0), np.int64))
             for key, use in zip(_keys(before, kind, place), used, strict=True)
