@@ -7,6 +7,7 @@ import torch
 from models.generator.copy_model import CopyModel
 from models.generator.latent import Projection
 from models.generator.memory import PhraseMemory, contexts, named_slots
+from models.generator.slots import NOUN
 from models.generator.training import CopyData, batches
 from models.generator.vocabulary import PAD
 
@@ -41,7 +42,8 @@ def remember(model: CopyModel, projection: Projection | None, train: CopyData, h
     Returns:
         The model with its memory, and what was chosen.
     """
-    memory = PhraseMemory.of(train.prompts, train.tokens, model.decoder.shape.tokens, model.decoder.shape.names)
+    shape = model.decoder.shape
+    memory = PhraseMemory.of(train.prompts, train.tokens, tokens=shape.tokens, names=shape.names, noun=model.book.name(NOUN))
     losses = losses_by_share(model, projection, memory, held_out)
     share = min(losses, key=lambda one: losses[one])
     return replace(model, memory=memory, share=share), Remembering(share, losses[share], losses[0.0])

@@ -10,7 +10,7 @@ import torch
 from models.generator import memory as module
 from models.generator.copy_model import CopyModel
 from models.generator.gpt import GptGenerator, Sampling
-from models.generator.memory import PhraseMemory, contexts, kinds_of, named_slots, places_of
+from models.generator.memory import PhraseMemory, Subject, contexts, named_slots
 from models.generator.memory_share import losses_by_share, remember
 from models.generator.sampling import sample
 from models.generator.training import CopyData
@@ -27,7 +27,11 @@ def counted(shop, copies, most=module.MOST):
     model = shop.model()
     data = data_of(model, copies)
     shape = model.decoder.shape
-    return model, data, PhraseMemory.of(data.prompts, data.tokens, shape.tokens, shape.names, most)
+    return (
+        model,
+        data,
+        PhraseMemory.of(data.prompts, data.tokens, tokens=shape.tokens, names=shape.names, noun=model.book.name("noun"), most=most),
+    )
 
 
 def three_copies(shop):
@@ -42,13 +46,16 @@ def three_copies(shop):
 def test_chances_are_those_of_the_formula_counted_by_hand(shop):
     model = shop.model()
     prompts, _ = model.prompts([copy.request for copy in three_copies(shop)])
+    prompts = replace(prompts, values=prompts.values.clone())
+    prompts.values[:, 1:][prompts.names[:, 1:] == model.book.name("noun")] = 7  # one noun
     a, b, c = 40, 41, 42
     texts = [[BOS, a, b, EOS], [BOS, a, c, EOS], [BOS, a, b, EOS]]
     shape = model.decoder.shape
-    memory = PhraseMemory.of(prompts, texts, shape.tokens, shape.names)
+    memory = PhraseMemory.of(prompts, texts, tokens=shape.tokens, names=shape.names, noun=model.book.name("noun"))
     before = torch.tensor([[BOS, a]])
-    found = memory.chances(before, kinds_of(prompts)[:1], places_of(prompts)[:1])[0]
-    # one place: contexts of 0, 1 and 2 tokens, anywhere and by kind; b stands after a twice, c once, and so after begin and a.
+    found = memory.chances(before, Subject.of(prompts, memory.noun).keep(torch.arange(1)))[0]
+    # one place: contexts of 0, 1 and 2 tokens, anywhere and by category, of 1 and 2 by noun;
+    # b stands after a twice, c once, and so after begin and a.
     # Without a token: a 3, b 2, c 1, end 3; D = n1 / (n1 + 2 n2) = 1 / 3. After one token: a after begin 3, b after a 2, c after a 1,
     # end after b 2, end after c 1: n1 = 2, n2 = 2, D = 1 / 3. After two: the same counts.
     third = 1 / 3
@@ -57,7 +64,7 @@ def test_chances_are_those_of_the_formula_counted_by_hand(shop):
     def interpolated(p, n, total):
         return {token: max(n.get(token, 0) - third, 0.0) / total + third * len(n) / total * p[token] for token in p}
 
-    for n, total in (({b: 2, c: 1}, 3), ({b: 2, c: 1}, 3), ({a: 3, b: 2, c: 1, EOS: 3}, 9), *[({b: 2, c: 1}, 3)] * 2):
+    for n, total in (({b: 2, c: 1}, 3), ({b: 2, c: 1}, 3), ({a: 3, b: 2, c: 1, EOS: 3}, 9), *[({b: 2, c: 1}, 3)] * 4):
         p = interpolated(p, n, total)
     for token, chance in p.items():
         assert float(found[token]) == pytest.approx(chance, abs=1e-6)
@@ -104,8 +111,8 @@ def test_a_mixture_is_a_distribution_and_leaves_the_end_to_the_decoder(shop):
 def test_slots_of_one_name_share_what_the_name_is_worth(shop):
     _, data, memory = counted(shop, shop.copies[:80])
     prompts = data.prompts.take(torch.arange(1))
-    twice = torch.cat([prompts.names, prompts.names[:, 1:2]], 1), torch.cat([prompts.mask, prompts.mask[:, 1:2]], 1)
-    alone, shared = memory.recall(prompts), memory.recall(replace(prompts, names=twice[0], mask=twice[1]))
+    names, values, mask = (torch.cat([part, part[:, 1:2]], 1) for part in (prompts.names, prompts.values, prompts.mask))
+    alone, shared = memory.recall(prompts), memory.recall(replace(prompts, names=names, values=values, mask=mask))
     first, again = alone.chances()[0, memory.tokens :], shared.chances()[0, memory.tokens :]
     assert float(first[0]) > 0
     torch.testing.assert_close(again[[0, -1]], first[[0, 0]] / 2)
