@@ -155,7 +155,7 @@ class CopyModel:
         write_json(config, folder / "config.json")
         save_weights(self.decoder, folder / "decoder.safetensors")
         save_arrays({"mean": np.asarray(self.scale.mean, np.float32)}, folder / "scale.safetensors")
-        if self.memory is not None:
+        if self.memory is not None and self.share:
             self.memory.save(folder / "memory.safetensors")
 
     @classmethod
@@ -168,7 +168,7 @@ class CopyModel:
         Raises:
             BundleError: a file is missing or truncated, or another version of this code wrote it.
         """
-        config = read_json(folder / "config.json")  # bundles of 0001 to 0018 have no memory
+        config = read_json(folder / "config.json")
         decoder = CopyDecoder(DecoderShape(**config["shape"]))
         try:
             decoder.load_state_dict(load_weights(folder / "decoder.safetensors"))
@@ -181,6 +181,6 @@ class CopyModel:
         mean = load_arrays(folder / "scale.safetensors")["mean"]
         scale = FeatureScale(mean, float(config["feature_scale"]))
         vocabulary, book = Vocabulary(tuple(config["tokens"])), PhraseBook(tuple(config["names"]), tuple(config["values"]))
-        counted = folder / "memory.safetensors"
-        memory = PhraseMemory.load(counted) if counted.exists() else None
-        return cls(vocabulary, book, scale, decoder.eval(), int(config["repeats"]), memory, float(config.get("memory_share", 0.0)))
+        share = float(config.get("memory_share", 0.0))  # bundles from before decision 0019 have none
+        memory = PhraseMemory.load(folder / "memory.safetensors") if share else None
+        return cls(vocabulary, book, scale, decoder.eval(), int(config["repeats"]), memory, share)

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from core.errors import BundleError
 from core.vocabulary import CHANNELS
 from models.bundle import load_arrays, save_arrays
 from models.generator.continuations import Counted, Level
@@ -176,9 +177,11 @@ class PhraseMemory:
             path: the safetensors file.
 
         Raises:
-            BundleError: the file is missing or truncated.
+            BundleError: the file is missing or truncated, or another version of this code wrote it.
         """
         arrays = {name: torch.from_numpy(value) for name, value in load_arrays(path).items()}
+        if len(arrays["sizes"]) != 3 or f"{len(CONTEXTS) - 1}.keys" not in arrays or f"{len(CONTEXTS)}.keys" in arrays:
+            raise BundleError(f"{path}: counts of another version. Train the generator again: `adloom run`, or `adloom train-copy`.")
         tokens, names, noun = arrays["sizes"].tolist()
         fields = ("keys", "starts", "ids", "shares", "left")
         levels = (Level(*(arrays[f"{number}.{name}"] for name in fields)) for number in range(len(CONTEXTS)))

@@ -30,23 +30,32 @@ class Remembering:
     loss_alone: float
 
 
-def remember(model: CopyModel, projection: Projection | None, train: CopyData, held_out: CopyData) -> tuple[CopyModel, Remembering]:
+def memory_of(model: CopyModel, train: CopyData) -> PhraseMemory:
+    """Counts of training copy, for every decoder with these tokens.
+
+    Args:
+        model: whose vocabulary and phrases.
+        train: the copies.
+    """
+    shape = model.decoder.shape
+    return PhraseMemory.of(train.prompts, train.tokens, tokens=shape.tokens, names=shape.names, noun=model.book.name(NOUN))
+
+
+def remember(model: CopyModel, projection: Projection | None, memory: PhraseMemory, held_out: CopyData) -> tuple[CopyModel, Remembering]:
     """Give a trained decoder a memory of its training copies.
 
     Args:
         model: trained.
         projection: BERT features → ℓ where the decoder reads it; None for the plain GPT.
-        train: what it learnt from.
+        memory: counts of them.
         held_out: what it did not; empty: the memory gets nothing.
 
     Returns:
-        The model with its memory, and what was chosen.
+        The model with its memory, without where it would get no share, and what was chosen.
     """
-    shape = model.decoder.shape
-    memory = PhraseMemory.of(train.prompts, train.tokens, tokens=shape.tokens, names=shape.names, noun=model.book.name(NOUN))
     losses = losses_by_share(model, projection, memory, held_out)
     share = min(losses, key=lambda one: losses[one])
-    return replace(model, memory=memory, share=share), Remembering(share, losses[share], losses[0.0])
+    return replace(model, memory=memory if share else None, share=share), Remembering(share, losses[share], losses[0.0])
 
 
 @torch.inference_mode()

@@ -97,15 +97,16 @@ def _draw(
     banned = torch.tensor(never())
     for place in range(length):
         logits, state = decoder.step(state, tokens, place)
-        plain, everyone = decoder.step(everyone, tokens, place) if everyone is not None else (logits, None)
-        if recall is not None:
-            recall.said(tokens) if place else None
-            mixed = recall.mixed(logits, share)
-        else:
-            mixed = logits
+        leaning = None
         if everyone is not None:
-            mixed = mixed + (guidance - 1) * (logits - plain).nan_to_num_(nan=0.0)  # a slot that is not there is −inf on both sides
-        logits = mixed
+            plain, everyone = decoder.step(everyone, tokens, place)
+            leaning = (guidance - 1) * (logits - plain).nan_to_num_(nan=0.0)  # a slot that is not there is −inf on both sides
+        if recall is not None:
+            if place:
+                recall.said(tokens)
+            logits = recall.mixed(logits, share)
+        if leaning is not None:
+            logits = logits + leaning
         logits.index_fill_(1, banned, float("-inf"))
         if place == 0:
             logits[:, EOS] = float("-inf")

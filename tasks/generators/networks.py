@@ -27,7 +27,8 @@ from models.generator.latent import LatentTextModel, Projection, conditions
 from models.generator.latent_features import latent_features, means_of
 from models.generator.latent_start import begin_reading, end_as_late_as_people
 from models.generator.latent_training import CollapseDetector, GanSettings, LatentData, train_gan, train_vae
-from models.generator.memory_share import Remembering, remember
+from models.generator.memory import PhraseMemory
+from models.generator.memory_share import Remembering, memory_of, remember
 from models.generator.ngram import fit_ngram
 from models.generator.prompts import build_phrase_book, fit_feature_scale
 from models.generator.response import ResponseModel
@@ -161,12 +162,15 @@ def fit_generators(
         gpt_epochs, params.batch_size, params.learning_rate, work.seed, bf16=bf16, optimiser=params.optimiser, label="gpt"
     )
     loss = fit_decoder(gpt, None, train, held_out, settings, checkpoints=checkpoints / "gpt", report=report)
-    gpt, told = remember(gpt, None, train, held_out) if params.memory else (gpt, Remembering(0.0, loss, loss))
+    memory = memory_of(gpt, train) if params.memory else None
+    gpt, told = (gpt, Remembering(0.0, loss, loss)) if memory is None else remember(gpt, None, memory, held_out)
     remembered = {"gpt": told}
     settings = replace(
         settings, epochs=latent_epochs, learning_rate=params.learning_rate / 3, seed=work.seed + 1, label="latent", blur=params.latent_blur
     )
-    latent, remembered["latent"] = _fit_latent(gpt, params, train, held_out, settings, checkpoints=checkpoints / "latent", report=report)
+    latent, remembered["latent"] = _fit_latent(
+        gpt, params, train, held_out, settings, memory=memory, checkpoints=checkpoints / "latent", report=report
+    )
     end_as_late_as_people(latent, work.held_out, held_out.raw, seed=work.seed + 5)
 
     def latents(data: CopyData) -> LatentData:
@@ -216,6 +220,8 @@ def fit_generators(
         Origin.VAE: VaeGenerator(latent, vae, start),
         Origin.GAN: GanGenerator(latent, gan, start),
     }
+    for name, told in remembered.items():
+        tracker.log_metrics({f"{name}_memory_share": told.share, f"{name}_memory_validation_loss": told.loss})
     notes: dict[str, Any] = {
         "epochs": {"gpt": gpt_epochs, "latent": latent_epochs},
         "validation_loss": {name: told.loss for name, told in remembered.items()},
@@ -241,6 +247,7 @@ def _fit_latent(
     held_out: CopyData,
     settings: FitSettings,
     *,
+    memory: PhraseMemory | None,
     checkpoints: Path,
     report: Report,
 ) -> tuple[LatentTextModel, Remembering]:
@@ -254,9 +261,9 @@ def _fit_latent(
         begin_reading(decoder, projection, train, blur=params.latent_blur, seed=settings.seed, bf16=bfloat16_pays())
     loss = fit_decoder(alone, projection, train, held_out, settings, checkpoints=checkpoints, report=report)
     projection.requires_grad_(False).eval()
-    if not params.memory:
+    if memory is None:
         return LatentTextModel(alone, projection), Remembering(0.0, loss, loss)
-    model, told = remember(alone, projection, train, held_out)
+    model, told = remember(alone, projection, memory, held_out)
     return LatentTextModel(model, projection), told
 
 

@@ -42,6 +42,7 @@ function relabel() {
   const {policy, scenes, brands, max_slate: most, synthetic} = state.world;
   $('serving').textContent = t('serving_ready', {policy: t(`policy_${policy}`)});
   choose('scene', scenes, (name) => t(`scene_${name}`));
+  $('brand-part').hidden = $('scene').value !== 'brand';
   $('brands').replaceChildren(...brands.map((value) => el('option', {value})));
   choose('k', Array.from({length: Math.min(5, most)}, (_, place) => String(place + 1)), (name) => name, '2');
   $('preview').disabled = !synthetic;

@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 import torch
 
+from core.errors import BundleError
 from models.generator import memory as module
 from models.generator.copy_model import CopyModel
 from models.generator.gpt import GptGenerator, Sampling
 from models.generator.memory import PhraseMemory, Subject, contexts, named_slots
-from models.generator.memory_share import losses_by_share, remember
+from models.generator.memory_share import losses_by_share, memory_of, remember
 from models.generator.sampling import sample
 from models.generator.training import CopyData
 from models.generator.vocabulary import BOS, EOS, PAD, UNK
@@ -156,7 +157,7 @@ def test_the_share_is_what_makes_unseen_copy_likeliest_and_goes_with_the_bundle(
     model = shop.model()
     copies = shop.copies
     train, held_out = data_of(model, copies[::2]), data_of(model, copies[1::2])
-    remembering, told = remember(model, None, train, held_out)
+    remembering, told = remember(model, None, memory_of(model, train), held_out)
     losses = losses_by_share(model, None, remembering.memory, held_out)
     assert told.share == min(losses, key=losses.get) > 0
     assert told.loss == losses[told.share] < told.loss_alone == losses[0.0]
@@ -165,14 +166,19 @@ def test_the_share_is_what_makes_unseen_copy_likeliest_and_goes_with_the_bundle(
     requests = [copy.request for copy in copies[1:9:2]]
     written = generator.write(requests, 2, np.random.default_rng(3))
     assert GptGenerator.load(tmp_path / "gpt").write(requests, 2, np.random.default_rng(3)) == written
+    (tmp_path / "gpt" / "memory.safetensors").unlink()
+    with pytest.raises(BundleError, match="memory"):
+        GptGenerator.load(tmp_path / "gpt")
     assert written != GptGenerator(model, Sampling(0.8, 0.95)).write(requests, 2, np.random.default_rng(3))
 
 
 def test_without_copies_to_choose_by_nothing_is_remembered(shop):
     model = shop.model()
     train, nobody = data_of(model, shop.copies[:20]), data_of(model, shop.copies[:20])
-    remembering, told = remember(model, None, train, replace(nobody, tokens=[], prompts=nobody.prompts.take(torch.arange(0))))
-    assert (remembering.share, told.loss, told.loss_alone) == (0.0, 0.0, 0.0)
+    remembering, told = remember(
+        model, None, memory_of(model, train), replace(nobody, tokens=[], prompts=nobody.prompts.take(torch.arange(0)))
+    )
+    assert (remembering.memory, remembering.share, told.loss, told.loss_alone) == (None, 0.0, 0.0, 0.0)
 
 
 def test_a_bundle_from_before_is_read_without_a_memory(shop, tmp_path):
